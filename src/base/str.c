@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/str.h"
+
+#include "base/err.h"
+
+#include <openssl/evp.h>
+#include <openssl/sha.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool is_label_char(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-';
+}
+
+bool name_is_valid(const char *name)
+{
+	size_t len = name ? strlen(name) : 0;
+
+	if (len == 0 || len >= NAME_SIZE || name[0] == '-' || name[len - 1] == '-')
+		return false;
+	for (size_t i = 0; i < len; i++)
+		if (!is_label_char(name[i]))
+			return false;
+	return true;
+}
+
+int name_check(const char *name, struct err *e)
+{
+	char shown[80];
+
+	if (name_is_valid(name))
+		return 0;
+	snprintf(shown, sizeof(shown), "%s", name ? name : "");
+	str_make_printable(shown);
+	return err_set(e, ERR_BAD_NAME,
+		       "invalid name '%s': a name is 1 to 63 of a-z, 0-9 and '-', "
+		       "and neither begins nor ends with '-'",
+		       shown);
+}
+
+void name_cluster(const char *name, char ret[NAME_SIZE])
+{
+	const char *dash = strrchr(name, '-');
+	size_t len = strlen(name);
+
+	if (dash && dash > name && dash[1] && strspn(dash + 1, "0123456789") == strlen(dash + 1))
+		len = (size_t)(dash - name);
+	if (len >= NAME_SIZE)
+		len = NAME_SIZE - 1;
+	memcpy(ret, name, len);
+	ret[len] = '\0';
+}
+
+void name_socket_key(const char *name, char ret[SOCKET_KEY_LEN + 1])
+{
+	unsigned char digest[SHA256_DIGEST_LENGTH];
+
+	SHA256((const unsigned char *)name, strlen(name), digest);
+	str_hex(digest, SOCKET_KEY_LEN / 2, ret);
+}
+
+void name_mac(const char *salt, const char *name, char ret[MAC_SIZE])
+{
+	unsigned char digest[SHA256_DIGEST_LENGTH];
+	char text[256];
+	int len;
+
+	len = snprintf(text, sizeof(text), "%s%s", salt, name);
+	if (len < 0 || (size_t)len >= sizeof(text))
+		len = sizeof(text) - 1;
+	SHA256((const unsigned char *)text, (size_t)len, digest);
+	snprintf(ret, MAC_SIZE, "%02x:%02x:%02x:%02x:%02x:%02x", (digest[0] & 0xfe) | 0x02,
+		 digest[1], digest[2], digest[3], digest[4], digest[5]);
+}
+
+bool str_equal(const char *a, const char *b)
+{
+	return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+bool str_starts(const char *s, const char *prefix)
+{
+	return strncmp(s, prefix, strlen(prefix)) == 0;
+}
+
+bool str_ends(const char *s, const char *suffix)
+{
+	size_t len = strlen(s);
+	size_t cut = strlen(suffix);
+
+	return len >= cut && strcmp(s + len - cut, suffix) == 0;
+}
+
+char *str_format(const char *fmt, ...)
+{
+	char *text = NULL;
+	va_list ap;
+	int r;
+
+	va_start(ap, fmt);
+	r = vasprintf(&text, fmt, ap);
+	va_end(ap);
+	return r < 0 ? NULL : text;
+}
+
+int str_to_int64(const char *s, int64_t min, int64_t max, int64_t *ret)
+{
+	char *end = NULL;
+	long long value;
+
+	if (!s || !*s || (*s != '-' && (*s < '0' || *s > '9')))
+		return -EINVAL;
+	errno = 0;
+	value = strtoll(s, &end, 10);
+	if (errno || *end)
+		return errno ? -errno : -EINVAL;
+	if (value < min || value > max)
+		return -ERANGE;
+	*ret = value;
+	return 0;
+}
+
+void str_hex(const void *data, size_t len, char *ret)
+{
+	static const char digits[] = "0123456789abcdef";
+	const unsigned char *byte = data;
+
+	for (size_t i = 0; i < len; i++) {
+		ret[2 * i] = digits[byte[i] >> 4];
+		ret[2 * i + 1] = digits[byte[i] & 15];
+	}
+	ret[2 * len] = '\0';
+}
+
+char *str_base64(const void *data, size_t len)
+{
+	char *text = malloc(4 * ((len + 2) / 3) + 1);
+
+	if (text)
+		EVP_EncodeBlock((unsigned char *)text, data, (int)len);
+	return text;
+}
+
+void str_make_printable(char *s)
+{
+	for (; *s; s++)
+		if ((unsigned char)*s < 0x20 || *s == 0x7f)
+			*s = '?';
+}

@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: MIT */
+#include "loop/child.h"
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/files.h"
+#include "base/scoped.h"
+#include "loop/stream.h"
+#include "loop/timer.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+extern char **environ;
+
+struct child {
+	uv_poll_t poll;
+	int pidfd;
+	pid_t pid;
+	child_exit_cb *on_exit;
+	void *arg;
+	struct timer *kill_timer;
+};
+
+static void on_closed(uv_handle_t *h)
+{
+	struct child *c = h->data;
+
+	close(c->pidfd);
+	free(c);
+}
+
+static void on_pidfd(uv_poll_t *h, int uv_status, int events)
+{
+	struct child *c = h->data;
+	child_exit_cb *on_exit = c->on_exit;
+	void *arg = c->arg;
+	int status = -1;
+
+	if (waitpid(c->pid, &status, WNOHANG) == 0)
+		return;
+	timer_stop(&c->kill_timer);
+	uv_close((uv_handle_t *)&c->poll, on_closed);
+	if (on_exit)
+		on_exit(arg, status);
+}
+
+/* Moves every source descriptor above the targets, so that no dup2 overwrites a source. */
+static int add_fds(posix_spawn_file_actions_t *actions, const struct child_options *o, int null_fd,
+		   int moved[CHILD_MAX_FDS])
+{
+	bool given[3] = {false, false, false};
+
+	for (unsigned i = 0; i < o->n_fds; i++) {
+		moved[i] = fcntl(o->fds[i].from, F_DUPFD_CLOEXEC, 64);
+		if (moved[i] < 0)
+			return -errno;
+		if (o->fds[i].to < 3)
+			given[o->fds[i].to] = true;
+		posix_spawn_file_actions_adddup2(actions, moved[i], o->fds[i].to);
+	}
+	for (int fd = 0; fd < 3; fd++)
+		if (!given[fd])
+			posix_spawn_file_actions_adddup2(actions, null_fd, fd);
+	return 0;
+}
+
+static int spawn_with(const char *path, const struct child_options *o,
+		      posix_spawn_file_actions_t *actions, pid_t *ret)
+{
+	posix_spawnattr_t attr;
+	sigset_t none;
+	sigset_t defaults;
+	short flags = POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF;
+	int r;
+
+	sigemptyset(&none);
+	sigemptyset(&defaults);
+	sigaddset(&defaults, SIGPIPE);
+	sigaddset(&defaults, SIGHUP);
+	if (o->new_session)
+		flags |= POSIX_SPAWN_SETSID;
+	posix_spawnattr_init(&attr);
+	posix_spawnattr_setflags(&attr, flags);
+	posix_spawnattr_setsigmask(&attr, &none);
+	posix_spawnattr_setsigdefault(&attr, &defaults);
+	r = posix_spawn(ret, path, actions, &attr, o->argv, o->env ? o->env : environ);
+	posix_spawnattr_destroy(&attr);
+	return -r;
+}
+
+static int spawn_process(const char *path, const struct child_options *o, pid_t *ret)
+{
+	posix_spawn_file_actions_t actions;
+	int moved[CHILD_MAX_FDS];
+	scoped(fd) int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	scoped(fd) int high_null = fcntl(null_fd, F_DUPFD_CLOEXEC, 64);
+	int r;
+
+	if (high_null < 0)
+		return -errno;
+	for (unsigned i = 0; i < CHILD_MAX_FDS; i++)
+		moved[i] = -1;
+	posix_spawn_file_actions_init(&actions);
+	r = add_fds(&actions, o, high_null, moved);
+	if (r == 0)
+		r = spawn_with(path, o, &actions, ret);
+	posix_spawn_file_actions_destroy(&actions);
+	for (unsigned i = 0; i < o->n_fds; i++)
+		close_fd(&moved[i]);
+	return r;
+}
+
+int child_spawn(uv_loop_t *loop, const struct child_options *o, child_exit_cb *on_exit, void *arg,
+		struct child **ret, struct err *e)
+{
+	scoped(mem) char *path = files_find_program(o->file);
+	struct child *c;
+	int r;
+
+	if (!path)
+		return err_set(e, ERR_MISSING_PROGRAM, "program '%s' is not installed", o->file);
+	c = calloc(1, sizeof(*c));
+	if (!c)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	r = spawn_process(path, o, &c->pid);
+	if (r < 0) {
+		free(c);
+		return err_errno(e, r, "start %s", path);
+	}
+	c->pidfd = (int)syscall(SYS_pidfd_open, c->pid, 0);
+	if (c->pidfd < 0 || uv_poll_init(loop, &c->poll, c->pidfd) < 0) {
+		r = -errno;
+		kill(c->pid, SIGKILL);
+		waitpid(c->pid, NULL, 0);
+		if (c->pidfd >= 0)
+			close(c->pidfd);
+		free(c);
+		return err_errno(e, r, "watch %s", path);
+	}
+	c->poll.data = c;
+	c->on_exit = on_exit;
+	c->arg = arg;
+	uv_poll_start(&c->poll, UV_READABLE, on_pidfd);
+	*ret = c;
+	return 0;
+}
+
+pid_t child_pid(const struct child *c)
+{
+	return c->pid;
+}
+
+void child_kill(struct child *c, int sig)
+{
+	syscall(SYS_pidfd_send_signal, c->pidfd, sig, NULL, 0);
+}
+
+static void on_kill_timer(void *arg)
+{
+	child_kill(arg, SIGKILL);
+}
+
+void child_terminate(struct child *c, unsigned ms)
+{
+	child_kill(c, SIGTERM);
+	if (!c->kill_timer)
+		timer_start(c->poll.loop, ms, on_kill_timer, c, &c->kill_timer);
+}
+
+void child_detach(struct child *c)
+{
+	if (c)
+		c->on_exit = NULL;
+}
+
+struct child_run {
+	struct child *child;
+	struct stream *out;
+	struct timer *deadline;
+	struct buf output;
+	child_run_cb *done;
+	void *arg;
+	int status;
+	bool exited;
+	bool drained;
+	bool timed_out;
+};
+
+enum { RUN_MAX_OUTPUT = 64 * 1024 };
+
+static void run_end(struct child_run *run)
+{
+	child_run_cb *done = run->done;
+	void *arg = run->arg;
+
+	if (!run->exited || !run->drained)
+		return;
+	timer_stop(&run->deadline);
+	stream_close(run->out);
+	if (done)
+		done(arg, run->timed_out ? -ETIMEDOUT : run->status,
+		     run->output.data ? run->output.data : "");
+	buf_done(&run->output);
+	free(run);
+}
+
+static void on_run_exit(void *arg, int status)
+{
+	struct child_run *run = arg;
+
+	run->child = NULL;
+	run->exited = true;
+	run->status = status;
+	run_end(run);
+}
+
+static void on_run_output(void *arg, const char *data, ssize_t len, int fd)
+{
+	struct child_run *run = arg;
+
+	if (len > 0) {
+		buf_add(&run->output, data, (size_t)len);
+		if (run->output.len > RUN_MAX_OUTPUT)
+			buf_consume(&run->output, run->output.len - RUN_MAX_OUTPUT);
+		return;
+	}
+	run->drained = true;
+	run_end(run);
+}
+
+static void on_run_deadline(void *arg)
+{
+	struct child_run *run = arg;
+
+	run->timed_out = true;
+	run->drained = true; /* a grandchild may hold the pipe */
+	if (run->child)
+		child_kill(run->child, SIGKILL);
+	run_end(run);
+}
+
+struct child_run *child_run(uv_loop_t *loop, char *const argv[], unsigned timeout_ms,
+			    child_run_cb *done, void *arg, struct err *e)
+{
+	struct child_run *run = calloc(1, sizeof(*run));
+	struct child_options o = {.file = argv[0], .argv = argv};
+	int pair[2];
+
+	if (!run || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
+		err_errno(e, run ? -errno : -ENOMEM, "start %s", argv[0]);
+		free(run);
+		return NULL;
+	}
+	run->done = done;
+	run->arg = arg;
+	o.fds[0] = (struct child_fd){pair[1], 1};
+	o.fds[1] = (struct child_fd){pair[1], 2};
+	o.n_fds = 2;
+	if (child_spawn(loop, &o, on_run_exit, run, &run->child, e) < 0) {
+		close(pair[0]);
+		close(pair[1]);
+		free(run);
+		return NULL;
+	}
+	close(pair[1]);
+	run->out = stream_open(loop, pair[0], on_run_output, run);
+	if (!run->out)
+		run->drained = true;
+	if (timeout_ms)
+		timer_start(loop, timeout_ms, on_run_deadline, run, &run->deadline);
+	return run;
+}
+
+void child_run_cancel(struct child_run *run)
+{
+	if (!run)
+		return;
+	run->done = NULL;
+	run->drained = true;
+	if (run->child)
+		child_kill(run->child, SIGKILL);
+	run_end(run);
+}
+
+void child_status_text(int status, char *ret, size_t size)
+{
+	if (status < 0)
+		snprintf(ret, size, "no exit status");
+	else if (WIFSIGNALED(status))
+		snprintf(ret, size, "signal %d (%s)", WTERMSIG(status),
+			 strsignal(WTERMSIG(status)));
+	else
+		snprintf(ret, size, "exit status %d", WEXITSTATUS(status));
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A child process on the loop. Started by posix_spawn (vfork speed, whatever the parent's size), its end is a pidfd
+ * event: no SIGCHLD handler, so the library can use it inside anybody's program.
+ */
+#ifndef DROVER_LOOP_CHILD_H
+#define DROVER_LOOP_CHILD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <uv.h>
+
+struct child;
+struct err;
+
+/* @status is as waitpid gives it; -1 when somebody else reaped the child. Runs once; the child is freed after. */
+typedef void child_exit_cb(void *arg, int status);
+
+enum { CHILD_MAX_FDS = 16 };
+
+struct child_fd {
+	int from; /* the parent's descriptor, borrowed */
+	int to;   /* its number in the child */
+};
+
+struct child_options {
+	const char *file;  /* path, or a name looked up in PATH and /usr/sbin:/sbin */
+	char *const *argv; /* NULL-terminated */
+	char *const *env;  /* NULL: the parent's */
+	struct child_fd fds[CHILD_MAX_FDS]; /* 0, 1, 2 that are not named here are /dev/null */
+	unsigned n_fds;
+	bool new_session; /* setsid */
+};
+
+/* Every descriptor of the parent not named in fds must be O_CLOEXEC. */
+int child_spawn(uv_loop_t *loop, const struct child_options *o, child_exit_cb *on_exit, void *arg,
+		struct child **ret, struct err *e);
+
+pid_t child_pid(const struct child *c);
+
+/* Sends @sig through the pidfd; harmless when the child is gone. */
+void child_kill(struct child *c, int sig);
+
+/* SIGTERM now, SIGKILL after @ms milliseconds; on_exit tells the end. */
+void child_terminate(struct child *c, unsigned ms);
+
+/* Forgets the child: on_exit will not run; it is still reaped while the loop runs. NULL is harmless. */
+void child_detach(struct child *c);
+
+/*
+ * Runs a program to its end and gives its output: stdout and stderr together, at most @max_output bytes kept
+ * (the last ones). @done runs once. @status as in child_exit_cb; -ETIMEDOUT killed it after @timeout_ms (0: none).
+ * Returns a handle to cancel (child_run_cancel: killed, @done is not called), NULL with @e set on failure.
+ */
+struct child_run;
+typedef void child_run_cb(void *arg, int status, const char *output);
+struct child_run *child_run(uv_loop_t *loop, char *const argv[], unsigned timeout_ms,
+			    child_run_cb *done, void *arg, struct err *e);
+void child_run_cancel(struct child_run *run);
+
+/* "exit status 3" or "signal 9 (Killed)", into @ret. */
+void child_status_text(int status, char *ret, size_t size);
+
+#endif

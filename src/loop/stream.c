@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: MIT */
+#include "loop/stream.h"
+
+#include "base/list.h"
+#include "base/scoped.h"
+#include "loop/timer.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+enum { READ_CHUNK = 65536, READS_PER_TURN = 4 };
+
+struct chunk {
+	struct list link;
+	int fd; /* goes with the first byte, or -1 */
+	size_t sent;
+	size_t len;
+	char data[];
+};
+
+struct stream {
+	uv_poll_t poll;
+	int fd;
+	stream_read_cb *on_read;
+	stream_drain_cb *on_drain;
+	void *arg;
+	struct list queue;
+	size_t queued;
+	struct timer *linger;
+	bool held;
+	bool draining; /* closes when the queue is empty */
+	bool closing;
+};
+
+static void on_poll(uv_poll_t *h, int status, int events);
+
+static void watch(struct stream *s)
+{
+	int events = 0;
+
+	if (!s->held && !s->draining)
+		events |= UV_READABLE;
+	if (!list_is_empty(&s->queue))
+		events |= UV_WRITABLE;
+	if (events)
+		uv_poll_start(&s->poll, events, on_poll);
+	else
+		uv_poll_stop(&s->poll);
+}
+
+static void chunk_free(struct chunk *c)
+{
+	list_remove(&c->link);
+	close_fd(&c->fd);
+	free(c);
+}
+
+static void on_closed(uv_handle_t *h)
+{
+	free(h->data);
+}
+
+void stream_close(struct stream *s)
+{
+	if (!s || s->closing)
+		return;
+	s->closing = true;
+	timer_stop(&s->linger);
+	list_for_each_safe (pos, &s->queue)
+		chunk_free(list_entry(pos, struct chunk, link));
+	s->queued = 0;
+	uv_close((uv_handle_t *)&s->poll, on_closed);
+	close(s->fd); /* uv_close has taken it out of the poll set */
+	s->fd = -1;
+}
+
+static void on_linger(void *arg)
+{
+	stream_close(arg);
+}
+
+void stream_close_drained(struct stream *s, unsigned ms)
+{
+	if (!s || s->closing)
+		return;
+	if (list_is_empty(&s->queue)) {
+		stream_close(s);
+		return;
+	}
+	s->draining = true;
+	if (!timer_start(s->poll.loop, ms, on_linger, s, &s->linger)) {
+		stream_close(s);
+		return;
+	}
+	watch(s);
+}
+
+static ssize_t send_bytes(int fd, const char *data, size_t len, int passed)
+{
+	union {
+		struct cmsghdr align;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control = {0};
+	struct iovec iov = {(void *)data, len};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+	ssize_t n;
+
+	if (passed >= 0) {
+		struct cmsghdr *c;
+
+		msg.msg_control = control.space;
+		msg.msg_controllen = sizeof(control.space);
+		c = CMSG_FIRSTHDR(&msg);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(c), &passed, sizeof(int));
+	}
+	do
+		n = sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
+/* Sends from the queue until the kernel is full. 0, or -errno of a dead peer. */
+static int flush_queue(struct stream *s)
+{
+	while (!list_is_empty(&s->queue)) {
+		struct chunk *c = list_entry(s->queue.next, struct chunk, link);
+		ssize_t n = send_bytes(s->fd, c->data + c->sent, c->len - c->sent, c->fd);
+
+		if (n == -EAGAIN || n == -EWOULDBLOCK)
+			return 0;
+		if (n < 0)
+			return (int)n;
+		close_fd(&c->fd);
+		c->sent += (size_t)n;
+		s->queued -= (size_t)n;
+		if (c->sent == c->len)
+			chunk_free(c);
+	}
+	return 0;
+}
+
+static int enqueue(struct stream *s, const char *data, size_t len, int fd)
+{
+	struct chunk *c = malloc(sizeof(*c) + len);
+
+	if (!c) {
+		close_fd(&fd);
+		return -ENOMEM;
+	}
+	c->fd = fd;
+	c->sent = 0;
+	c->len = len;
+	memcpy(c->data, data, len);
+	list_append(&s->queue, &c->link);
+	s->queued += len;
+	return 0;
+}
+
+int stream_write_fd(struct stream *s, const void *data, size_t len, int fd)
+{
+	const char *bytes = data;
+	ssize_t n = 0;
+	int r = 0;
+
+	if (s->closing || s->draining || len == 0) {
+		close_fd(&fd);
+		return -EPIPE;
+	}
+	if (list_is_empty(&s->queue)) {
+		n = send_bytes(s->fd, bytes, len, fd);
+		if (n == -EAGAIN || n == -EWOULDBLOCK)
+			n = 0;
+		if (n != 0)
+			close_fd(&fd);
+		if (n < 0)
+			return (int)n;
+	}
+	if ((size_t)n < len) {
+		r = enqueue(s, bytes + n, len - (size_t)n, fd);
+		watch(s);
+	}
+	return r;
+}
+
+int stream_write(struct stream *s, const void *data, size_t len)
+{
+	return stream_write_fd(s, data, len, -1);
+}
+
+/* The first passed descriptor of @msg, or -1; further ones are closed. */
+static int received_fd(struct msghdr *msg)
+{
+	int got = -1;
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
+		size_t n;
+
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		for (size_t i = 0; i < n; i++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
+			if (got < 0)
+				got = fd;
+			else
+				close(fd);
+		}
+	}
+	return got;
+}
+
+/* One read. False when there is nothing more to do now. */
+static bool read_once(struct stream *s)
+{
+	static _Thread_local char bytes[READ_CHUNK];
+	union {
+		struct cmsghdr align;
+		char space[CMSG_SPACE(4 * sizeof(int))];
+	} control;
+	struct iovec iov = {bytes, sizeof(bytes)};
+	struct msghdr msg = {.msg_iov = &iov,
+			     .msg_iovlen = 1,
+			     .msg_control = control.space,
+			     .msg_controllen = sizeof(control.space)};
+	ssize_t n;
+
+	do
+		n = recvmsg(s->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	while (n < 0 && errno == EINTR);
+	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+		return false;
+	if (n <= 0) {
+		int r = n < 0 ? -errno : 0;
+
+		s->held = true; /* the end is told once */
+		watch(s);
+		s->on_read(s->arg, NULL, r, -1);
+		return false;
+	}
+	s->on_read(s->arg, bytes, n, received_fd(&msg));
+	return (size_t)n == sizeof(bytes);
+}
+
+static void read_turn(struct stream *s)
+{
+	for (int i = 0; i < READS_PER_TURN; i++)
+		if (s->closing || s->held || s->draining || !read_once(s))
+			return;
+}
+
+static void write_turn(struct stream *s)
+{
+	int r = flush_queue(s);
+
+	if (r < 0) {
+		if (s->draining) {
+			stream_close(s);
+		} else if (!s->held) {
+			s->held = true;
+			s->on_read(s->arg, NULL, r, -1);
+		}
+		return;
+	}
+	if (!list_is_empty(&s->queue))
+		return;
+	if (s->draining) {
+		stream_close(s);
+		return;
+	}
+	watch(s);
+	if (s->on_drain)
+		s->on_drain(s->arg);
+}
+
+static void on_poll(uv_poll_t *h, int status, int events)
+{
+	struct stream *s = h->data;
+
+	if (status < 0) {
+		events = UV_READABLE; /* recvmsg tells what it is */
+	}
+	if ((events & UV_WRITABLE) && !list_is_empty(&s->queue))
+		write_turn(s);
+	if (!s->closing && (events & UV_READABLE))
+		read_turn(s);
+}
+
+struct stream *stream_open(uv_loop_t *loop, int fd, stream_read_cb *on_read, void *arg)
+{
+	struct stream *s = calloc(1, sizeof(*s));
+
+	if (!s || uv_poll_init(loop, &s->poll, fd) < 0) {
+		free(s);
+		close(fd);
+		return NULL;
+	}
+	s->poll.data = s;
+	s->fd = fd;
+	s->on_read = on_read;
+	s->arg = arg;
+	list_init(&s->queue);
+	watch(s);
+	return s;
+}
+
+void stream_kick(struct stream *s)
+{
+	read_turn(s);
+}
+
+size_t stream_queued(const struct stream *s)
+{
+	return s->queued;
+}
+
+void stream_hold(struct stream *s, bool hold)
+{
+	if (s->closing || s->held == hold)
+		return;
+	s->held = hold;
+	watch(s);
+}
+
+void stream_on_drain(struct stream *s, stream_drain_cb *cb)
+{
+	s->on_drain = cb;
+}
+
+int stream_fd(const struct stream *s)
+{
+	return s->fd;
+}

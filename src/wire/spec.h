@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a member needs to boot, resolved by the client: ready paths and sizes. Never an image name, a MAC
+ * or an address. The first eight fields are protocol 2's; the rest is ours, optional, beside them.
+ */
+#ifndef DROVER_WIRE_SPEC_H
+#define DROVER_WIRE_SPEC_H
+
+#include "wire/json.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct err;
+
+/* Every text is owned by the spec; NULL when absent. */
+struct vm_spec {
+	char *name;
+	char *disk_path;
+	char *seed_path;
+	char **fixture_paths;
+	size_t n_fixture_paths;
+	char *efi_path;
+	int64_t cpus;
+	uint64_t memory_bytes;
+	char *serial_log_path;
+
+	char *disk_format; /* "qcow2" or "raw"; absent: told from the file's first bytes */
+	char *kernel_path; /* direct boot; absent: firmware */
+	char *initrd_path;
+	char *cmdline;           /* the whole kernel command line */
+	char **credential_paths; /* files of one SMBIOS OEM string each (systemd credentials) */
+	size_t n_credential_paths;
+};
+
+void vm_spec_done(struct vm_spec *s); /* frees the texts, not @s; a half-filled spec is fine */
+int vm_spec_copy(struct vm_spec *to,
+		 const struct vm_spec *from); /* 0 or -ENOMEM; @to is overwritten */
+
+/*
+ * Decodes a request's "spec" (may be NULL). @ret is written on success only. < 0: wrong type
+ * (bad_request), "missing or invalid spec" when absent or without a name, invalid_name.
+ */
+int vm_spec_decode(json_t *value, struct vm_spec *ret, struct err *e);
+
+/* Writes the spec as the field "spec". */
+void vm_spec_encode(const struct vm_spec *s, struct json_out *o);
+
+static inline void scoped_spec(struct vm_spec *s)
+{
+	vm_spec_done(s);
+}
+
+#endif
