@@ -77,7 +77,7 @@ int files_sync_parent(const char *path)
 	return fsync(fd) < 0 ? -errno : 0;
 }
 
-int files_replace(const char *path, const void *data, size_t len, mode_t mode)
+static int replace(const char *path, const void *data, size_t len, mode_t mode, bool durable)
 {
 	scoped(mem) char *tmp = str_format("%s.XXXXXX", path);
 	scoped(fd) int fd = -1;
@@ -89,13 +89,23 @@ int files_replace(const char *path, const void *data, size_t len, mode_t mode)
 	if (fd < 0)
 		return -errno;
 	r = files_write_all(fd, data, len);
-	if (r == 0 && (fchmod(fd, mode) < 0 || fsync(fd) < 0 || rename(tmp, path) < 0))
+	if (r == 0 && (fchmod(fd, mode) < 0 || (durable && fsync(fd) < 0) || rename(tmp, path) < 0))
 		r = -errno;
 	if (r < 0) {
 		unlink(tmp);
 		return r;
 	}
-	return files_sync_parent(path);
+	return durable ? files_sync_parent(path) : 0;
+}
+
+int files_replace(const char *path, const void *data, size_t len, mode_t mode)
+{
+	return replace(path, data, len, mode, true);
+}
+
+int files_publish(const char *path, const void *data, size_t len, mode_t mode)
+{
+	return replace(path, data, len, mode, false);
 }
 
 int files_mkdir_all(const char *path, mode_t mode)

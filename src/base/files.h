@@ -19,6 +19,12 @@ int files_read(const char *path, size_t max, char **ret_data, size_t *ret_len);
  */
 int files_replace(const char *path, const void *data, size_t len, mode_t mode);
 
+/*
+ * The same without the syncs: atomic for every reader, gone after a power cut. For what describes live processes,
+ * which a power cut ends too.
+ */
+int files_publish(const char *path, const void *data, size_t len, mode_t mode);
+
 /* mkdir -p; existing directories are left as they are. */
 int files_mkdir_all(const char *path, mode_t mode);
 

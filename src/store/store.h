@@ -2,17 +2,21 @@
 /*
  * The tree on disk, the same for client and helper.
  *
- *   <root>/clusters/<cluster>/<member>/   config.json disk.qcow2 seed.iso serial.log pid owner ...
- *   <root>/run/<key>.sock .ctl            sockets (or <$XDG_RUNTIME_DIR>/drover when <root> is too long)
+ *   <root>/clusters/<cluster>/<member>/   config.json disk.qcow2 seed.iso serial.log pid owner .lock ...
+ *   <root>/run/<key>.sock .ctl            sockets (or $XDG_RUNTIME_DIR/drover/... when <root> is too long)
  *   <images>/                             $XDG_CACHE_HOME/drover/images, or <root>/images under DROVER_HOME
- *   <root>/id_ed25519[.pub]  helper-<first name>.log
+ *   <root>/id_ed25519[.pub]               <root>/helper-<first name>.log
+ *
+ * A member exists when its config.json exists, and that is written last. A member runs when its pidfile names a live
+ * process: `pid` holds the helper's pid alone (protocol 2 reads it), `owner` beside it the whole identity.
+ * Every function blocks on the file system and nothing else.
  */
 #ifndef DROVER_STORE_STORE_H
 #define DROVER_STORE_STORE_H
 
+#include "base/procid.h"
 #include "base/str.h"
 
-#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -27,7 +31,7 @@ struct store {
 
 /*
  * Opens the store: @root (made absolute), or NULL for $DROVER_HOME, else $XDG_STATE_HOME/drover, else
- * ~/.local/state/drover. Makes the directories (0700). An image cache may be named by $DROVER_IMAGE_CACHE.
+ * ~/.local/state/drover. Makes the directories (0700). The image cache may be named by $DROVER_IMAGE_CACHE.
  * < 0: @e names the directory and why. store_close(@ret) frees (a zeroed store is fine).
  */
 int store_open(const char *root, struct store *ret, struct err *e);
@@ -43,5 +47,73 @@ char *store_member_path(const struct store *s, const char *name, const char *fil
 char *store_socket_path(const struct store *s, const char *name,
 			const char *suffix); /* "sock", "ctl" */
 char *store_log_path(const struct store *s, const char *first_name);
+
+/* Makes the member's directory (0700). */
+int store_member_mkdir(const struct store *s, const char *name, struct err *e);
+
+/*
+ * The member's lock, held as long as the descriptor is open, by whoever runs, makes or removes the member.
+ * ERR_BUSY when another process holds it. The directory is made if need be.
+ */
+int store_member_lock(const struct store *s, const char *name, int *ret_fd, struct err *e);
+
+/* Writes owner, then pid. */
+int store_owner_write(const struct store *s, const char *name, const struct procid *id,
+		      struct err *e);
+/* Removes pid and owner. */
+void store_owner_clear(const struct store *s, const char *name);
+/* The pid of the live helper that runs @name, or 0. A zombie, a recycled pid, another boot: 0. */
+pid_t store_owner_alive(const struct store *s, const char *name);
+
+/*
+ * What a dead helper of pid @pid left: its members' pidfiles and sockets are removed, with @remove_members their
+ * directories too. For the helper's own supervisor, at the very end.
+ */
+void store_sweep_owner(const struct store *s, pid_t pid, bool remove_members);
+
+struct member_config {
+	char name[NAME_SIZE];
+	char mac[MAC_SIZE];
+	char ip[IP_SIZE]; /* the last reservation, "" when none */
+	int64_t cpus;
+	int64_t memory_mb;
+	int64_t disk_mb;
+	char *image;         /* owned: as the user named it */
+	char *user;          /* owned: who logs in */
+	char created_at[40]; /* RFC 3339 */
+	bool no_egress;
+	char backend[32];
+
+	/* What the image said when the disk was made: a member boots the same whatever becomes of the name. */
+	char *kernel_path; /* owned, NULL: firmware */
+	char *initrd_path; /* owned, may be NULL */
+	char *cmdline;     /* owned, may be NULL */
+	char *disk_format; /* owned */
+	char *provision;   /* owned */
+};
+
+void member_config_done(struct member_config *c);
+static inline void scoped_config(struct member_config *c)
+{
+	member_config_done(c);
+}
+
+bool store_member_exists(const struct store *s, const char *name);
+/* ERR_NOT_FOUND when there is no such member; a damaged file is named. @ret: member_config_done. */
+int store_config_load(const struct store *s, const char *name, struct member_config *ret,
+		      struct err *e);
+int store_config_save(const struct store *s, const struct member_config *c, struct err *e);
+
+/* Removes the member's directory and sockets, and the cluster's directory when it was the last. */
+int store_member_remove(const struct store *s, const char *name, struct err *e);
+
+/* Names of all members (those with a config, and those that run), by cluster, then naturally by number. */
+struct name_list {
+	char (*names)[NAME_SIZE]; /* owned */
+	size_t n;
+};
+int store_list(const struct store *s, struct name_list *ret, struct err *e);
+void name_list_done(struct name_list *l);
+int name_list_add(struct name_list *l, const char *name); /* 0 or -ENOMEM */
 
 #endif

@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: MIT */
+#include "store/store.h"
+
+#include "base/err.h"
+#include "base/files.h"
+#include "base/scoped.h"
+
+#include <fcntl.h>
+#include <pwd.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+/* macOS has the shortest sun_path: 104 bytes with the NUL. A name below run/ is <16 hex>.sock. */
+enum { SOCKET_PATH_MAX = 104, SOCKET_NAME_LEN = SOCKET_KEY_LEN + 5 };
+
+static char *absolute(const char *path)
+{
+	scoped(mem) char *cwd = NULL;
+
+	if (path[0] == '/')
+		return strdup(path);
+	cwd = getcwd(NULL, 0);
+	return cwd ? str_format("%s/%s", cwd, path) : NULL;
+}
+
+static char *home_dir(void)
+{
+	const char *home = getenv("HOME");
+	struct passwd *pw;
+
+	if (home && *home)
+		return strdup(home);
+	pw = getpwuid(getuid());
+	return strdup(pw && pw->pw_dir ? pw->pw_dir : "/");
+}
+
+/* $@var/drover, else ~/@fallback/drover. */
+static char *xdg_dir(const char *var, const char *fallback)
+{
+	const char *base = getenv(var);
+	scoped(mem) char *home = NULL;
+
+	if (base && base[0] == '/')
+		return str_format("%s/drover", base);
+	home = home_dir();
+	return home ? str_format("%s/%s/drover", home, fallback) : NULL;
+}
+
+static int find_root(const char *root, struct store *s)
+{
+	const char *env = getenv("DROVER_HOME");
+	const char *cache = getenv("DROVER_IMAGE_CACHE");
+	bool own = root || (env && *env);
+	scoped(mem) char *xdg_cache = NULL;
+
+	if (own)
+		s->root = absolute(root ? root : env);
+	else
+		s->root = xdg_dir("XDG_STATE_HOME", ".local/state");
+	if (!s->root)
+		return -ENOMEM;
+	if (cache && *cache) {
+		s->images = absolute(cache);
+	} else if (own) {
+		s->images = str_format("%s/images", s->root);
+	} else {
+		xdg_cache = xdg_dir("XDG_CACHE_HOME", ".cache");
+		s->images = xdg_cache ? str_format("%s/images", xdg_cache) : NULL;
+	}
+	return s->images ? 0 : -ENOMEM;
+}
+
+/* Sockets live below the root; where that makes their path too long, in a directory of its own per root. */
+static int find_run(struct store *s, struct err *e)
+{
+	const char *runtime = getenv("XDG_RUNTIME_DIR");
+	char key[SOCKET_KEY_LEN + 1];
+
+	if (strlen(s->root) + strlen("/run/") + SOCKET_NAME_LEN < SOCKET_PATH_MAX) {
+		s->run = str_format("%s/run", s->root);
+	} else {
+		name_socket_key(s->root, key);
+		s->run = str_format("%s/drover/%s", runtime && *runtime == '/' ? runtime : "/tmp",
+				    key);
+		if (s->run && strlen(s->run) + 1 + SOCKET_NAME_LEN >= SOCKET_PATH_MAX)
+			return err_set(
+				e, ERR_INVALID,
+				"the state directory's path is too long for a socket: %s; set "
+				"DROVER_HOME to a shorter one",
+				s->root);
+	}
+	return s->run ? 0 : err_set(e, ERR_NO_MEMORY, "out of memory");
+}
+
+static int make_dir(const char *path, struct err *e)
+{
+	int r = files_mkdir_all(path, 0700);
+
+	return r < 0 ? err_errno(e, r, "make directory %s", path) : 0;
+}
+
+int store_open(const char *root, struct store *ret, struct err *e)
+{
+	struct store s = {0};
+	scoped(mem) char *clusters = NULL;
+	int r;
+
+	r = find_root(root, &s);
+	if (r < 0)
+		err_set(e, ERR_NO_MEMORY, "out of memory");
+	if (r == 0)
+		r = find_run(&s, e);
+	clusters = r == 0 ? str_format("%s/clusters", s.root) : NULL;
+	if (r == 0)
+		r = make_dir(clusters, e);
+	if (r == 0)
+		r = make_dir(s.run, e);
+	if (r < 0) {
+		store_close(&s);
+		return r;
+	}
+	*ret = s;
+	return 0;
+}
+
+void store_close(struct store *s)
+{
+	free(s->root);
+	free(s->run);
+	free(s->images);
+	*s = (struct store){0};
+}
+
+char *store_member_path(const struct store *s, const char *name, const char *file)
+{
+	char cluster[NAME_SIZE];
+
+	name_cluster(name, cluster);
+	if (!file)
+		return str_format("%s/clusters/%s/%s", s->root, cluster, name);
+	return str_format("%s/clusters/%s/%s/%s", s->root, cluster, name, file);
+}
+
+char *store_socket_path(const struct store *s, const char *name, const char *suffix)
+{
+	char key[SOCKET_KEY_LEN + 1];
+
+	name_socket_key(name, key);
+	return str_format("%s/%s.%s", s->run, key, suffix);
+}
+
+char *store_log_path(const struct store *s, const char *first_name)
+{
+	return str_format("%s/helper-%s.log", s->root, first_name);
+}
+
+int store_member_mkdir(const struct store *s, const char *name, struct err *e)
+{
+	scoped(mem) char *dir = store_member_path(s, name, NULL);
+
+	return dir ? make_dir(dir, e) : err_set(e, ERR_NO_MEMORY, "out of memory");
+}
+
+/* True while @fd is still the file at @path: a remover may have taken the directory away meanwhile. */
+static bool is_same_file(int fd, const char *path)
+{
+	struct stat a;
+	struct stat b;
+
+	return fstat(fd, &a) == 0 && stat(path, &b) == 0 && a.st_ino == b.st_ino &&
+	       a.st_dev == b.st_dev;
+}
+
+int store_member_lock(const struct store *s, const char *name, int *ret_fd, struct err *e)
+{
+	scoped(mem) char *path = store_member_path(s, name, ".lock");
+
+	for (int tries = 0; path && tries < 100; tries++) {
+		scoped(fd) int fd = -1;
+		int r = store_member_mkdir(s, name, e);
+
+		if (r < 0)
+			return r;
+		fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+		if (fd < 0 && errno == ENOENT)
+			continue; /* removed in between */
+		if (fd < 0)
+			return err_errno(e, -errno, "open lock %s", path);
+		if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+			return errno == EWOULDBLOCK
+				       ? err_set(e, ERR_BUSY, "%s is in use by another drover",
+						 name)
+				       : err_errno(e, -errno, "lock %s", path);
+		if (!is_same_file(fd, path))
+			continue;
+		*ret_fd = take_fd(&fd);
+		return 0;
+	}
+	return err_set(e, ERR_BUSY, "%s is being removed by another drover", name);
+}
+
+int store_owner_write(const struct store *s, const char *name, const struct procid *id,
+		      struct err *e)
+{
+	scoped(mem) char *owner_path = store_member_path(s, name, "owner");
+	scoped(mem) char *pid_path = store_member_path(s, name, "pid");
+	char owner[128];
+	char pid[16];
+	int r;
+
+	if (!owner_path || !pid_path)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	snprintf(owner, sizeof(owner), "%d %llu %s\n", (int)id->pid,
+		 (unsigned long long)id->start_ticks, id->boot_id);
+	snprintf(pid, sizeof(pid), "%d", (int)id->pid);
+	r = files_publish(owner_path, owner, strlen(owner), 0600);
+	if (r < 0)
+		return err_errno(e, r, "write %s", owner_path);
+	r = files_publish(pid_path, pid, strlen(pid), 0600);
+	return r < 0 ? err_errno(e, r, "write %s", pid_path) : 0;
+}
+
+void store_owner_clear(const struct store *s, const char *name)
+{
+	scoped(mem) char *owner_path = store_member_path(s, name, "owner");
+	scoped(mem) char *pid_path = store_member_path(s, name, "pid");
+
+	if (owner_path)
+		unlink(owner_path);
+	if (pid_path)
+		unlink(pid_path);
+}
+
+/* The pid that the member's pidfile holds, or 0. */
+static pid_t read_pid(const struct store *s, const char *name)
+{
+	scoped(mem) char *path = store_member_path(s, name, "pid");
+	scoped(mem) char *text = NULL;
+	int64_t pid = 0;
+
+	if (!path || files_read(path, 64, &text, NULL) < 0)
+		return 0;
+	if (str_to_int64(text, 1, INT32_MAX, &pid) < 0)
+		return 0;
+	return (pid_t)pid;
+}
+
+pid_t store_owner_alive(const struct store *s, const char *name)
+{
+	scoped(mem) char *path = store_member_path(s, name, "owner");
+	scoped(mem) char *text = NULL;
+	struct procid id = {0};
+	unsigned long long ticks = 0;
+	pid_t pid = read_pid(s, name);
+	uint64_t now;
+
+	if (pid == 0)
+		return 0;
+	if (!path || files_read(path, 256, &text, NULL) < 0)
+		return procid_start_ticks(pid, &now) == 0 ? pid : 0; /* a protocol-2 helper's */
+	if (sscanf(text, "%d %llu %36s", &id.pid, &ticks, id.boot_id) != 3)
+		return 0;
+	id.start_ticks = ticks;
+	return id.pid == pid && procid_is_alive(&id) ? pid : 0;
+}
+
+bool store_member_exists(const struct store *s, const char *name)
+{
+	scoped(mem) char *path = store_member_path(s, name, "config.json");
+
+	return path && files_exist(path);
+}
+
+static void remove_socket(const struct store *s, const char *name, const char *suffix)
+{
+	scoped(mem) char *path = store_socket_path(s, name, suffix);
+
+	if (path)
+		unlink(path);
+}
+
+static void remove_cluster_dir(const struct store *s, const char *name)
+{
+	char cluster[NAME_SIZE];
+	scoped(mem) char *path = NULL;
+
+	name_cluster(name, cluster);
+	path = str_format("%s/clusters/%s", s->root, cluster);
+	if (path)
+		rmdir(path); /* refuses while siblings live */
+}
+
+int store_member_remove(const struct store *s, const char *name, struct err *e)
+{
+	scoped(mem) char *dir = store_member_path(s, name, NULL);
+	scoped(mem) char *config = store_member_path(s, name, "config.json");
+	int r;
+
+	if (!dir || !config)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	unlink(config); /* first: from here on there is no such member, whatever happens */
+	r = files_remove_tree(dir);
+	if (r < 0)
+		return err_errno(e, r, "remove %s", dir);
+	remove_socket(s, name, "sock");
+	remove_socket(s, name, "ctl");
+	remove_cluster_dir(s, name);
+	return 0;
+}
+
+void store_sweep_owner(const struct store *s, pid_t pid, bool remove_members)
+{
+	struct name_list all = {0};
+
+	if (store_list(s, &all, NULL) < 0)
+		return;
+	for (size_t i = 0; i < all.n; i++) {
+		if (read_pid(s, all.names[i]) != pid)
+			continue;
+		store_owner_clear(s, all.names[i]);
+		remove_socket(s, all.names[i], "sock");
+		remove_socket(s, all.names[i], "ctl");
+		if (remove_members)
+			store_member_remove(s, all.names[i], NULL);
+	}
+	name_list_done(&all);
+}
