@@ -1,0 +1,514 @@
+/* SPDX-License-Identifier: MIT */
+#include "backend/fake/fake.h"
+
+#include "backend/waiter.h"
+#include "base/files.h"
+#include "base/scoped.h"
+#include "config.h"
+#include "loop/stream.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+
+struct fake {
+	struct backend base;
+	int record_fd; /* or -1 */
+	char *fail_create;
+	int64_t boot_ms;
+	unsigned next_address;
+	struct list echoes;
+};
+
+struct fake_network {
+	struct backend_network base;
+};
+
+struct fake_vm {
+	struct backend_vm base;
+	char name[NAME_SIZE];
+	enum vm_state state;
+	char ip[IP_SIZE];
+	struct timer *boot;
+	struct list on_stopped; /* wait */
+	struct list on_address; /* wait_address */
+};
+
+/* One dialed connection: what comes in goes out. */
+struct echo {
+	struct list link;
+	struct stream *stream;
+};
+
+static struct fake *fake_of(struct backend *b)
+{
+	return container_of(b, struct fake, base);
+}
+
+static struct fake_vm *vm_of(struct backend_vm *vm)
+{
+	return container_of(vm, struct fake_vm, base);
+}
+
+struct record {
+	const char *op;
+	const char *name;
+	const struct vm_spec *spec;
+	const char *mac;
+	const char *ip_hint;
+};
+
+static void record(struct fake *f, const struct record *what)
+{
+	scoped(buf) struct buf line = BUF_INIT;
+	struct json_out o;
+
+	if (f->record_fd < 0)
+		return;
+	json_out_begin(&o, &line);
+	json_out_string(&o, "op", what->op);
+	json_out_string_opt(&o, "name", what->name);
+	if (what->spec) {
+		json_out_string_opt(&o, "disk_path", what->spec->disk_path);
+		json_out_string_opt(&o, "seed_path", what->spec->seed_path);
+		json_out_string_opt(&o, "efi_path", what->spec->efi_path);
+		json_out_strings_opt(&o, "fixture_paths", what->spec->fixture_paths,
+				     what->spec->n_fixture_paths);
+	}
+	json_out_string_opt(&o, "mac", what->mac);
+	json_out_string_opt(&o, "ip_hint", what->ip_hint);
+	if (json_out_end(&o) == 0)
+		files_write_all(f->record_fd, line.data, line.len);
+}
+
+static void fake_free(struct backend *b)
+{
+	struct fake *f = fake_of(b);
+
+	list_for_each_safe (pos, &f->echoes) {
+		struct echo *echo = list_entry(pos, struct echo, link);
+
+		list_remove(&echo->link);
+		stream_close(echo->stream);
+		free(echo);
+	}
+	close_fd(&f->record_fd);
+	free(f->fail_create);
+	free(f);
+}
+
+static bool always(struct backend *b)
+{
+	return true;
+}
+
+/* Calls @done from the next turn of the loop. */
+static int done_later(uv_loop_t *loop, backend_done *done, void *arg, struct err *e)
+{
+	struct list one = LIST_INIT(one);
+	int r = waiter_add(&one, loop, done, arg, 0, "", e);
+
+	if (r == 0)
+		waiters_end_later(&one, loop, NULL, NULL);
+	return r;
+}
+
+static int fake_reconcile(struct backend *b, backend_done *done, void *arg, struct err *e)
+{
+	return done_later(b->loop, done, arg, e);
+}
+
+struct network_op {
+	struct fake_network *net;
+	backend_network_done *done;
+	void *arg;
+};
+
+static void on_network(void *arg)
+{
+	struct network_op *op = arg;
+
+	op->done(op->arg, 0, &op->net->base, NULL);
+	free(op);
+}
+
+static int fake_create_network(struct backend *b, const struct network_config *c,
+			       backend_network_done *done, void *arg, struct err *e)
+{
+	struct fake_network *net = calloc(1, sizeof(*net));
+	struct network_op *op = calloc(1, sizeof(*op));
+
+	if (!net || !op || !timer_start(b->loop, 0, on_network, op, NULL)) {
+		free(net);
+		free(op);
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	}
+	net->base.backend = b;
+	*op = (struct network_op){net, done, arg};
+	return 0;
+}
+
+static void fake_close_network(struct backend_network *net, backend_done *done, void *arg)
+{
+	struct backend *b = net->backend;
+
+	record(fake_of(b), &(struct record){.op = "close"});
+	free(container_of(net, struct fake_network, base));
+	if (done)
+		done_later(b->loop, done, arg, NULL);
+}
+
+static const char *fake_subnet(struct backend_network *net)
+{
+	return "";
+}
+
+struct reserve_op {
+	struct reservation v;
+	backend_reserve_done *done;
+	void *arg;
+};
+
+static void on_reserved(void *arg)
+{
+	struct reserve_op *op = arg;
+
+	op->done(op->arg, 0, &op->v, NULL);
+	free(op);
+}
+
+static int fake_reserve(struct backend_network *net, const char *name, const char *ip_hint,
+			backend_reserve_done *done, void *arg, struct err *e)
+{
+	struct reserve_op *op = calloc(1, sizeof(*op));
+
+	if (!op || !timer_start(net->backend->loop, 0, on_reserved, op, NULL)) {
+		free(op);
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	}
+	name_mac(DROVER_MAC_SALT, name, op->v.mac);
+	op->done = done;
+	op->arg = arg;
+	record(fake_of(net->backend),
+	       &(struct record){
+		       .op = "reserve", .name = name, .mac = op->v.mac, .ip_hint = ip_hint});
+	return 0;
+}
+
+static int fake_create(struct backend *b, struct backend_network *net, const struct vm_spec *spec,
+		       const struct reservation *res, struct backend_vm **ret, struct err *e)
+{
+	struct fake *f = fake_of(b);
+	struct fake_vm *vm;
+
+	record(f,
+	       &(struct record){.op = "create", .name = spec->name, .spec = spec, .mac = res->mac});
+	if (str_equal(f->fail_create, spec->name))
+		return err_set(e, ERR_BOOT, "fake backend: forced Create failure for \"%s\"",
+			       spec->name);
+	vm = calloc(1, sizeof(*vm));
+	if (!vm)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	vm->base.backend = b;
+	vm->state = VM_STOPPED;
+	snprintf(vm->name, sizeof(vm->name), "%s", spec->name);
+	list_init(&vm->on_stopped);
+	list_init(&vm->on_address);
+	*ret = &vm->base;
+	return 0;
+}
+
+static void on_booted(void *arg)
+{
+	struct fake_vm *vm = arg;
+	struct fake *f = fake_of(vm->base.backend);
+
+	vm->state = VM_RUNNING;
+	snprintf(vm->ip, sizeof(vm->ip), "203.0.113.%u", f->next_address % 254 + 1);
+	f->next_address++;
+	waiters_end(&vm->on_address, vm->ip, NULL);
+}
+
+static int fake_start(struct backend_vm *base, backend_done *done, void *arg, struct err *e)
+{
+	struct fake_vm *vm = vm_of(base);
+	struct fake *f = fake_of(base->backend);
+	int r;
+
+	if (vm->state != VM_STOPPED)
+		return err_set(e, ERR_ALREADY_RUNNING, "%s is already running", vm->name);
+	r = done_later(base->backend->loop, done, arg, e);
+	if (r < 0)
+		return r;
+	vm->state = VM_STARTING;
+	if (!timer_start(base->backend->loop, (uint64_t)f->boot_ms, on_booted, vm, &vm->boot))
+		vm->state = VM_ERROR;
+	return 0;
+}
+
+/* Ends everything that waits for the VM, with @code for those that wanted it to run. */
+static void end_vm(struct fake_vm *vm, enum err_code code, const char *why)
+{
+	uv_loop_t *loop = vm->base.backend->loop;
+	struct err e;
+
+	timer_stop(&vm->boot);
+	vm->state = VM_STOPPED;
+	err_set(&e, code, "%s %s", vm->name, why);
+	waiters_end_later(&vm->on_address, loop, NULL, &e);
+	waiters_end_later(&vm->on_stopped, loop, NULL, code == ERR_CANCELED ? &e : NULL);
+}
+
+static int fake_stop(struct backend_vm *base, backend_done *done, void *arg, struct err *e)
+{
+	struct fake_vm *vm = vm_of(base);
+	int r = done_later(base->backend->loop, done, arg, e);
+
+	if (r < 0)
+		return r;
+	record(fake_of(base->backend), &(struct record){.op = "stop", .name = vm->name});
+	end_vm(vm, ERR_STOPPED, "was stopped");
+	return 0;
+}
+
+struct state_op {
+	enum vm_state state;
+	backend_state_done *done;
+	void *arg;
+};
+
+static void on_state(void *arg)
+{
+	struct state_op *op = arg;
+
+	op->done(op->arg, op->state);
+	free(op);
+}
+
+static int fake_state(struct backend_vm *base, backend_state_done *done, void *arg, struct err *e)
+{
+	struct state_op *op = calloc(1, sizeof(*op));
+
+	if (!op || !timer_start(base->backend->loop, 0, on_state, op, NULL)) {
+		free(op);
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	}
+	*op = (struct state_op){vm_of(base)->state, done, arg};
+	return 0;
+}
+
+static int fake_wait(struct backend_vm *base, uint64_t timeout_ms, backend_done *done, void *arg,
+		     struct err *e)
+{
+	struct fake_vm *vm = vm_of(base);
+
+	if (vm->state == VM_STOPPED)
+		return done_later(base->backend->loop, done, arg, e);
+	return waiter_add(&vm->on_stopped, base->backend->loop, done, arg, timeout_ms,
+			  "the VM did not stop in time", e);
+}
+
+static int fake_wait_address(struct backend_vm *base, uint64_t timeout_ms,
+			     backend_address_done *done, void *arg, struct err *e)
+{
+	struct fake_vm *vm = vm_of(base);
+	struct err stopped;
+	int r = waiter_add_address(&vm->on_address, base->backend->loop, done, arg, timeout_ms,
+				   "the VM had no address in time", e);
+
+	if (r < 0)
+		return r;
+	if (vm->state == VM_RUNNING || vm->state == VM_PAUSED)
+		waiters_end_later(&vm->on_address, base->backend->loop, vm->ip, NULL);
+	else if (vm->state == VM_STOPPED) {
+		err_set(&stopped, ERR_NOT_RUNNING, "%s is not running", vm->name);
+		waiters_end_later(&vm->on_address, base->backend->loop, NULL, &stopped);
+	}
+	return 0;
+}
+
+static void fake_release(struct backend_vm *base)
+{
+	struct fake_vm *vm = vm_of(base);
+
+	end_vm(vm, ERR_CANCELED, "was released");
+	free(vm);
+}
+
+static int fake_kill(struct backend_vm *base, backend_done *done, void *arg, struct err *e)
+{
+	return fake_stop(base, done, arg, e);
+}
+
+static int set_state(struct backend_vm *base, enum vm_state from, enum vm_state to,
+		     backend_done *done, void *arg, struct err *e)
+{
+	struct fake_vm *vm = vm_of(base);
+	int r;
+
+	if (vm->state != from && vm->state != to)
+		return err_set(e, ERR_NOT_RUNNING, "%s is %s", vm->name, vm_state_name(vm->state));
+	r = done_later(base->backend->loop, done, arg, e);
+	if (r == 0)
+		vm->state = to;
+	return r;
+}
+
+static int fake_pause(struct backend_vm *base, backend_done *done, void *arg, struct err *e)
+{
+	return set_state(base, VM_RUNNING, VM_PAUSED, done, arg, e);
+}
+
+static int fake_resume(struct backend_vm *base, backend_done *done, void *arg, struct err *e)
+{
+	return set_state(base, VM_PAUSED, VM_RUNNING, done, arg, e);
+}
+
+static void on_echo(void *arg, const char *data, ssize_t len, int fd)
+{
+	struct echo *echo = arg;
+
+	close_fd(&fd);
+	if (len > 0 && stream_write(echo->stream, data, (size_t)len) == 0)
+		return;
+	list_remove(&echo->link);
+	stream_close(echo->stream);
+	free(echo);
+}
+
+struct dial_op {
+	int fd;
+	backend_dial_done *done;
+	void *arg;
+};
+
+static void on_dialed(void *arg)
+{
+	struct dial_op *op = arg;
+
+	op->done(op->arg, 0, op->fd, NULL);
+	free(op);
+}
+
+static int open_echo(struct fake *f, backend_dial_done *done, void *arg, struct err *e)
+{
+	struct echo *echo = calloc(1, sizeof(*echo));
+	struct dial_op *op = calloc(1, sizeof(*op));
+	int pair[2];
+
+	if (!echo || !op || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
+		free(echo);
+		free(op);
+		return err_set(e, ERR_IO, "fake backend: no socket pair");
+	}
+	echo->stream = stream_open(f->base.loop, pair[0], on_echo, echo);
+	if (!echo->stream || !timer_start(f->base.loop, 0, on_dialed, op, NULL)) {
+		stream_close(echo->stream);
+		close(pair[1]);
+		free(echo);
+		free(op);
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	}
+	list_append(&f->echoes, &echo->link);
+	*op = (struct dial_op){pair[1], done, arg};
+	return 0;
+}
+
+static int fake_dial(struct backend_vm *base, uint16_t port, uint64_t timeout_ms,
+		     backend_dial_done *done, void *arg, struct err *e)
+{
+	return open_echo(fake_of(base->backend), done, arg, e);
+}
+
+static int fake_console(struct backend_vm *base, backend_dial_done *done, void *arg, struct err *e)
+{
+	return open_echo(fake_of(base->backend), done, arg, e);
+}
+
+struct stats_op {
+	backend_stats_done *done;
+	void *arg;
+};
+
+static void on_stats(void *arg)
+{
+	static const struct vm_stats nothing = {0};
+	struct stats_op *op = arg;
+
+	op->done(op->arg, 0, &nothing, NULL);
+	free(op);
+}
+
+static int fake_stats(struct backend_vm *base, backend_stats_done *done, void *arg, struct err *e)
+{
+	struct stats_op *op = calloc(1, sizeof(*op));
+
+	if (!op || !timer_start(base->backend->loop, 0, on_stats, op, NULL)) {
+		free(op);
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	}
+	*op = (struct stats_op){done, arg};
+	return 0;
+}
+
+static const struct backend_ops fake_ops = {
+	.name = "fake",
+	.free = fake_free,
+	.nested_virt_supported = always,
+	.supports_clustering = always,
+	.reconcile = fake_reconcile,
+	.create_network = fake_create_network,
+	.close_network = fake_close_network,
+	.subnet = fake_subnet,
+	.reserve = fake_reserve,
+	.create = fake_create,
+	.start = fake_start,
+	.stop = fake_stop,
+	.state = fake_state,
+	.wait = fake_wait,
+	.wait_address = fake_wait_address,
+	.release = fake_release,
+	.kill = fake_kill,
+	.pause = fake_pause,
+	.resume = fake_resume,
+	.dial = fake_dial,
+	.console = fake_console,
+	.stats = fake_stats,
+};
+
+static int read_environment(struct fake *f, struct err *e)
+{
+	const char *record_path = getenv("DROVER_FAKE_RECORD");
+	const char *fail_create = getenv("DROVER_FAKE_FAIL_CREATE");
+	const char *boot_ms = getenv("DROVER_FAKE_BOOT_MS");
+
+	if (boot_ms && str_to_int64(boot_ms, 0, 3600000, &f->boot_ms) < 0)
+		return err_set(e, ERR_INVALID,
+			       "DROVER_FAKE_BOOT_MS: '%s' is no number of milliseconds", boot_ms);
+	if (fail_create && *fail_create)
+		f->fail_create = strdup(fail_create);
+	if (!record_path || !*record_path)
+		return 0;
+	f->record_fd = open(record_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	return f->record_fd < 0 ? err_errno(e, -errno, "open DROVER_FAKE_RECORD %s", record_path)
+				: 0;
+}
+
+struct backend *fake_backend_new(uv_loop_t *loop, struct err *e)
+{
+	struct fake *f = calloc(1, sizeof(*f));
+
+	if (!f) {
+		err_set(e, ERR_NO_MEMORY, "out of memory");
+		return NULL;
+	}
+	f->base.ops = &fake_ops;
+	f->base.loop = loop;
+	f->record_fd = -1;
+	list_init(&f->echoes);
+	if (read_environment(f, e) < 0) {
+		fake_free(&f->base);
+		return NULL;
+	}
+	return &f->base;
+}

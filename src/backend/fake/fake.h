@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A backend without VMs: it proves coordination, nothing else. It needs no privileges, no namespaces, no files.
+ *
+ * Its network reports no subnet; addresses 203.0.113.N are known only after boot. dial and console give one end of a
+ * socket whose other end echoes. Environment, read once by fake_backend_new:
+ *   DROVER_FAKE_RECORD=FILE          a JSON line per reserve, create, stop and close is appended
+ *   DROVER_FAKE_FAIL_CREATE=MEMBER   that member's create fails
+ *   DROVER_FAKE_BOOT_MS=N            from start to the address (default 0)
+ */
+#ifndef DROVER_BACKEND_FAKE_H
+#define DROVER_BACKEND_FAKE_H
+
+#include "backend/backend.h"
+
+/* NULL with @e set: out of memory, or the record file cannot be opened. */
+struct backend *fake_backend_new(uv_loop_t *loop, struct err *e);
+
+#endif
