@@ -8,7 +8,8 @@
  * How it works: everything happens on one libuv loop and one thread. An operation that returned 0 calls its
  * callback exactly once, later, from the loop (never from inside the call); one that returned < 0 has set the
  * error and never calls. Inside a callback every operation is allowed. An operation that is pending when its VM is
- * stopped or released ends with ERR_STOPPED or ERR_CANCELED.
+ * stopped ends with ERR_STOPPED, from the loop. One that is pending when its VM is released ends with ERR_CANCELED from
+ * inside release, the one exception: when release returns, no callback of that VM runs any more.
  *
  *   VM states    stopped --start--> starting --> running <--pause/resume--> paused
  *                   ^                  |            |
@@ -142,8 +143,8 @@ struct backend_ops {
 	int (*wait_address)(struct backend_vm *vm, uint64_t timeout_ms, backend_address_done *done,
 			    void *arg, struct err *e);
 	/*
-	 * Ends the handle. Pending operations end with ERR_CANCELED (their callbacks run from the loop). A VM that still
-	 * runs in this process' care is killed in the background; `remote` leaves it to its helper.
+	 * Ends the handle. Pending operations end with ERR_CANCELED before this returns; none calls back later. A VM that
+	 * still runs in this process' care is killed in the background; `remote` leaves it to its helper.
 	 */
 	void (*release)(struct backend_vm *vm);
 

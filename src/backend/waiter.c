@@ -4,34 +4,77 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void waiter_end(struct waiter *w, const char *ip, const struct err *e)
+struct waiter {
+	struct list link;
+	struct waiters *set;
+	struct timer *deadline;
+	backend_done *done; /* one of the two */
+	backend_address_done *address;
+	void *arg;
+	const char *timeout_text;
+	struct err e; /* code ERR_NONE: success */
+	char ip[IP_SIZE];
+};
+
+void waiters_init(struct waiters *w, uv_loop_t *loop)
 {
-	int r = e ? err_code_number(e->code) : 0;
+	w->loop = loop;
+	w->turn = NULL;
+	list_init(&w->pending);
+	list_init(&w->due);
+}
+
+/* Calls back and frees. The set may be gone afterwards. */
+static void waiter_call(struct waiter *w)
+{
+	bool failed = w->e.code != ERR_NONE;
+	int r = failed ? err_code_number(w->e.code) : 0;
+	const struct err *e = failed ? &w->e : NULL;
 
 	timer_stop(&w->deadline);
 	list_remove(&w->link);
-	if (w->kind == WAITER_ADDRESS)
-		w->address(w->arg, r, e ? NULL : ip, e);
+	if (w->address)
+		w->address(w->arg, r, failed ? NULL : w->ip, e);
 	else
 		w->done(w->arg, r, e);
 	free(w);
 }
 
+/* Calls one due waiter a turn: its callback may end the set, so the next turn is ordered before the call. */
+static void on_turn(void *arg)
+{
+	struct waiters *set = arg;
+	struct waiter *w = list_entry(set->due.next, struct waiter, link);
+
+	if (w->link.next != &set->due)
+		timer_start(set->loop, 0, on_turn, set, &set->turn);
+	waiter_call(w);
+}
+
+static void make_due(struct waiter *w)
+{
+	struct waiters *set = w->set;
+
+	timer_stop(&w->deadline);
+	list_remove(&w->link);
+	list_append(&set->due, &w->link);
+	if (!set->turn)
+		timer_start(set->loop, 0, on_turn, set, &set->turn);
+}
+
 static void on_deadline(void *arg)
 {
 	struct waiter *w = arg;
-	struct err e;
 
-	err_set(&e, ERR_TIMEOUT, "%s", w->timeout_text);
-	waiter_end(w, NULL, &e);
+	err_set(&w->e, ERR_TIMEOUT, "%s", w->timeout_text);
+	make_due(w);
 }
 
-static struct waiter *add(struct list *list, uv_loop_t *loop, uint64_t timeout_ms, const char *text,
-			  struct err *e)
+static struct waiter *add(struct waiters *set, uint64_t timeout_ms, const char *text, struct err *e)
 {
 	struct waiter *w = calloc(1, sizeof(*w));
 
-	if (w && timeout_ms && !timer_start(loop, timeout_ms, on_deadline, w, &w->deadline)) {
+	if (w && timeout_ms && !timer_start(set->loop, timeout_ms, on_deadline, w, &w->deadline)) {
 		free(w);
 		w = NULL;
 	}
@@ -39,94 +82,59 @@ static struct waiter *add(struct list *list, uv_loop_t *loop, uint64_t timeout_m
 		err_set(e, ERR_NO_MEMORY, "out of memory");
 		return NULL;
 	}
+	w->set = set;
 	w->timeout_text = text;
-	list_append(list, &w->link);
+	list_append(&set->pending, &w->link);
 	return w;
 }
 
-int waiter_add(struct list *list, uv_loop_t *loop, backend_done *done, void *arg,
-	       uint64_t timeout_ms, const char *timeout_text, struct err *e)
+int waiters_add(struct waiters *set, backend_done *done, void *arg, uint64_t timeout_ms,
+		const char *timeout_text, struct err *e)
 {
-	struct waiter *w = add(list, loop, timeout_ms, timeout_text, e);
+	struct waiter *w = add(set, timeout_ms, timeout_text, e);
 
 	if (!w)
 		return -ENOMEM;
-	w->kind = WAITER_DONE;
 	w->done = done;
 	w->arg = arg;
 	return 0;
 }
 
-int waiter_add_address(struct list *list, uv_loop_t *loop, backend_address_done *done, void *arg,
-		       uint64_t timeout_ms, const char *timeout_text, struct err *e)
+int waiters_add_address(struct waiters *set, backend_address_done *done, void *arg,
+			uint64_t timeout_ms, const char *timeout_text, struct err *e)
 {
-	struct waiter *w = add(list, loop, timeout_ms, timeout_text, e);
+	struct waiter *w = add(set, timeout_ms, timeout_text, e);
 
 	if (!w)
 		return -ENOMEM;
-	w->kind = WAITER_ADDRESS;
 	w->address = done;
 	w->arg = arg;
 	return 0;
 }
 
-/* Moves all nodes of @from to the end of @to. */
-static void move_all(struct list *to, struct list *from)
+void waiters_end(struct waiters *set, const char *ip, const struct err *e)
 {
-	while (!list_is_empty(from)) {
-		struct list *node = from->next;
+	while (!list_is_empty(&set->pending)) {
+		struct waiter *w = list_entry(set->pending.next, struct waiter, link);
 
-		list_remove(node);
-		list_append(to, node);
+		if (e)
+			w->e = *e;
+		if (ip)
+			snprintf(w->ip, sizeof(w->ip), "%s", ip);
+		make_due(w);
 	}
 }
 
-void waiters_end(struct list *list, const char *ip, const struct err *e)
+void waiters_cancel(struct waiters *set)
 {
-	struct list ending = LIST_INIT(ending);
-	struct err kept = ERR_INIT;
-	char address[IP_SIZE] = "";
+	timer_stop(&set->turn);
+	while (!list_is_empty(&set->due) || !list_is_empty(&set->pending)) {
+		struct list *head = list_is_empty(&set->due) ? &set->pending : &set->due;
+		struct waiter *w = list_entry(head->next, struct waiter, link);
 
-	if (e)
-		kept = *e; /* a callback may end the owner of @e and @ip */
-	if (ip)
-		snprintf(address, sizeof(address), "%s", ip);
-	move_all(&ending, list);
-	while (!list_is_empty(&ending))
-		waiter_end(list_entry(ending.next, struct waiter, link), address, e ? &kept : NULL);
-}
-
-struct later {
-	struct list waiters;
-	bool failed;
-	struct err e;
-	char ip[IP_SIZE];
-};
-
-static void on_later(void *arg)
-{
-	struct later *l = arg;
-
-	waiters_end(&l->waiters, l->ip, l->failed ? &l->e : NULL);
-	free(l);
-}
-
-void waiters_end_later(struct list *list, uv_loop_t *loop, const char *ip, const struct err *e)
-{
-	struct later *l;
-
-	if (list_is_empty(list))
-		return;
-	l = calloc(1, sizeof(*l));
-	if (!l || !timer_start(loop, 0, on_later, l, NULL)) {
-		free(l); /* the deadlines, where there are any, still end them */
-		return;
+		if (head == &set->pending)
+			err_set(&w->e, ERR_CANCELED, "canceled");
+		waiter_call(w);
 	}
-	list_init(&l->waiters);
-	move_all(&l->waiters, list);
-	l->failed = e != NULL;
-	if (e)
-		l->e = *e;
-	if (ip)
-		snprintf(l->ip, sizeof(l->ip), "%s", ip);
+	timer_stop(&set->turn);
 }

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Pending operations of a backend: each has an owner list, may have a deadline, and calls back exactly once, from the
- * loop. What the callback looks like is the backend's business: a waiter carries one of the contract's callbacks.
+ * Pending operations of a backend: each may have a deadline and calls back exactly once.
+ *
+ * How it works: a waiter is pending until the set it is in ends; ending marks it due with its result and a later turn
+ * of the loop calls it, so that no operation calls back from inside its own call. waiters_cancel calls all that are
+ * left, there and then: afterwards no callback of the set runs any more and its owner may go.
  */
 #ifndef DROVER_BACKEND_WAITER_H
 #define DROVER_BACKEND_WAITER_H
@@ -10,36 +13,31 @@
 #include "base/list.h"
 #include "loop/timer.h"
 
-enum waiter_kind { WAITER_DONE, WAITER_ADDRESS };
-
-struct waiter {
-	struct list link;
-	struct timer *deadline;
-	enum waiter_kind kind;
-	union {
-		backend_done *done;
-		backend_address_done *address;
-	};
-	void *arg;
-	const char *timeout_text; /* static: what did not happen in time */
+struct waiters {
+	uv_loop_t *loop;
+	struct list pending;
+	struct list due;
+	struct timer *turn;
 };
 
-/*
- * Adds a waiter to @list. @timeout_ms 0: none. When it passes, the waiter ends with ERR_TIMEOUT "@timeout_text".
- * 0 or -ENOMEM with @e.
- */
-int waiter_add(struct list *list, uv_loop_t *loop, backend_done *done, void *arg,
-	       uint64_t timeout_ms, const char *timeout_text, struct err *e);
-int waiter_add_address(struct list *list, uv_loop_t *loop, backend_address_done *done, void *arg,
-		       uint64_t timeout_ms, const char *timeout_text, struct err *e);
+void waiters_init(struct waiters *w, uv_loop_t *loop);
 
 /*
- * Ends all waiters of @list, those added by their callbacks not included: success when @e is NULL (with @ip for the
- * address kind), else @e. To be called from the loop, never from inside an operation's call.
+ * Adds one. @timeout_ms 0: none; else it ends with ERR_TIMEOUT and the sentence @timeout_text (static).
+ * 0, or -ENOMEM with @e.
  */
-void waiters_end(struct list *list, const char *ip, const struct err *e);
+int waiters_add(struct waiters *w, backend_done *done, void *arg, uint64_t timeout_ms,
+		const char *timeout_text, struct err *e);
+int waiters_add_address(struct waiters *w, backend_address_done *done, void *arg,
+			uint64_t timeout_ms, const char *timeout_text, struct err *e);
 
-/* The same from a later turn of the loop: for use inside an operation's call. Takes the waiters at once. */
-void waiters_end_later(struct list *list, uv_loop_t *loop, const char *ip, const struct err *e);
+/* All pending ones end, from the next turn of the loop: success when @e is NULL (with @ip for addresses), else @e. */
+void waiters_end(struct waiters *w, const char *ip, const struct err *e);
+
+/*
+ * Ends everything at once: due ones with their result, pending ones with ERR_CANCELED. A callback may add to the set;
+ * that is canceled too.
+ */
+void waiters_cancel(struct waiters *w);
 
 #endif

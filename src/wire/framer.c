@@ -3,6 +3,8 @@
 
 #include <errno.h>
 
+enum { KEPT_CAPACITY = 16384 };
+
 void framer_init(struct framer *f, size_t max)
 {
 	*f = (struct framer){.in = BUF_INIT, .max = max};
@@ -14,12 +16,18 @@ void framer_done(struct framer *f)
 	framer_init(f, f->max);
 }
 
+/* Forgets the object that was handed out; a buffer that one large object made is given back. */
+static void drop_handed_out(struct framer *f)
+{
+	buf_consume(&f->in, f->handed_out);
+	f->handed_out = 0;
+	if (f->in.len == 0 && f->in.cap > KEPT_CAPACITY)
+		buf_done(&f->in);
+}
+
 int framer_feed(struct framer *f, const char *data, size_t len)
 {
-	if (f->handed_out) {
-		buf_consume(&f->in, f->handed_out);
-		f->handed_out = 0;
-	}
+	drop_handed_out(f);
 	return buf_add(&f->in, data, len);
 }
 
@@ -71,10 +79,7 @@ static int skip_space(struct framer *f)
 
 int framer_next(struct framer *f, const char **ret, size_t *ret_len)
 {
-	if (f->handed_out) {
-		buf_consume(&f->in, f->handed_out);
-		f->handed_out = 0;
-	}
+	drop_handed_out(f);
 	if (f->scanned == 0) {
 		int r = skip_space(f);
 

@@ -18,6 +18,7 @@ struct fake {
 	int64_t boot_ms;
 	unsigned next_address;
 	struct list echoes;
+	struct waiters ops; /* end with the next turn */
 };
 
 struct fake_network {
@@ -30,8 +31,9 @@ struct fake_vm {
 	enum vm_state state;
 	char ip[IP_SIZE];
 	struct timer *boot;
-	struct list on_stopped; /* wait */
-	struct list on_address; /* wait_address */
+	struct waiters on_stopped; /* wait */
+	struct waiters on_address; /* wait_address */
+	struct waiters ops;        /* end with the next turn */
 };
 
 /* One dialed connection: what comes in goes out. */
@@ -92,6 +94,7 @@ static void fake_free(struct backend *b)
 		stream_close(echo->stream);
 		free(echo);
 	}
+	waiters_cancel(&f->ops);
 	close_fd(&f->record_fd);
 	free(f->fail_create);
 	free(f);
@@ -103,19 +106,18 @@ static bool always(struct backend *b)
 }
 
 /* Calls @done from the next turn of the loop. */
-static int done_later(uv_loop_t *loop, backend_done *done, void *arg, struct err *e)
+static int done_later(struct waiters *ops, backend_done *done, void *arg, struct err *e)
 {
-	struct list one = LIST_INIT(one);
-	int r = waiter_add(&one, loop, done, arg, 0, "", e);
+	int r = waiters_add(ops, done, arg, 0, "", e);
 
 	if (r == 0)
-		waiters_end_later(&one, loop, NULL, NULL);
+		waiters_end(ops, NULL, NULL);
 	return r;
 }
 
 static int fake_reconcile(struct backend *b, backend_done *done, void *arg, struct err *e)
 {
-	return done_later(b->loop, done, arg, e);
+	return done_later(&fake_of(b)->ops, done, arg, e);
 }
 
 struct network_op {
@@ -155,7 +157,7 @@ static void fake_close_network(struct backend_network *net, backend_done *done, 
 	record(fake_of(b), &(struct record){.op = "close"});
 	free(container_of(net, struct fake_network, base));
 	if (done)
-		done_later(b->loop, done, arg, NULL);
+		done_later(&fake_of(b)->ops, done, arg, NULL);
 }
 
 static const char *fake_subnet(struct backend_network *net)
@@ -212,8 +214,9 @@ static int fake_create(struct backend *b, struct backend_network *net, const str
 	vm->base.backend = b;
 	vm->state = VM_STOPPED;
 	snprintf(vm->name, sizeof(vm->name), "%s", spec->name);
-	list_init(&vm->on_stopped);
-	list_init(&vm->on_address);
+	waiters_init(&vm->on_stopped, b->loop);
+	waiters_init(&vm->on_address, b->loop);
+	waiters_init(&vm->ops, b->loop);
 	*ret = &vm->base;
 	return 0;
 }
@@ -237,7 +240,7 @@ static int fake_start(struct backend_vm *base, backend_done *done, void *arg, st
 
 	if (vm->state != VM_STOPPED)
 		return err_set(e, ERR_ALREADY_RUNNING, "%s is already running", vm->name);
-	r = done_later(base->backend->loop, done, arg, e);
+	r = done_later(&vm->ops, done, arg, e);
 	if (r < 0)
 		return r;
 	vm->state = VM_STARTING;
@@ -246,28 +249,20 @@ static int fake_start(struct backend_vm *base, backend_done *done, void *arg, st
 	return 0;
 }
 
-/* Ends everything that waits for the VM, with @code for those that wanted it to run. */
-static void end_vm(struct fake_vm *vm, enum err_code code, const char *why)
-{
-	uv_loop_t *loop = vm->base.backend->loop;
-	struct err e;
-
-	timer_stop(&vm->boot);
-	vm->state = VM_STOPPED;
-	err_set(&e, code, "%s %s", vm->name, why);
-	waiters_end_later(&vm->on_address, loop, NULL, &e);
-	waiters_end_later(&vm->on_stopped, loop, NULL, code == ERR_CANCELED ? &e : NULL);
-}
-
 static int fake_stop(struct backend_vm *base, backend_done *done, void *arg, struct err *e)
 {
 	struct fake_vm *vm = vm_of(base);
-	int r = done_later(base->backend->loop, done, arg, e);
+	struct err stopped;
+	int r = done_later(&vm->ops, done, arg, e);
 
 	if (r < 0)
 		return r;
 	record(fake_of(base->backend), &(struct record){.op = "stop", .name = vm->name});
-	end_vm(vm, ERR_STOPPED, "was stopped");
+	timer_stop(&vm->boot);
+	vm->state = VM_STOPPED;
+	err_set(&stopped, ERR_STOPPED, "%s was stopped", vm->name);
+	waiters_end(&vm->on_address, NULL, &stopped);
+	waiters_end(&vm->on_stopped, NULL, NULL);
 	return 0;
 }
 
@@ -303,9 +298,9 @@ static int fake_wait(struct backend_vm *base, uint64_t timeout_ms, backend_done 
 	struct fake_vm *vm = vm_of(base);
 
 	if (vm->state == VM_STOPPED)
-		return done_later(base->backend->loop, done, arg, e);
-	return waiter_add(&vm->on_stopped, base->backend->loop, done, arg, timeout_ms,
-			  "the VM did not stop in time", e);
+		return done_later(&vm->ops, done, arg, e);
+	return waiters_add(&vm->on_stopped, done, arg, timeout_ms, "the VM did not stop in time",
+			   e);
 }
 
 static int fake_wait_address(struct backend_vm *base, uint64_t timeout_ms,
@@ -313,16 +308,16 @@ static int fake_wait_address(struct backend_vm *base, uint64_t timeout_ms,
 {
 	struct fake_vm *vm = vm_of(base);
 	struct err stopped;
-	int r = waiter_add_address(&vm->on_address, base->backend->loop, done, arg, timeout_ms,
-				   "the VM had no address in time", e);
+	int r = waiters_add_address(&vm->on_address, done, arg, timeout_ms,
+				    "the VM had no address in time", e);
 
 	if (r < 0)
 		return r;
 	if (vm->state == VM_RUNNING || vm->state == VM_PAUSED)
-		waiters_end_later(&vm->on_address, base->backend->loop, vm->ip, NULL);
+		waiters_end(&vm->on_address, vm->ip, NULL);
 	else if (vm->state == VM_STOPPED) {
 		err_set(&stopped, ERR_NOT_RUNNING, "%s is not running", vm->name);
-		waiters_end_later(&vm->on_address, base->backend->loop, NULL, &stopped);
+		waiters_end(&vm->on_address, NULL, &stopped);
 	}
 	return 0;
 }
@@ -331,7 +326,10 @@ static void fake_release(struct backend_vm *base)
 {
 	struct fake_vm *vm = vm_of(base);
 
-	end_vm(vm, ERR_CANCELED, "was released");
+	timer_stop(&vm->boot);
+	waiters_cancel(&vm->ops);
+	waiters_cancel(&vm->on_address);
+	waiters_cancel(&vm->on_stopped);
 	free(vm);
 }
 
@@ -348,7 +346,7 @@ static int set_state(struct backend_vm *base, enum vm_state from, enum vm_state 
 
 	if (vm->state != from && vm->state != to)
 		return err_set(e, ERR_NOT_RUNNING, "%s is %s", vm->name, vm_state_name(vm->state));
-	r = done_later(base->backend->loop, done, arg, e);
+	r = done_later(&vm->ops, done, arg, e);
 	if (r == 0)
 		vm->state = to;
 	return r;
@@ -506,6 +504,7 @@ struct backend *fake_backend_new(uv_loop_t *loop, struct err *e)
 	f->base.loop = loop;
 	f->record_fd = -1;
 	list_init(&f->echoes);
+	waiters_init(&f->ops, loop);
 	if (read_environment(f, e) < 0) {
 		fake_free(&f->base);
 		return NULL;

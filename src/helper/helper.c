@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: MIT */
+#include "helper/helper.h"
+
+#include "backend/fake/fake.h"
+#include "base/files.h"
+#include "base/scoped.h"
+
+#include <signal.h>
+#include <string.h>
+#include <time.h>
+
+/* A helper that nobody uses (its client died before the first boot, say) leaves after this long. */
+enum { IDLE_MS = 30000 };
+
+void helper_log(const char *fmt, ...)
+{
+	char text[1024];
+	char stamp[32];
+	struct timespec now;
+	struct tm tm;
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	clock_gettime(CLOCK_REALTIME, &now);
+	gmtime_r(&now.tv_sec, &tm);
+	strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%S", &tm);
+	fprintf(stderr, "%s.%03ldZ %s\n", stamp, now.tv_nsec / 1000000, text);
+}
+
+static struct backend *make_backend(struct helper *h, struct err *e)
+{
+	if (strcmp(h->o->backend, "fake") == 0)
+		return fake_backend_new(&h->loop, e);
+	err_set(e, ERR_INVALID, "unknown backend '%s': there are fake and qemu", h->o->backend);
+	return NULL;
+}
+
+static void on_network_closed(void *arg, int r, const struct err *e);
+
+static void close_handles(struct helper *h)
+{
+	if (h->closing)
+		return;
+	h->closing = true;
+	timer_stop(&h->idle);
+	for (size_t i = 0; i < sizeof(h->signals) / sizeof(h->signals[0]); i++)
+		uv_close((uv_handle_t *)&h->signals[i], NULL);
+	if (h->watching_client)
+		uv_close((uv_handle_t *)&h->client_poll, NULL);
+	ctl_close(h);
+	conns_close_all(h);
+	if (h->network) {
+		struct backend_network *net = h->network;
+
+		h->network = NULL;
+		backend_close_network(net, on_network_closed, h);
+	}
+}
+
+static void on_network_closed(void *arg, int r, const struct err *e)
+{
+	/* The loop ends when its last handle is closed. */
+}
+
+void helper_check_done(struct helper *h)
+{
+	list_for_each (pos, &h->members)
+		if (member_is_active(list_entry(pos, struct member, link)))
+			return;
+	if (h->network_pending)
+		return; /* its callback looks again */
+	h->stopping = true;
+	while (!list_is_empty(&h->members))
+		member_retire(list_entry(h->members.next, struct member, link));
+	close_handles(h);
+}
+
+/* A member that is still to be told to stop: stopping one may retire others, so each search begins anew. */
+static struct member *next_to_stop(struct helper *h, bool cut_power)
+{
+	list_for_each (pos, &h->members) {
+		struct member *m = list_entry(pos, struct member, link);
+
+		if (member_is_active(m) &&
+		    (m->state != MEMBER_STOPPING || (cut_power && !m->cut_power)))
+			return m;
+	}
+	return NULL;
+}
+
+void helper_shutdown(struct helper *h, bool cut_power)
+{
+	struct member *m;
+
+	h->stopping = true;
+	while ((m = next_to_stop(h, cut_power)))
+		member_stop(m, cut_power, NULL);
+	helper_check_done(h);
+}
+
+/* SIGTERM and SIGINT end the cluster in order, a second one without grace; a hang-up means nothing when detached. */
+static void on_signal(uv_signal_t *handle, int signum)
+{
+	struct helper *h = handle->data;
+
+	if (signum == SIGHUP && !h->o->bound)
+		return;
+	helper_log("%s: stopping", strsignal(signum));
+	helper_shutdown(h, h->stopping);
+}
+
+static bool has_work(struct helper *h)
+{
+	if (h->n_conns > 0 || h->network_pending)
+		return true;
+	list_for_each (pos, &h->members) {
+		struct member *m = list_entry(pos, struct member, link);
+
+		if (m->vm || m->booting || m->state == MEMBER_STOPPING)
+			return true;
+	}
+	return false;
+}
+
+static void on_idle(void *arg)
+{
+	struct helper *h = arg;
+
+	if (!has_work(h)) {
+		helper_log("nothing was booted and nobody is connected: leaving");
+		helper_shutdown(h, true);
+		return;
+	}
+	timer_start(&h->loop, IDLE_MS, on_idle, h, &h->idle);
+}
+
+static int start_signals(struct helper *h, struct err *e)
+{
+	static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
+
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+		int r = uv_signal_init(&h->loop, &h->signals[i]);
+
+		h->signals[i].data = h;
+		if (r == 0)
+			r = uv_signal_start(&h->signals[i], on_signal, numbers[i]);
+		if (r < 0)
+			return err_errno(e, r, "watch signals");
+	}
+	return 0;
+}
+
+static int register_members(struct helper *h, struct err *e)
+{
+	for (size_t i = 0; i < h->o->members.n; i++) {
+		struct member *m;
+		int r = member_register(h, h->o->members.names[i], &m, e);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int begin(struct helper *h, struct err *e)
+{
+	int r = start_signals(h, e);
+
+	if (r == 0) {
+		h->backend = make_backend(h, e);
+		r = h->backend ? 0 : err_code_number(e->code);
+	}
+	if (r == 0)
+		r = register_members(h, e);
+	if (r == 0 && h->o->bound)
+		r = ctl_open(h, e);
+	if (r == 0 && !h->o->bound)
+		timer_start(&h->loop, IDLE_MS, on_idle, h, &h->idle);
+	return r;
+}
+
+static void free_reserved(struct helper *h)
+{
+	list_for_each_safe (pos, &h->reserved) {
+		struct reserved *v = list_entry(pos, struct reserved, link);
+
+		list_remove(&v->link);
+		free(v);
+	}
+}
+
+static void tell_ready(struct helper *h, int r, const struct err *e)
+{
+	char line[ERR_MSG_SIZE + 64];
+	int fd = h->o->ready_fd;
+
+	if (fd < 0)
+		return;
+	if (r == 0)
+		snprintf(line, sizeof(line), "ready\n");
+	else
+		snprintf(line, sizeof(line), "error %s %s\n", err_code_name(e->code), e->msg);
+	files_write_all(fd, line, strlen(line));
+	close(fd);
+}
+
+int helper_run(const struct helper_options *o, struct err *e)
+{
+	struct helper h = {.o = o};
+	int r;
+
+	uv_loop_init(&h.loop);
+	list_init(&h.members);
+	list_init(&h.reserved);
+	list_init(&h.conns);
+	list_init(&h.ctl_conns);
+	list_init(&h.network_calls);
+	list_init(&h.calls);
+	r = begin(&h, e);
+	tell_ready(&h, r, e);
+	if (r < 0) {
+		h.stopping = true;
+		while (!list_is_empty(&h.members))
+			member_retire(list_entry(h.members.next, struct member, link));
+		close_handles(&h);
+	}
+	uv_run(&h.loop, UV_RUN_DEFAULT);
+	free_reserved(&h);
+	backend_free(h.backend);
+	uv_run(&h.loop, UV_RUN_DEFAULT); /* what the backend closed */
+	if (uv_loop_close(&h.loop) != 0)
+		helper_log("internal error: handles left at the end");
+	return r;
+}

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * drover-helper inside: one loop, one backend, one network, the members and the connections to them.
+ *
+ * How it works:
+ *
+ *   member   starting --boot--> running <--> paused        every state but stopped and error counts as active;
+ *               |  \               |                       when no member is active any more the helper leaves
+ *               |   +--> error <---+ (died)
+ *               +--------+---------+--stop--> stopping --> stopped --> retired (socket and pidfile gone, forgotten)
+ *
+ * The number of active members is counted from the list whenever it matters; there is no counter to go wrong.
+ * A member's VM handle lives from create to the end of stop; a boot is refused while there is one.
+ * A retired name keeps its reservation: it may be registered and booted again through a sibling's socket.
+ */
+#ifndef DROVER_HELPER_HELPER_H
+#define DROVER_HELPER_HELPER_H
+
+#include "backend/backend.h"
+#include "base/list.h"
+#include "loop/listener.h"
+#include "loop/stream.h"
+#include "loop/timer.h"
+#include "store/store.h"
+#include "wire/framer.h"
+#include "wire/message.h"
+
+#include <stdbool.h>
+
+enum member_state {
+	MEMBER_STARTING,
+	MEMBER_RUNNING,
+	MEMBER_PAUSED,
+	MEMBER_STOPPING,
+	MEMBER_STOPPED,
+	MEMBER_ERROR,
+};
+
+struct call;
+
+struct member {
+	struct list link; /* helper.members */
+	struct helper *helper;
+	char name[NAME_SIZE];
+	enum member_state state;
+	char ip[IP_SIZE];
+	struct err error; /* of the last boot or death; cleared by the next boot */
+	struct listener *listener;
+	int lock_fd;
+	struct backend_vm *vm;  /* owned, NULL when nothing is created */
+	struct call *boot_call; /* owned while a boot is under way and its client waits */
+	struct list stop_calls; /* calls that are answered when the member has stopped */
+	bool booting;
+	bool cut_power; /* stop without grace */
+};
+
+/* One name's answer to reserve. */
+struct reserved {
+	struct list link; /* helper.reserved */
+	char name[NAME_SIZE];
+	struct reservation value;
+	bool ready;
+	struct list calls; /* wait for it */
+};
+
+struct helper_options {
+	const struct store *store; /* borrowed */
+	struct name_list members;  /* borrowed: registered at the start; the first is the primary */
+	const char *backend;       /* name */
+	struct procid identity;    /* the process that pidfiles name */
+	bool bound;
+	int client_pidfd; /* bound: readable when the client is dead; taken, -1 when not to be had */
+	int ready_fd; /* "ready\n" is written to it once every socket listens; taken, -1: nobody asks */
+	bool namespaced; /* peers of unmapped uids are judged by the socket's file mode alone */
+	void *sandbox;   /* struct sandbox of the real backends, borrowed */
+};
+
+struct helper {
+	const struct helper_options *o;
+	uv_loop_t loop;
+	uv_signal_t signals[3];
+	struct backend *backend;
+	struct backend_network *network;
+	bool network_pending;
+	struct list network_calls; /* wait for the network */
+	struct list members;
+	struct list reserved;
+	struct list conns;
+	struct list calls; /* all that are under way, their connections gone or not */
+	unsigned n_conns;
+	size_t pending_bytes; /* unfinished requests of all connections */
+	struct listener *ctl;
+	struct list ctl_conns;
+	uv_poll_t client_poll;
+	bool watching_client;
+	struct timer *idle;
+	int64_t total_connections;
+	int64_t total_requests;
+	int64_t total_refusals;
+	bool stopping; /* no new work */
+	bool closing;  /* handles are being closed */
+	int exit_code;
+};
+
+/* helper.c */
+/* Runs one helper to its orderly end. 0, or < 0 with @e when it could not begin. */
+int helper_run(const struct helper_options *o, struct err *e);
+/* Ends all members (@cut_power: without grace), then the helper. Idempotent; cutting the power may come later. */
+void helper_shutdown(struct helper *h, bool cut_power);
+/* Looks whether anything keeps the helper alive; if nothing does, begins the shutdown or completes it. */
+void helper_check_done(struct helper *h);
+void helper_log(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* members.c */
+struct member *member_find(struct helper *h, const char *name);
+int member_register(struct helper *h, const char *name, struct member **ret, struct err *e);
+bool member_is_active(const struct member *m);
+const char *member_state_word(const struct member *m);
+void member_status(const struct member *m, struct member_status *ret);
+/* Boots; @call is taken and answered when the member runs or failed. */
+void member_boot(struct helper *h, struct call *call, const struct vm_spec *spec);
+/* Begins to stop; @call (may be NULL) is taken and answered at the end. */
+void member_stop(struct member *m, bool cut_power, struct call *call);
+void member_retire(struct member *m);
+
+/* conn.c */
+struct conn;
+
+/* A request under way. It outlives its connection; then its reply goes nowhere. */
+struct call {
+	struct list link;      /* conn.calls */
+	struct list all_link;  /* helper.calls */
+	struct list wait_link; /* wherever it waits */
+	struct conn *conn;     /* NULL when the connection is gone */
+	struct helper *helper;
+	struct member *member; /* whose socket it came in by; NULL once that is retired */
+	char *id;
+	enum verb verb;
+};
+
+void conn_accept(struct helper *h, struct member *m, int fd, uid_t peer);
+void conns_forget_member(struct helper *h, const struct member *m); /* calls too */
+void conns_close_all(struct helper *h); /* sends what is queued, within a bound */
+
+/* Each answers and frees the call. */
+void call_empty(struct call *c);
+void call_error(struct call *c, const struct err *e);
+void call_errorf(struct call *c, enum err_code code, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+void call_reply(struct call *c, struct buf *line);            /* frees @line's memory */
+void call_reply_fd(struct call *c, struct buf *line, int fd); /* takes @fd */
+/* Answers, and keeps the connection as a stream of events. */
+void call_watch(struct call *c);
+
+/* Tells the watchers. */
+void event_state(struct helper *h, const struct member *m);
+void event_stage(struct helper *h, const struct member *m, const char *stage);
+void event_gone(struct helper *h, const struct member *m);
+
+/* rpc_v2.c, rpc_more.c: one function a verb; each takes the call. @q is borrowed. */
+typedef void rpc_handler(struct call *c, const struct request *q);
+rpc_handler rpc_status, rpc_stop, rpc_createnetwork, rpc_reserve, rpc_boot_member;
+rpc_handler rpc_hello, rpc_watch, rpc_dial, rpc_console, rpc_pause, rpc_resume, rpc_kill,
+	rpc_shutdown, rpc_stats;
+
+/* ctl.c: the bind handshake and the watch over the client. */
+int ctl_open(struct helper *h, struct err *e);
+void ctl_close(struct helper *h);
+
+#endif

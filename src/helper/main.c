@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: MIT */
+/* drover-helper: options, identity, and the process around helper_run. */
+#include "helper/helper.h"
+
+#include "base/scoped.h"
+#include "config.h"
+
+#include <getopt.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+struct arguments {
+	struct name_list members;
+	const char *backend;
+	const char *network;
+	pid_t bound;
+	int ready_fd;
+	bool remove;
+	bool reconcile;
+};
+
+static const char usage[] =
+	"Usage: drover-helper --members NAME[,NAME...] [--backend NAME] [--network NAME]\n"
+	"                     [--bound PID] [--remove] [--ready-fd N]\n"
+	"       drover-helper --reconcile [--backend NAME]\n"
+	"       drover-helper --version | --help\n"
+	"\n"
+	"Owns the network and the VMs of one cluster. Started by drover and libdrover.\n";
+
+static int parse_members(const char *list, struct name_list *ret, struct err *e)
+{
+	scoped(mem) char *copy = strdup(list);
+	char *rest = copy;
+	char *name;
+
+	while (copy && (name = strsep(&rest, ","))) {
+		int r = name_check(name, e);
+
+		if (r < 0)
+			return r;
+		for (size_t i = 0; i < ret->n; i++)
+			if (strcmp(ret->names[i], name) == 0)
+				return err_set(e, ERR_INVALID, "member %s is named twice", name);
+		if (name_list_add(ret, name) < 0)
+			return err_set(e, ERR_NO_MEMORY, "out of memory");
+	}
+	return 0;
+}
+
+static int parse_number(const char *option, const char *text, int64_t min, int64_t *ret,
+			struct err *e)
+{
+	if (str_to_int64(text, min, INT32_MAX, ret) == 0)
+		return 0;
+	return err_set(e, ERR_INVALID, "--%s: '%s' is no number", option, text);
+}
+
+enum {
+	OPT_MEMBERS = 256,
+	OPT_BACKEND,
+	OPT_NETWORK,
+	OPT_BOUND,
+	OPT_READY,
+	OPT_REMOVE,
+	OPT_RECONCILE,
+	OPT_VERSION,
+	OPT_HELP
+};
+
+static const struct option options[] = {
+	{"members", required_argument, NULL, OPT_MEMBERS},
+	{"backend", required_argument, NULL, OPT_BACKEND},
+	{"network", required_argument, NULL, OPT_NETWORK},
+	{"bound", required_argument, NULL, OPT_BOUND},
+	{"ready-fd", required_argument, NULL, OPT_READY},
+	{"remove", no_argument, NULL, OPT_REMOVE},
+	{"reconcile", no_argument, NULL, OPT_RECONCILE},
+	{"version", no_argument, NULL, OPT_VERSION},
+	{"help", no_argument, NULL, OPT_HELP},
+	{NULL, 0, NULL, 0},
+};
+
+static int take_option(int option, struct arguments *a, struct err *e)
+{
+	int64_t number = 0;
+	int r = 0;
+
+	switch (option) {
+	case OPT_MEMBERS:
+		return parse_members(optarg, &a->members, e);
+	case OPT_BACKEND:
+		a->backend = optarg;
+		return 0;
+	case OPT_NETWORK:
+		a->network = optarg;
+		return 0;
+	case OPT_BOUND:
+		r = parse_number("bound", optarg, 1, &number, e);
+		a->bound = (pid_t)number;
+		return r;
+	case OPT_READY:
+		r = parse_number("ready-fd", optarg, 0, &number, e);
+		a->ready_fd = (int)number;
+		return r;
+	case OPT_REMOVE:
+		a->remove = true;
+		return 0;
+	case OPT_RECONCILE:
+		a->reconcile = true;
+		return 0;
+	default:
+		return err_set(e, ERR_INVALID,
+			       "unknown or incomplete option; see drover-helper --help");
+	}
+}
+
+/* 1: done (help, version), 0: go on, < 0: error. */
+static int parse_arguments(int argc, char **argv, struct arguments *a, struct err *e)
+{
+	int option;
+
+	opterr = 0;
+	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		int r;
+
+		if (option == OPT_HELP || option == OPT_VERSION) {
+			fputs(option == OPT_HELP ? usage : "drover-helper " DROVER_VERSION "\n",
+			      stdout);
+			return 1;
+		}
+		r = take_option(option, a, e);
+		if (r < 0)
+			return r;
+	}
+	if (optind < argc)
+		return err_set(e, ERR_INVALID, "unexpected argument '%s'", argv[optind]);
+	if (!a->reconcile && a->members.n == 0)
+		return err_set(e, ERR_INVALID, "no VM names provided; see drover-helper --help");
+	if (strcmp(a->network, "private") != 0)
+		return err_set(e, ERR_UNSUPPORTED, "unknown network '%s': there is private",
+			       a->network);
+	return 0;
+}
+
+static void use_all_descriptors(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
+static int serve(const struct arguments *a, struct err *e)
+{
+	scoped(store) struct store store = {0};
+	struct helper_options o = {
+		.store = &store,
+		.members = a->members,
+		.backend = a->backend,
+		.bound = a->bound != 0,
+		.client_pidfd = -1,
+		.ready_fd = a->ready_fd,
+	};
+	int r = store_open(NULL, &store, e);
+
+	if (r < 0)
+		return r;
+	if (a->bound) {
+		o.client_pidfd = (int)syscall(SYS_pidfd_open, a->bound, 0);
+		if (o.client_pidfd < 0 && errno == ESRCH)
+			return err_set(e, ERR_NOT_FOUND, "--bound: there is no process %d",
+				       (int)a->bound);
+	}
+	r = procid_of(getpid(), &o.identity);
+	if (r < 0)
+		return err_errno(e, r, "read /proc/self");
+	return helper_run(&o, e);
+}
+
+int main(int argc, char **argv)
+{
+	struct arguments a = {.backend = "qemu", .network = "private", .ready_fd = -1};
+	struct err e = ERR_INIT;
+	int r;
+
+	umask(077);
+	signal(SIGPIPE, SIG_IGN);
+	use_all_descriptors();
+	r = parse_arguments(argc, argv, &a, &e);
+	if (r == 0)
+		r = serve(&a, &e);
+	name_list_done(&a.members);
+	if (r < 0) {
+		fprintf(stderr, "drover-helper: %s\n", e.msg);
+		return 1;
+	}
+	return 0;
+}

@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: MIT */
+/* The members: registering, booting, stopping, retiring. helper.h has the states. */
+#include "helper/helper.h"
+
+#include "base/scoped.h"
+
+#include <string.h>
+
+/* From boot-member to the address: the guest's first boot on a slow host. */
+enum { ADDRESS_MS = 300000 };
+
+static const char *const state_words[] = {
+	[MEMBER_STARTING] = WIRE_STATE_STARTING, [MEMBER_RUNNING] = WIRE_STATE_RUNNING,
+	[MEMBER_PAUSED] = WIRE_STATE_PAUSED,     [MEMBER_STOPPING] = WIRE_STATE_STOPPING,
+	[MEMBER_STOPPED] = WIRE_STATE_STOPPED,   [MEMBER_ERROR] = WIRE_STATE_ERROR,
+};
+
+const char *member_state_word(const struct member *m)
+{
+	return state_words[m->state];
+}
+
+bool member_is_active(const struct member *m)
+{
+	return m->state != MEMBER_STOPPED && m->state != MEMBER_ERROR;
+}
+
+struct member *member_find(struct helper *h, const char *name)
+{
+	list_for_each (pos, &h->members) {
+		struct member *m = list_entry(pos, struct member, link);
+
+		if (strcmp(m->name, name) == 0)
+			return m;
+	}
+	return NULL;
+}
+
+void member_status(const struct member *m, struct member_status *ret)
+{
+	memset(ret, 0, sizeof(*ret));
+	snprintf(ret->name, sizeof(ret->name), "%s", m->name);
+	ret->pid = m->helper->o->identity.pid;
+	ret->running = m->state == MEMBER_STARTING || m->state == MEMBER_RUNNING ||
+		       m->state == MEMBER_PAUSED;
+	snprintf(ret->ip, sizeof(ret->ip), "%s", m->ip);
+	snprintf(ret->state, sizeof(ret->state), "%s", member_state_word(m));
+	if (m->state == MEMBER_ERROR)
+		snprintf(ret->error, sizeof(ret->error), "%s", m->error.msg);
+}
+
+static void on_connection(void *arg, int fd, uid_t peer)
+{
+	struct member *m = arg;
+
+	conn_accept(m->helper, m, fd, peer);
+}
+
+static void set_state(struct member *m, enum member_state state)
+{
+	m->state = state;
+	event_state(m->helper, m);
+}
+
+static int register_in_store(struct member *m, struct err *e)
+{
+	const struct store *s = m->helper->o->store;
+	scoped(mem) char *path = store_socket_path(s, m->name, "sock");
+	int r = store_member_lock(s, m->name, &m->lock_fd, e);
+
+	if (r == -EBUSY)
+		return err_set(e, ERR_ALREADY_RUNNING,
+			       "member %s is already running (helper pid %d)", m->name,
+			       (int)store_owner_alive(s, m->name));
+	if (r == 0)
+		r = path ? listener_open(&m->helper->loop, path, on_connection, m, &m->listener, e)
+			 : err_set(e, ERR_NO_MEMORY, "out of memory");
+	if (r == 0)
+		r = store_owner_write(s, m->name, &m->helper->o->identity, e);
+	return r;
+}
+
+static void member_free(struct member *m)
+{
+	list_remove(&m->link);
+	conns_forget_member(m->helper, m);
+	listener_close(m->listener);
+	close_fd(&m->lock_fd);
+	free(m);
+}
+
+int member_register(struct helper *h, const char *name, struct member **ret, struct err *e)
+{
+	struct member *m;
+	int r = name_check(name, e);
+
+	if (r < 0)
+		return err_prefix(e, "register %s", *name ? name : "\"\"");
+	m = calloc(1, sizeof(*m));
+	if (!m)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	m->helper = h;
+	m->lock_fd = -1;
+	m->state = MEMBER_STARTING;
+	snprintf(m->name, sizeof(m->name), "%s", name);
+	list_init(&m->stop_calls);
+	list_append(&h->members, &m->link);
+	r = register_in_store(m, e);
+	if (r < 0) {
+		if (m->lock_fd >= 0)
+			store_owner_clear(h->o->store, name);
+		member_free(m);
+		return err_prefix(e, "register %s", name);
+	}
+	event_state(h, m);
+	*ret = m;
+	return 0;
+}
+
+void member_retire(struct member *m)
+{
+	struct helper *h = m->helper;
+
+	store_owner_clear(h->o->store, m->name);
+	event_gone(h, m);
+	backend_release(m->vm);
+	while (!list_is_empty(&m->stop_calls)) {
+		struct call *c = list_entry(m->stop_calls.next, struct call, wait_link);
+
+		list_remove(&c->wait_link);
+		call_empty(c);
+	}
+	member_free(m);
+}
+
+static void answer_boot(struct member *m, const struct err *e)
+{
+	struct call *c = m->boot_call;
+
+	m->booting = false;
+	m->boot_call = NULL;
+	if (!c)
+		return;
+	if (e)
+		call_error(c, e);
+	else
+		call_empty(c);
+}
+
+/* The handle was released meanwhile: whoever did that goes on, and the member may be gone. */
+static bool is_canceled(const struct err *e)
+{
+	return e && e->code == ERR_CANCELED;
+}
+
+static void finish_stop(struct member *m)
+{
+	struct helper *h = m->helper;
+	struct backend_vm *vm = m->vm;
+	struct err e;
+
+	m->vm = NULL;
+	backend_release(vm);
+	if (m->booting) {
+		err_set(&e, ERR_STOPPED, "member %s was stopped during boot", m->name);
+		answer_boot(m, &e);
+	}
+	set_state(m, MEMBER_STOPPED);
+	member_retire(m);
+	helper_check_done(h);
+}
+
+static void on_vm_stopped(void *arg, int r, const struct err *e)
+{
+	struct member *m = arg;
+
+	if (is_canceled(e))
+		return;
+	if (r < 0)
+		helper_log("%s: stop: %s", m->name, e->msg);
+	finish_stop(m);
+}
+
+static void on_vm_killed(void *arg, int r, const struct err *e)
+{
+	/* The stop that is under way ends with it. */
+}
+
+static void begin_stop(struct member *m)
+{
+	struct err e = ERR_INIT;
+	int r;
+
+	if (!m->vm) {
+		finish_stop(m);
+		return;
+	}
+	if (m->cut_power && m->vm->backend->ops->kill)
+		r = backend_kill(m->vm, on_vm_stopped, m, &e);
+	else
+		r = backend_stop(m->vm, on_vm_stopped, m, &e);
+	if (r < 0) {
+		helper_log("%s: stop: %s", m->name, e.msg);
+		finish_stop(m);
+	}
+}
+
+void member_stop(struct member *m, bool cut_power, struct call *call)
+{
+	struct err e = ERR_INIT;
+
+	if (call)
+		list_append(&m->stop_calls, &call->wait_link);
+	if (m->state == MEMBER_STOPPING) {
+		if (cut_power && !m->cut_power && m->vm) {
+			m->cut_power = true;
+			backend_kill(m->vm, on_vm_killed, m, &e);
+		}
+		return;
+	}
+	m->cut_power = cut_power;
+	set_state(m, MEMBER_STOPPING);
+	begin_stop(m);
+}
+
+/* --- Boot ---------------------------------------------------------------------------------------------------- */
+
+static void fail_boot(struct member *m, const struct err *e)
+{
+	struct helper *h = m->helper;
+	struct backend_vm *vm = m->vm;
+
+	m->vm = NULL;
+	m->error = *e;
+	helper_log("%s: %s", m->name, e->msg);
+	backend_release(vm); /* kills what still runs */
+	set_state(m, MEMBER_ERROR);
+	answer_boot(m, e);
+	helper_check_done(h);
+}
+
+static void on_vm_ended(void *arg, int r, const struct err *e)
+{
+	struct member *m = arg;
+	struct helper *h;
+	struct backend_vm *vm;
+
+	if (is_canceled(e) || m->state == MEMBER_STOPPING || m->booting)
+		return; /* whoever stops or boots it hears of it too */
+	h = m->helper;
+	vm = m->vm;
+	if (r == 0) {
+		helper_log("%s: powered itself off", m->name);
+		set_state(m, MEMBER_STOPPED);
+		member_retire(m);
+	} else {
+		m->error = *e;
+		m->vm = NULL;
+		helper_log("%s: died: %s", m->name, e->msg);
+		backend_release(vm);
+		set_state(m, MEMBER_ERROR);
+	}
+	helper_check_done(h);
+}
+
+static void on_address(void *arg, int r, const char *ip, const struct err *e)
+{
+	struct member *m = arg;
+	struct err why = ERR_INIT;
+
+	if (is_canceled(e) || m->state == MEMBER_STOPPING)
+		return; /* finish_stop answers */
+	if (r < 0) {
+		why = *e;
+		err_prefix(&why, "wait for ip %s", m->name);
+		fail_boot(m, &why);
+		return;
+	}
+	snprintf(m->ip, sizeof(m->ip), "%s", ip);
+	set_state(m, MEMBER_RUNNING);
+	answer_boot(m, NULL);
+	if (backend_wait(m->vm, 0, on_vm_ended, m, &why) < 0)
+		helper_log("%s: cannot watch the VM: %s", m->name, why.msg);
+}
+
+static void on_vm_started(void *arg, int r, const struct err *e)
+{
+	struct member *m = arg;
+	struct err why = ERR_INIT;
+
+	if (is_canceled(e) || m->state == MEMBER_STOPPING)
+		return;
+	if (r < 0) {
+		why = *e;
+		err_prefix(&why, "start %s", m->name);
+		fail_boot(m, &why);
+		return;
+	}
+	event_stage(m->helper, m, "booting");
+	r = backend_wait_address(m->vm, ADDRESS_MS, on_address, m, &why);
+	if (r < 0) {
+		err_prefix(&why, "wait for ip %s", m->name);
+		fail_boot(m, &why);
+	}
+}
+
+static struct reserved *find_reserved(struct helper *h, const char *name)
+{
+	list_for_each (pos, &h->reserved) {
+		struct reserved *v = list_entry(pos, struct reserved, link);
+
+		if (v->ready && strcmp(v->name, name) == 0)
+			return v;
+	}
+	return NULL;
+}
+
+static void create_and_start(struct member *m, const struct vm_spec *spec,
+			     const struct reservation *res)
+{
+	struct helper *h = m->helper;
+	struct err e = ERR_INIT;
+	int r;
+
+	r = backend_create(h->backend, h->network, spec, res, &m->vm, &e);
+	if (r < 0) {
+		err_prefix(&e, "create %s", m->name);
+		fail_boot(m, &e);
+		return;
+	}
+	r = backend_start(m->vm, on_vm_started, m, &e);
+	if (r < 0) {
+		err_prefix(&e, "start %s", m->name);
+		fail_boot(m, &e);
+	}
+}
+
+void member_boot(struct helper *h, struct call *call, const struct vm_spec *spec)
+{
+	struct reserved *v;
+	struct member *m;
+	struct err e = ERR_INIT;
+
+	if (!h->network) {
+		call_errorf(call, ERR_NO_NETWORK, "network not created");
+		return;
+	}
+	v = find_reserved(h, spec->name);
+	if (!v) {
+		call_errorf(call, ERR_NOT_RESERVED, "member %s was not reserved", spec->name);
+		return;
+	}
+	m = member_find(h, spec->name);
+	if (!m && member_register(h, spec->name, &m, &e) < 0) {
+		call_error(call, &e);
+		return;
+	}
+	if (m->booting || m->vm || m->state == MEMBER_STOPPING) {
+		call_errorf(call, ERR_ALREADY_RUNNING, "member %s is already running", m->name);
+		return;
+	}
+	m->booting = true;
+	m->boot_call = call;
+	m->error = (struct err)ERR_INIT;
+	m->ip[0] = '\0';
+	set_state(m, MEMBER_STARTING);
+	create_and_start(m, spec, &v->value);
+}

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT */
+#include "loop/listener.h"
+
+#include "base/err.h"
+#include "base/scoped.h"
+#include "loop/timer.h"
+
+#include <stdbool.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+/* BACKLOG: connections the kernel keeps for us; RETRY_MS: the pause after running out of descriptors. */
+enum { BACKLOG = 1024, ACCEPTS_PER_TURN = 64, RETRY_MS = 50 };
+
+struct listener {
+	uv_poll_t poll;
+	int fd;
+	struct sockaddr_un address;
+	listener_cb *on_connection;
+	void *arg;
+	struct timer *retry;
+	bool closing;
+};
+
+static void on_closed(uv_handle_t *h)
+{
+	free(h->data);
+}
+
+static void on_readable(uv_poll_t *h, int status, int events);
+
+static void on_retry(void *arg)
+{
+	struct listener *l = arg;
+
+	uv_poll_start(&l->poll, UV_READABLE, on_readable);
+}
+
+static void on_readable(uv_poll_t *h, int status, int events)
+{
+	struct listener *l = h->data;
+
+	for (int i = 0; i < ACCEPTS_PER_TURN && !l->closing; i++) {
+		struct ucred peer = {.uid = (uid_t)-1};
+		socklen_t len = sizeof(peer);
+		int fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+		if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM)) {
+			/* The socket stays readable: wait instead of spinning. */
+			uv_poll_stop(&l->poll);
+			timer_start(h->loop, RETRY_MS, on_retry, l, &l->retry);
+			return;
+		}
+		if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
+			continue;
+		if (fd < 0)
+			return;
+		if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
+			close(fd);
+		else
+			l->on_connection(l->arg, fd, peer.uid);
+	}
+}
+
+static int bind_path(struct listener *l, const char *path, struct err *e)
+{
+	if (strlen(path) >= sizeof(l->address.sun_path))
+		return err_set(e, ERR_INVALID,
+			       "the socket path is too long (%zu bytes, at most %zu): %s",
+			       strlen(path), sizeof(l->address.sun_path) - 1, path);
+	l->address.sun_family = AF_UNIX;
+	memcpy(l->address.sun_path, path, strlen(path) + 1);
+	unlink(path);
+	l->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (l->fd < 0)
+		return err_errno(e, -errno, "open socket");
+	if (bind(l->fd, (struct sockaddr *)&l->address, sizeof(l->address)) < 0 ||
+	    chmod(path, 0600) < 0 || listen(l->fd, BACKLOG) < 0)
+		return err_errno(e, -errno, "listen socket %s", path);
+	return 0;
+}
+
+int listener_open(uv_loop_t *loop, const char *path, listener_cb *on_connection, void *arg,
+		  struct listener **ret, struct err *e)
+{
+	struct listener *l = calloc(1, sizeof(*l));
+	int r;
+
+	if (!l)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	l->fd = -1;
+	r = bind_path(l, path, e);
+	if (r == 0 && (r = uv_poll_init(loop, &l->poll, l->fd)) < 0)
+		err_errno(e, r, "watch socket %s", path);
+	if (r < 0) {
+		if (l->fd >= 0)
+			close(l->fd);
+		free(l);
+		return r;
+	}
+	l->poll.data = l;
+	l->on_connection = on_connection;
+	l->arg = arg;
+	uv_poll_start(&l->poll, UV_READABLE, on_readable);
+	*ret = l;
+	return 0;
+}
+
+void listener_close(struct listener *l)
+{
+	if (!l || l->closing)
+		return;
+	l->closing = true;
+	timer_stop(&l->retry);
+	unlink(l->address.sun_path);
+	uv_close((uv_handle_t *)&l->poll, on_closed);
+	close(l->fd);
+}

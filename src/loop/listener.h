@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+/* A listening unix socket on the loop. */
+#ifndef DROVER_LOOP_LISTENER_H
+#define DROVER_LOOP_LISTENER_H
+
+#include <sys/types.h>
+#include <uv.h>
+
+struct listener;
+struct err;
+
+/* @fd is the callee's; @peer is who connected (SO_PEERCRED). listener_close is allowed inside. */
+typedef void listener_cb(void *arg, int fd, uid_t peer);
+
+/*
+ * Listens at @path (mode 0600). A file in the way is removed: the caller holds the lock that says nobody lives there.
+ * A path that does not fit a socket address is an error, never cut. 0 and *@ret, or < 0 with @e.
+ */
+int listener_open(uv_loop_t *loop, const char *path, listener_cb *on_connection, void *arg,
+		  struct listener **ret, struct err *e);
+
+/* Ends it and unlinks the path. NULL is harmless. */
+void listener_close(struct listener *l);
+
+#endif
