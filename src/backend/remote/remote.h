@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The client's side of the contract: each operation becomes a request to a helper.
+ *
+ *   create_network   createnetwork            cluster calls go over the primary's socket and, when the primary has
+ *   reserve          reserve                  left, over any other member's that is known
+ *   create           keeps the spec, sends nothing
+ *   start            boot-member              done when the helper has answered: the guest is up then
+ *   wait_address     watch events; against a protocol-2 helper, status every 500 ms
+ *   stop             stop, then the member's pidfile and socket vanish (inotify) or the helper dies (pidfd)
+ *   state            status; running, starting (and downloading), error; anything else or unreachable is stopped
+ *   wait             like wait_address; unreachable is stopped
+ *   close_network, reconcile, release         nothing is sent
+ * Capabilities are answered from the host.
+ */
+#ifndef DROVER_BACKEND_REMOTE_H
+#define DROVER_BACKEND_REMOTE_H
+
+#include "backend/backend.h"
+#include "store/store.h"
+
+/* What the helper tells beside the contract; @text may be "". Runs from the loop while anything is observed. */
+typedef void remote_event_fn(void *arg, const char *member, const char *stage, const char *text);
+
+struct remote_options {
+	uv_loop_t *loop;
+	const struct store *store; /* borrowed for the backend's life */
+	const char *primary;       /* the member that the helper was spawned for */
+	unsigned
+		connect_window_ms; /* how long a helper may take to open its sockets, when nobody told it is ready */
+	remote_event_fn *on_event; /* may be NULL */
+	void *event_arg;
+};
+
+struct backend *remote_backend_new(const struct remote_options *o, struct err *e);
+
+/* Makes another live member known as a way to the cluster. */
+int remote_backend_know(struct backend *b, const char *name);
+
+/*
+ * A handle on a member that runs already (or may): no spec, so it cannot be started. The caller releases it.
+ */
+struct backend_vm *remote_vm_attach(struct backend *b, const char *name);
+
+#endif

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a guest is made of: images, disks, seeds, keys. Everything here blocks (programs are run, files are copied) and is
+ * meant for a work thread; @cancel (may be NULL), once true, ends the call soon with ERR_CANCELED and nothing half made.
+ */
+#ifndef DROVER_GUEST_GUEST_H
+#define DROVER_GUEST_GUEST_H
+
+#include "store/store.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct err;
+
+/* @percent: 0..100, or -1 where nobody knows. @text is borrowed. */
+typedef void guest_progress_fn(void *arg, int percent, const char *text);
+
+/* --- image.c --- */
+
+/* How a guest of an image gets its name, user and keys. */
+#define PROVISION_CREDENTIALS "credentials" /* systemd credentials over SMBIOS (tiny's init reads the same strings) */
+#define PROVISION_CLOUD_INIT  "cloud-init"  /* a NoCloud seed */
+
+struct image {
+	char *name;	   /* all texts owned; as the user named it */
+	char *disk_path;   /* base of overlays; NULL: the image needs no disk (tiny) */
+	char *disk_format; /* "qcow2" or "raw" */
+	char *kernel_path; /* direct boot; NULL: firmware */
+	char *initrd_path; /* may be NULL */
+	char *cmdline;	   /* may be NULL */
+	char *user;	   /* who logs in by SSH: "drover"; tiny: "root" */
+	char *provision;
+	unsigned memory_mb; /* the default size of a member */
+};
+void image_done(struct image *i);
+
+/*
+ * Finds the image that @name means: a catalogue or imported name (built or downloaded into the cache unless it is there;
+ * concurrent callers share one build), or the path of a qcow2 or raw file. ERR_NOT_FOUND lists the names there are;
+ * ERR_IMAGE names a damaged file.
+ */
+int image_resolve(const struct store *s, const char *name, atomic_bool *cancel,
+		  guest_progress_fn *progress, void *arg, struct image *ret, struct err *e);
+
+struct image_info {
+	char name[256];
+	char description[128];
+	char path[512];	 /* "" when not cached */
+	char origin[16]; /* "built", "downloaded", "imported"; what it would be when not cached */
+	int64_t bytes;	 /* on disk */
+	bool cached;
+};
+/* The catalogue and the cache. @ret: heap, caller frees. */
+int image_list(const struct store *s, struct image_info **ret, size_t *ret_n, struct err *e);
+int image_import(const struct store *s, const char *source, const char *name, const char *sha256,
+		 atomic_bool *cancel, guest_progress_fn *progress, void *arg, struct err *e);
+int image_remove(const struct store *s, const char *name, struct err *e);
+
+/* --- disk.c --- */
+
+/*
+ * A qcow2 file at @path of @size_mb, on top of @base (may be NULL: blank). Atomic. @size_mb is raised to the base's own
+ * size when smaller. ERR_IMAGE when the base is damaged, ERR_NO_SPACE, ERR_MISSING_PROGRAM (qemu-img).
+ */
+int disk_create(const char *path, const char *base, const char *base_format, uint64_t size_mb,
+		struct err *e);
+
+/* --- keys.c --- */
+
+/* The store's ed25519 pair <root>/id_ed25519[.pub], made if missing (one winner). @ret_public: heap, the one line. */
+int keys_ensure(const struct store *s, char **ret_public, struct err *e);
+/*
+ * The member's SSH host key <member>/ssh_host_ed25519_key[.pub] and <member>/known_hosts ("NAME ssh-ed25519 ..."), made if
+ * missing. The member's directory exists.
+ */
+int keys_ensure_host(const struct store *s, const char *name, struct err *e);
+
+/* --- seed.c --- */
+
+struct seed {
+	const char *name;	  /* host name and instance id */
+	const char *user;
+	const char *public_key;	  /* one line */
+	const char *host_key;	  /* private key file's text (OpenSSH format), may be NULL */
+	const char *host_key_public;
+};
+/* A NoCloud ISO (volume id cidata) at @path, atomic. */
+int seed_write_iso(const char *path, const struct seed *s, struct err *e);
+/*
+ * Files of one SMBIOS type 11 string each ("io.systemd.credential.binary:NAME=BASE64") in @dir, for `-smbios
+ * type=11,path=`. 0600. @ret_paths: heap array of heap strings, the caller frees both.
+ */
+int seed_write_credentials(const char *dir, const struct seed *s, char ***ret_paths, size_t *ret_n,
+			   struct err *e);
+
+#endif

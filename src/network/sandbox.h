@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The helper's own namespaces: user (when not root), pid, network, mount.
+ *
+ * How it works: the process that the client spawned stays in the host's namespaces as the supervisor; its pid is the
+ * one in the pidfiles. It clones the helper proper, which is pid 1 of a new pid namespace with an empty network. When
+ * that dies, the kernel kills every VM, dnsmasq and slirp4netns in it and the network goes with the last process. When
+ * the supervisor dies, PDEATHSIG kills pid 1. The supervisor waits, passes signals on, sweeps the store and exits with
+ * pid 1's status.
+ */
+#ifndef DROVER_NETWORK_SANDBOX_H
+#define DROVER_NETWORK_SANDBOX_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+struct err;
+
+struct sandbox {
+	pid_t supervisor;   /* its pid in the host's pid namespace */
+	int host_net_fd;    /* the host's network namespace, for the egress process; or -1 */
+	int host_user_fd;   /* the host's user namespace (not root), for the same; or -1 */
+	bool is_user_ns;    /* made by an ordinary user */
+};
+
+/* Whether this host lets us: 0, or < 0 with the sentence that says what to change (ERR_HOST). Blocks some ms. */
+int sandbox_check(struct err *e);
+
+/*
+ * Splits the process in two. In the helper proper (pid 1 of its namespace): returns 0 and fills @ret. In the
+ * supervisor: returns the wait status of pid 1 as 256 + exit code (128 + N for signal N) when it has ended. < 0: failed.
+ * Single-threaded callers only.
+ */
+int sandbox_enter(struct sandbox *ret, struct err *e);
+
+#endif
