@@ -21,17 +21,18 @@ typedef void guest_progress_fn(void *arg, int percent, const char *text);
 /* --- image.c --- */
 
 /* How a guest of an image gets its name, user and keys. */
-#define PROVISION_CREDENTIALS "credentials" /* systemd credentials over SMBIOS (tiny's init reads the same strings) */
-#define PROVISION_CLOUD_INIT  "cloud-init"  /* a NoCloud seed */
+#define PROVISION_CREDENTIALS \
+	"credentials" /* systemd credentials over SMBIOS (tiny's init reads the same strings) */
+#define PROVISION_CLOUD_INIT "cloud-init" /* a NoCloud seed */
 
 struct image {
-	char *name;	   /* all texts owned; as the user named it */
+	char *name;        /* all texts owned; as the user named it */
 	char *disk_path;   /* base of overlays; NULL: the image needs no disk (tiny) */
 	char *disk_format; /* "qcow2" or "raw" */
 	char *kernel_path; /* direct boot; NULL: firmware */
 	char *initrd_path; /* may be NULL */
-	char *cmdline;	   /* may be NULL */
-	char *user;	   /* who logs in by SSH: "drover"; tiny: "root" */
+	char *cmdline;     /* may be NULL */
+	char *user;        /* who logs in by SSH: "drover"; tiny: "root" */
 	char *provision;
 	unsigned memory_mb; /* the default size of a member */
 };
@@ -48,9 +49,9 @@ int image_resolve(const struct store *s, const char *name, atomic_bool *cancel,
 struct image_info {
 	char name[256];
 	char description[128];
-	char path[512];	 /* "" when not cached */
+	char path[512];  /* "" when not cached */
 	char origin[16]; /* "built", "downloaded", "imported"; what it would be when not cached */
-	int64_t bytes;	 /* on disk */
+	int64_t bytes;   /* on disk */
 	bool cached;
 };
 /* The catalogue and the cache. @ret: heap, caller frees. */
@@ -81,10 +82,10 @@ int keys_ensure_host(const struct store *s, const char *name, struct err *e);
 /* --- seed.c --- */
 
 struct seed {
-	const char *name;	  /* host name and instance id */
+	const char *name; /* host name and instance id */
 	const char *user;
-	const char *public_key;	  /* one line */
-	const char *host_key;	  /* private key file's text (OpenSSH format), may be NULL */
+	const char *public_key; /* one line */
+	const char *host_key;   /* private key file's text (OpenSSH format), may be NULL */
 	const char *host_key_public;
 };
 /* A NoCloud ISO (volume id cidata) at @path, atomic. */

@@ -335,6 +335,16 @@ static void create_and_start(struct member *m, const struct vm_spec *spec,
 	}
 }
 
+/* NULL with @e when the name cannot be registered. */
+static struct member *find_or_register(struct helper *h, const char *name, struct err *e)
+{
+	struct member *m = member_find(h, name);
+
+	if (!m)
+		member_register(h, name, &m, e);
+	return m;
+}
+
 void member_boot(struct helper *h, struct call *call, const struct vm_spec *spec)
 {
 	struct reserved *v;
@@ -350,8 +360,8 @@ void member_boot(struct helper *h, struct call *call, const struct vm_spec *spec
 		call_errorf(call, ERR_NOT_RESERVED, "member %s was not reserved", spec->name);
 		return;
 	}
-	m = member_find(h, spec->name);
-	if (!m && member_register(h, spec->name, &m, &e) < 0) {
+	m = find_or_register(h, spec->name, &e);
+	if (!m) {
 		call_error(call, &e);
 		return;
 	}

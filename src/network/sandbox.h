@@ -17,10 +17,10 @@
 struct err;
 
 struct sandbox {
-	pid_t supervisor;   /* its pid in the host's pid namespace */
-	int host_net_fd;    /* the host's network namespace, for the egress process; or -1 */
-	int host_user_fd;   /* the host's user namespace (not root), for the same; or -1 */
-	bool is_user_ns;    /* made by an ordinary user */
+	pid_t supervisor; /* its pid in the host's pid namespace */
+	int host_net_fd;  /* the host's network namespace, for the egress process; or -1 */
+	int host_user_fd; /* the host's user namespace (not root), for the same; or -1 */
+	bool is_user_ns;  /* made by an ordinary user */
 };
 
 /* Whether this host lets us: 0, or < 0 with the sentence that says what to change (ERR_HOST). Blocks some ms. */
