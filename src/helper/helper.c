@@ -39,12 +39,25 @@ static struct backend *make_backend(struct helper *h, struct err *e)
 
 static void on_network_closed(void *arg, int r, const struct err *e);
 
+/* Everything is being closed already: a signal has nothing more to ask for, and must not make the end look violent. */
+static void block_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
 static void close_handles(struct helper *h)
 {
 	if (h->closing)
 		return;
 	h->closing = true;
 	timer_stop(&h->idle);
+	block_signals();
 	for (size_t i = 0; i < sizeof(h->signals) / sizeof(h->signals[0]); i++)
 		uv_close((uv_handle_t *)&h->signals[i], NULL);
 	if (h->watching_client)

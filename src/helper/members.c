@@ -120,17 +120,26 @@ int member_register(struct helper *h, const char *name, struct member **ret, str
 void member_retire(struct member *m)
 {
 	struct helper *h = m->helper;
+	struct list calls;
 
 	store_owner_clear(h->o->store, m->name);
 	event_gone(h, m);
 	backend_release(m->vm);
+	list_init(&calls);
 	while (!list_is_empty(&m->stop_calls)) {
 		struct call *c = list_entry(m->stop_calls.next, struct call, wait_link);
 
 		list_remove(&c->wait_link);
-		call_empty(c);
+		list_append(&calls, &c->wait_link);
 	}
 	member_free(m);
+	/* Answered last: who is told that the member is gone finds nothing of it. */
+	while (!list_is_empty(&calls)) {
+		struct call *c = list_entry(calls.next, struct call, wait_link);
+
+		list_remove(&c->wait_link);
+		call_empty(c);
+	}
 }
 
 static void answer_boot(struct member *m, const struct err *e)

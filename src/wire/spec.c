@@ -202,6 +202,8 @@ int vm_spec_decode(json_t *value, struct vm_spec *ret, struct err *e)
 		r = decode_field(value, &fields[i], &s, e);
 	if (r == 0 && !s.name)
 		r = err_set(e, ERR_INVALID, "missing or invalid spec");
+	if (r == 0)
+		r = name_check(s.name, e);
 	if (r < 0) {
 		vm_spec_done(&s);
 		return r;

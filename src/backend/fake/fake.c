@@ -15,7 +15,9 @@ struct fake {
 	struct backend base;
 	int record_fd; /* or -1 */
 	char *fail_create;
+	int64_t fail_count; /* creates of that member that fail */
 	int64_t boot_ms;
+	int64_t stop_ms;
 	unsigned next_address;
 	struct list echoes;
 	struct waiters ops; /* end with the next turn */
@@ -31,9 +33,12 @@ struct fake_vm {
 	enum vm_state state;
 	char ip[IP_SIZE];
 	struct timer *boot;
+	struct timer *stopping;
 	struct waiters on_stopped; /* wait */
+	struct waiters stops;      /* stop and kill */
 	struct waiters on_address; /* wait_address */
 	struct waiters ops;        /* end with the next turn */
+	struct list questions;     /* struct question: too */
 };
 
 /* One dialed connection: what comes in goes out. */
@@ -205,7 +210,7 @@ static int fake_create(struct backend *b, struct backend_network *net, const str
 
 	record(f,
 	       &(struct record){.op = "create", .name = spec->name, .spec = spec, .mac = res->mac});
-	if (str_equal(f->fail_create, spec->name))
+	if (str_equal(f->fail_create, spec->name) && f->fail_count-- > 0)
 		return err_set(e, ERR_BOOT, "fake backend: forced Create failure for \"%s\"",
 			       spec->name);
 	vm = calloc(1, sizeof(*vm));
@@ -215,8 +220,10 @@ static int fake_create(struct backend *b, struct backend_network *net, const str
 	vm->state = VM_STOPPED;
 	snprintf(vm->name, sizeof(vm->name), "%s", spec->name);
 	waiters_init(&vm->on_stopped, b->loop);
+	waiters_init(&vm->stops, b->loop);
 	waiters_init(&vm->on_address, b->loop);
 	waiters_init(&vm->ops, b->loop);
+	list_init(&vm->questions);
 	*ret = &vm->base;
 	return 0;
 }
@@ -249,47 +256,117 @@ static int fake_start(struct backend_vm *base, backend_done *done, void *arg, st
 	return 0;
 }
 
+static void cancel_boot(struct fake_vm *vm)
+{
+	struct err stopped;
+
+	timer_stop(&vm->boot);
+	err_set(&stopped, ERR_STOPPED, "%s was stopped", vm->name);
+	waiters_end(&vm->on_address, NULL, &stopped);
+}
+
+static void become_stopped(void *arg)
+{
+	struct fake_vm *vm = arg;
+
+	timer_stop(&vm->stopping);
+	cancel_boot(vm);
+	vm->state = VM_STOPPED;
+	waiters_end(&vm->stops, NULL, NULL);
+	waiters_end(&vm->on_stopped, NULL, NULL);
+}
+
+static int add_stop(struct fake_vm *vm, backend_done *done, void *arg, struct err *e)
+{
+	int r = waiters_add(&vm->stops, done, arg, 0, "", e);
+
+	if (r == 0)
+		record(fake_of(vm->base.backend), &(struct record){.op = "stop", .name = vm->name});
+	return r;
+}
+
 static int fake_stop(struct backend_vm *base, backend_done *done, void *arg, struct err *e)
 {
 	struct fake_vm *vm = vm_of(base);
-	struct err stopped;
-	int r = done_later(&vm->ops, done, arg, e);
+	struct fake *f = fake_of(base->backend);
+	int r = add_stop(vm, done, arg, e);
 
 	if (r < 0)
 		return r;
-	record(fake_of(base->backend), &(struct record){.op = "stop", .name = vm->name});
-	timer_stop(&vm->boot);
-	vm->state = VM_STOPPED;
-	err_set(&stopped, ERR_STOPPED, "%s was stopped", vm->name);
-	waiters_end(&vm->on_address, NULL, &stopped);
-	waiters_end(&vm->on_stopped, NULL, NULL);
+	if (f->stop_ms == 0 || vm->state == VM_STOPPED) {
+		become_stopped(vm);
+	} else if (!vm->stopping) {
+		vm->state = VM_STOPPING;
+		cancel_boot(vm);
+		timer_start(base->backend->loop, (uint64_t)f->stop_ms, become_stopped, vm,
+			    &vm->stopping);
+	}
 	return 0;
 }
 
-struct state_op {
-	enum vm_state state;
-	backend_state_done *done;
+/* Answered with the next turn, or canceled with the VM. */
+struct question {
+	struct list link;
+	struct fake_vm *vm;
+	struct timer *turn;
+	backend_state_done *state; /* one of the three */
+	backend_dial_done *dialed;
+	backend_stats_done *stats;
 	void *arg;
+	int fd; /* for dialed */
 };
 
-static void on_state(void *arg)
+static void question_end(struct question *q, const struct err *e)
 {
-	struct state_op *op = arg;
+	static const struct vm_stats nothing = {0};
+	int r = e ? err_code_number(e->code) : 0;
 
-	op->done(op->arg, op->state);
-	free(op);
+	list_remove(&q->link);
+	timer_stop(&q->turn);
+	if (e)
+		close_fd(&q->fd);
+	if (q->state)
+		q->state(q->arg, q->vm->state);
+	else if (q->dialed)
+		q->dialed(q->arg, r, q->fd, e);
+	else
+		q->stats(q->arg, r, e ? NULL : &nothing, e);
+	free(q);
+}
+
+static void on_question(void *arg)
+{
+	question_end(arg, NULL);
+}
+
+/* Takes the descriptor of @template on success. */
+static int ask(const struct question *template, struct err *e)
+{
+	struct fake_vm *vm = template->vm;
+	struct question *q = calloc(1, sizeof(*q));
+
+	if (q)
+		*q = *template;
+	if (!q || !timer_start(vm->base.backend->loop, 0, on_question, q, &q->turn)) {
+		free(q);
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	}
+	list_append(&vm->questions, &q->link);
+	return 0;
+}
+
+static void cancel_questions(struct fake_vm *vm)
+{
+	struct err canceled;
+
+	err_set(&canceled, ERR_CANCELED, "canceled");
+	while (!list_is_empty(&vm->questions))
+		question_end(list_entry(vm->questions.next, struct question, link), &canceled);
 }
 
 static int fake_state(struct backend_vm *base, backend_state_done *done, void *arg, struct err *e)
 {
-	struct state_op *op = calloc(1, sizeof(*op));
-
-	if (!op || !timer_start(base->backend->loop, 0, on_state, op, NULL)) {
-		free(op);
-		return err_set(e, ERR_NO_MEMORY, "out of memory");
-	}
-	*op = (struct state_op){vm_of(base)->state, done, arg};
-	return 0;
+	return ask(&(struct question){.vm = vm_of(base), .state = done, .arg = arg, .fd = -1}, e);
 }
 
 static int fake_wait(struct backend_vm *base, uint64_t timeout_ms, backend_done *done, void *arg,
@@ -327,7 +404,10 @@ static void fake_release(struct backend_vm *base)
 	struct fake_vm *vm = vm_of(base);
 
 	timer_stop(&vm->boot);
+	timer_stop(&vm->stopping);
+	cancel_questions(vm);
 	waiters_cancel(&vm->ops);
+	waiters_cancel(&vm->stops);
 	waiters_cancel(&vm->on_address);
 	waiters_cancel(&vm->on_stopped);
 	free(vm);
@@ -335,7 +415,12 @@ static void fake_release(struct backend_vm *base)
 
 static int fake_kill(struct backend_vm *base, backend_done *done, void *arg, struct err *e)
 {
-	return fake_stop(base, done, arg, e);
+	struct fake_vm *vm = vm_of(base);
+	int r = add_stop(vm, done, arg, e);
+
+	if (r == 0)
+		become_stopped(vm);
+	return r;
 }
 
 static int set_state(struct backend_vm *base, enum vm_state from, enum vm_state to,
@@ -374,79 +459,46 @@ static void on_echo(void *arg, const char *data, ssize_t len, int fd)
 	free(echo);
 }
 
-struct dial_op {
-	int fd;
-	backend_dial_done *done;
-	void *arg;
-};
-
-static void on_dialed(void *arg)
+static int open_echo(struct fake_vm *vm, backend_dial_done *done, void *arg, struct err *e)
 {
-	struct dial_op *op = arg;
-
-	op->done(op->arg, 0, op->fd, NULL);
-	free(op);
-}
-
-static int open_echo(struct fake *f, backend_dial_done *done, void *arg, struct err *e)
-{
+	struct fake *f = fake_of(vm->base.backend);
 	struct echo *echo = calloc(1, sizeof(*echo));
-	struct dial_op *op = calloc(1, sizeof(*op));
 	int pair[2];
+	int r;
 
-	if (!echo || !op || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
+	if (!echo || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
 		free(echo);
-		free(op);
 		return err_set(e, ERR_IO, "fake backend: no socket pair");
 	}
 	echo->stream = stream_open(f->base.loop, pair[0], on_echo, echo);
-	if (!echo->stream || !timer_start(f->base.loop, 0, on_dialed, op, NULL)) {
+	if (echo->stream)
+		r = ask(&(struct question){.vm = vm, .dialed = done, .arg = arg, .fd = pair[1]}, e);
+	else
+		r = err_set(e, ERR_NO_MEMORY, "out of memory");
+	if (r < 0) {
 		stream_close(echo->stream);
 		close(pair[1]);
 		free(echo);
-		free(op);
-		return err_set(e, ERR_NO_MEMORY, "out of memory");
+		return r;
 	}
 	list_append(&f->echoes, &echo->link);
-	*op = (struct dial_op){pair[1], done, arg};
 	return 0;
 }
 
 static int fake_dial(struct backend_vm *base, uint16_t port, uint64_t timeout_ms,
 		     backend_dial_done *done, void *arg, struct err *e)
 {
-	return open_echo(fake_of(base->backend), done, arg, e);
+	return open_echo(vm_of(base), done, arg, e);
 }
 
 static int fake_console(struct backend_vm *base, backend_dial_done *done, void *arg, struct err *e)
 {
-	return open_echo(fake_of(base->backend), done, arg, e);
-}
-
-struct stats_op {
-	backend_stats_done *done;
-	void *arg;
-};
-
-static void on_stats(void *arg)
-{
-	static const struct vm_stats nothing = {0};
-	struct stats_op *op = arg;
-
-	op->done(op->arg, 0, &nothing, NULL);
-	free(op);
+	return open_echo(vm_of(base), done, arg, e);
 }
 
 static int fake_stats(struct backend_vm *base, backend_stats_done *done, void *arg, struct err *e)
 {
-	struct stats_op *op = calloc(1, sizeof(*op));
-
-	if (!op || !timer_start(base->backend->loop, 0, on_stats, op, NULL)) {
-		free(op);
-		return err_set(e, ERR_NO_MEMORY, "out of memory");
-	}
-	*op = (struct stats_op){done, arg};
-	return 0;
+	return ask(&(struct question){.vm = vm_of(base), .stats = done, .arg = arg, .fd = -1}, e);
 }
 
 static const struct backend_ops fake_ops = {
@@ -474,15 +526,29 @@ static const struct backend_ops fake_ops = {
 	.stats = fake_stats,
 };
 
+static int read_number(const char *name, int64_t *ret, struct err *e)
+{
+	const char *text = getenv(name);
+
+	if (text && str_to_int64(text, 0, 3600000, ret) < 0)
+		return err_set(e, ERR_INVALID, "%s: '%s' is no number from 0 to 3600000", name,
+			       text);
+	return 0;
+}
+
 static int read_environment(struct fake *f, struct err *e)
 {
 	const char *record_path = getenv("DROVER_FAKE_RECORD");
 	const char *fail_create = getenv("DROVER_FAKE_FAIL_CREATE");
-	const char *boot_ms = getenv("DROVER_FAKE_BOOT_MS");
+	int r = read_number("DROVER_FAKE_BOOT_MS", &f->boot_ms, e);
 
-	if (boot_ms && str_to_int64(boot_ms, 0, 3600000, &f->boot_ms) < 0)
-		return err_set(e, ERR_INVALID,
-			       "DROVER_FAKE_BOOT_MS: '%s' is no number of milliseconds", boot_ms);
+	f->fail_count = INT64_MAX;
+	if (r == 0)
+		r = read_number("DROVER_FAKE_STOP_MS", &f->stop_ms, e);
+	if (r == 0)
+		r = read_number("DROVER_FAKE_FAIL_COUNT", &f->fail_count, e);
+	if (r < 0)
+		return r;
 	if (fail_create && *fail_create)
 		f->fail_create = strdup(fail_create);
 	if (!record_path || !*record_path)

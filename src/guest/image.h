@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+/* What the files of the image code share. */
+#ifndef DROVER_GUEST_IMAGE_H
+#define DROVER_GUEST_IMAGE_H
+
+#include "guest/guest.h"
+
+enum { IMAGE_DEFAULT_MEMORY_MB = 1024 };
+
+#define IMAGE_DEFAULT_USER "drover"
+#define IMAGE_JSON         "image.json"
+
+static inline void scoped_image(struct image *i)
+{
+	image_done(i);
+}
+
+/* image_file.c: one file that is to be a disk */
+
+/*
+ * "qcow2" or "raw" by the first bytes (and a name that says .qcow2), and checked whole. ERR_IMAGE with the file's name and
+ * what is wrong.
+ */
+int image_file_check(const char *path, const char **ret_format, struct err *e);
+/* The same with the format known. Reads all of a qcow2 file's tables. */
+int image_file_check_whole(const char *path, const char *format, struct err *e);
+/* The header only. @ret_bytes (may be NULL): the disk's size as the guest sees it. */
+int image_file_check_as(const char *path, const char *format, uint64_t *ret_bytes, struct err *e);
+/* ERR_IMAGE when a qcow2 file is only a part: one on top of another file, or with its data in one. */
+int image_file_check_alone(const char *path, struct err *e);
+
+/* image_cache.c: <images>/NAME, .NAME.lock, .NAME.tmp.PID */
+
+bool image_name_is_valid(const char *name);
+/* <images>/NAME[/FILE], heap. */
+char *image_cache_path(const struct store *s, const char *name, const char *file);
+bool image_is_cached(const struct store *s, const char *name);
+/* Reads image.json and checks the files that it names. ERR_IMAGE when damaged. */
+int image_cache_load(const struct store *s, const char *name, struct image *ret, struct err *e);
+/* The lock of everybody who makes or removes the image. Ends with the descriptor: image_unlock. */
+int image_lock(const struct store *s, const char *name, atomic_bool *cancel, int *ret_fd,
+	       struct err *e);
+void image_unlock(int *fd);
+/* Under the lock: removes what the dead left, makes the empty directory .NAME.tmp.PID. */
+int image_tmp_make(const struct store *s, const char *name, char **ret_dir, struct err *e);
+/* Syncs @dir's files and renames it to <images>/NAME. On failure @dir is removed. */
+int image_tmp_commit(const struct store *s, const char *name, const char *dir, struct err *e);
+
+static inline void scoped_lock(int *fd)
+{
+	image_unlock(fd);
+}
+
+/* image_build.c: the catalogue, which is the program drover-image-build */
+
+/* Calls @each for each; 0 without a call when there is no such program. */
+typedef int image_catalog_fn(void *arg, const char *name, const char *description);
+int image_catalog(image_catalog_fn *each, void *arg, struct err *e);
+/* Removes a directory that was being made, whoever owns its files. */
+void image_clean(const char *dir);
+/* 1, 0, or < 0 when the catalogue cannot be asked. */
+int image_in_catalog(const char *name, struct err *e);
+/* Under the lock; 0: it is in the cache. */
+int image_build(const struct store *s, const char *name, atomic_bool *cancel,
+		guest_progress_fn *progress, void *arg, struct err *e);
+
+/* image_fetch.c: bytes from elsewhere into @path, with their SHA-256 in hex (64 digits) */
+
+int image_fetch(const char *source, const char *path, char ret_sha256[65], atomic_bool *cancel,
+		guest_progress_fn *progress, void *arg, struct err *e);
+bool image_is_url(const char *source);
+
+#endif

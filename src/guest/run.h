@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Runs a program to its end from a work thread of somebody else's process: posix_spawn, no signal handler, no chdir, no
+ * descriptor inherited but the three standard ones.
+ */
+#ifndef DROVER_GUEST_RUN_H
+#define DROVER_GUEST_RUN_H
+
+#include "base/buf.h"
+
+#include <stdatomic.h>
+
+struct err;
+
+/* One line of the program's stdout, without its newline; borrowed. */
+typedef void run_line_fn(void *arg, const char *line);
+
+enum {
+	RUN_STDERR_KEPT = 4096, /* bytes of stderr's end that are kept */
+	RUN_CANCEL_MS = 100,    /* @cancel has no event of its own: how often it is looked at */
+	RUN_TERM_MS = 5000      /* from SIGTERM to SIGKILL */
+};
+
+/*
+ * Runs @argv ([0]: found as execvp would). Lines of stdout go to @on_line (may be NULL); *@tail (an empty buffer) gets
+ * the end of stderr, trimmed and printable. Returns the exit status (128 + signal when it was killed), or < 0:
+ * ERR_MISSING_PROGRAM, ERR_CANCELED (its process group was ended), or what the system said.
+ */
+int run_program(const char *const argv[], atomic_bool *cancel, run_line_fn *on_line, void *arg,
+		struct buf *tail, struct err *e);
+
+/* The last line of @tail, where programs say what went wrong; "" when there is none. */
+const char *run_last_line(const struct buf *tail);
+
+static inline int run_is_canceled(atomic_bool *cancel)
+{
+	return cancel && atomic_load(cancel);
+}
+
+#endif

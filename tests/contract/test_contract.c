@@ -1,0 +1,554 @@
+/* SPDX-License-Identifier: MIT */
+/* What backend.h says, held against every backend that can run without a VM. */
+#include "unit/check.h"
+
+#include "contract/factory.h"
+
+#include "loop/timer.h"
+
+#include <string.h>
+#include <time.h>
+
+enum { DEADLINE_MS = 10000, NEVER_MS = 3600000 };
+
+static enum factory_kind kind;
+
+/* What an operation said; one a pending operation. */
+struct said {
+	int calls;
+	int r;
+	struct err e;
+	struct backend_network *net;
+	struct reservation reservation;
+	enum vm_state state;
+	char ip[IP_SIZE];
+	int fd;
+};
+
+struct bench {
+	uv_loop_t loop;
+	struct factory factory;
+	struct backend *b;
+	struct backend_network *net;
+	struct backend_vm *vm;
+};
+
+static void note(struct said *s, int r, const struct err *e)
+{
+	s->calls++;
+	s->r = r;
+	if (e)
+		s->e = *e;
+	assert_true((r < 0) == (e != NULL));
+}
+
+static void on_done(void *arg, int r, const struct err *e)
+{
+	note(arg, r, e);
+}
+
+static void on_network(void *arg, int r, struct backend_network *net, const struct err *e)
+{
+	note(arg, r, e);
+	((struct said *)arg)->net = net;
+}
+
+static void on_reserved(void *arg, int r, const struct reservation *v, const struct err *e)
+{
+	note(arg, r, e);
+	if (v)
+		((struct said *)arg)->reservation = *v;
+}
+
+static void on_address(void *arg, int r, const char *ip, const struct err *e)
+{
+	struct said *s = arg;
+
+	note(s, r, e);
+	snprintf(s->ip, sizeof(s->ip), "%s", ip ? ip : "");
+}
+
+static void on_state(void *arg, enum vm_state state)
+{
+	note(arg, 0, NULL);
+	((struct said *)arg)->state = state;
+}
+
+static void on_fd(void *arg, int r, int fd, const struct err *e)
+{
+	note(arg, r, e);
+	((struct said *)arg)->fd = fd;
+}
+
+static void on_too_late(void *arg)
+{
+	*(bool *)arg = true;
+}
+
+/* Runs the loop until @s was called, which it was not from inside the operation. */
+static void await(struct bench *t, struct said *s)
+{
+	struct timer *deadline = NULL;
+	bool late = false;
+
+	timer_start(&t->loop, DEADLINE_MS, on_too_late, &late, &deadline);
+	while (s->calls == 0 && !late)
+		uv_run(&t->loop, UV_RUN_ONCE);
+	timer_stop(&deadline);
+	assert_int_equal(s->calls, 1);
+}
+
+static struct said begin_network(struct bench *t, bool egress)
+{
+	struct network_config c = {.egress = egress};
+	struct said s = {0};
+
+	assert_int_equal(backend_create_network(t->b, &c, on_network, &s, &s.e), 0);
+	assert_int_equal(s.calls, 0);
+	await(t, &s);
+	return s;
+}
+
+static struct said reserve(struct bench *t, const char *name, const char *hint)
+{
+	struct said s = {0};
+
+	assert_int_equal(backend_reserve(t->net, name, hint, on_reserved, &s, &s.e), 0);
+	assert_int_equal(s.calls, 0);
+	await(t, &s);
+	return s;
+}
+
+static struct backend_vm *create(struct bench *t, const char *name, const struct reservation *v,
+				 int want)
+{
+	struct vm_spec spec = {.name = (char *)name, .cpus = 1, .memory_bytes = 1 << 20};
+	struct backend_vm *vm = NULL;
+	struct err e = ERR_INIT;
+
+	assert_int_equal(backend_create(t->b, t->net, &spec, v, &vm, &e), want);
+	assert_int_equal(vm != NULL, want == 0);
+	return vm;
+}
+
+static void bench_open(struct bench *t, unsigned boot_ms, unsigned stop_ms)
+{
+	struct said s;
+
+	memset(t, 0, sizeof(*t));
+	assert_int_equal(uv_loop_init(&t->loop), 0);
+	t->b = factory_open(&t->factory, kind, &t->loop, boot_ms, stop_ms);
+	s = begin_network(t, true);
+	assert_int_equal(s.r, 0);
+	t->net = s.net;
+	s = reserve(t, "m1", NULL);
+	t->vm = create(t, "m1", &s.reservation, 0);
+}
+
+static void bench_close(struct bench *t)
+{
+	backend_release(t->vm);
+	if (t->net)
+		backend_close_network(t->net, NULL, NULL);
+	backend_free(t->b);
+	uv_run(&t->loop, UV_RUN_DEFAULT);
+	assert_int_equal(uv_loop_close(&t->loop), 0);
+	factory_close(&t->factory);
+}
+
+static struct said start(struct bench *t)
+{
+	struct said s = {0};
+
+	assert_int_equal(backend_start(t->vm, on_done, &s, &s.e), 0);
+	assert_int_equal(s.calls, 0);
+	await(t, &s);
+	return s;
+}
+
+static struct said stop(struct bench *t)
+{
+	struct said s = {0};
+
+	assert_int_equal(backend_stop(t->vm, on_done, &s, &s.e), 0);
+	assert_int_equal(s.calls, 0);
+	await(t, &s);
+	return s;
+}
+
+static enum vm_state state_of(struct bench *t)
+{
+	struct said s = {0};
+
+	assert_int_equal(backend_state(t->vm, on_state, &s, &s.e), 0);
+	await(t, &s);
+	return s.state;
+}
+
+static struct said wait_address(struct bench *t, uint64_t timeout_ms)
+{
+	struct said s = {0};
+
+	assert_int_equal(backend_wait_address(t->vm, timeout_ms, on_address, &s, &s.e), 0);
+	await(t, &s);
+	return s;
+}
+
+/* --- Networks ------------------------------------------------------------------------------------------------ */
+
+static void a_network_is_made_with_and_without_egress(void **unused)
+{
+	for (int egress = 0; egress < 2; egress++) {
+		struct bench t;
+		struct said s;
+
+		bench_open(&t, 0, 0);
+		s = begin_network(&t, egress);
+		assert_int_equal(s.r, 0);
+		assert_string_equal(backend_subnet(s.net), "");
+		backend_close_network(s.net, NULL, NULL);
+		bench_close(&t);
+	}
+}
+
+static void closing_a_network_tells_when_it_is_done(void **unused)
+{
+	struct said s = {0};
+	struct bench t;
+
+	bench_open(&t, 0, 0);
+	backend_release(t.vm);
+	t.vm = NULL;
+	backend_close_network(t.net, on_done, &s);
+	t.net = NULL;
+	assert_int_equal(s.calls, 0);
+	await(&t, &s);
+	assert_int_equal(s.r, 0);
+	bench_close(&t);
+}
+
+static void a_name_gets_the_same_reservation_each_time(void **unused)
+{
+	struct bench t;
+	struct said first;
+	struct said again;
+	struct said other;
+
+	bench_open(&t, 0, 0);
+	first = reserve(&t, "web-1", NULL);
+	again = reserve(&t, "web-1", "10.1.2.3");
+	other = reserve(&t, "web-2", NULL);
+	assert_int_equal(first.r, 0);
+	assert_int_equal(strlen(first.reservation.mac), MAC_SIZE - 1);
+	assert_string_equal(first.reservation.mac, again.reservation.mac);
+	assert_string_equal(first.reservation.ip, again.reservation.ip);
+	assert_string_not_equal(first.reservation.mac, other.reservation.mac);
+	bench_close(&t);
+}
+
+static void reconcile_ends(void **unused)
+{
+	struct said s = {0};
+	struct bench t;
+
+	bench_open(&t, 0, 0);
+	assert_int_equal(backend_reconcile(t.b, on_done, &s, &s.e), 0);
+	await(&t, &s);
+	assert_int_equal(s.r, 0);
+	bench_close(&t);
+}
+
+/* --- The life of a VM ---------------------------------------------------------------------------------------- */
+
+static void create_boots_nothing(void **unused)
+{
+	struct bench t;
+	enum vm_state state;
+
+	bench_open(&t, 0, 0);
+	state = state_of(&t);
+	/* a helper's member is "starting" from its registration: protocol 2 */
+	assert_int_equal(state, kind == FACTORY_FAKE ? VM_STOPPED : VM_STARTING);
+	bench_close(&t);
+}
+
+static void a_vm_starts_has_an_address_stops_and_waits_end(void **unused)
+{
+	struct said waited = {0};
+	struct bench t;
+	struct said s;
+
+	bench_open(&t, 0, 0);
+	assert_int_equal(start(&t).r, 0);
+	s = wait_address(&t, DEADLINE_MS);
+	assert_int_equal(s.r, 0);
+	assert_string_equal(s.ip, "203.0.113.1");
+	assert_int_equal(state_of(&t), VM_RUNNING);
+	assert_int_equal(backend_wait(t.vm, 0, on_done, &waited, &waited.e), 0);
+	assert_int_equal(stop(&t).r, 0);
+	await(&t, &waited);
+	assert_int_equal(waited.r, 0);
+	assert_int_equal(state_of(&t), VM_STOPPED);
+	bench_close(&t);
+}
+
+static void stopping_a_stopped_vm_succeeds(void **unused)
+{
+	struct bench t;
+
+	bench_open(&t, 0, 0);
+	assert_int_equal(start(&t).r, 0);
+	assert_int_equal(stop(&t).r, 0);
+	assert_int_equal(stop(&t).r, 0);
+	bench_close(&t);
+}
+
+static void several_stops_all_end(void **unused)
+{
+	struct said s[3] = {{0}};
+	struct bench t;
+
+	bench_open(&t, 0, 50);
+	assert_int_equal(start(&t).r, 0);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(backend_stop(t.vm, on_done, &s[i], &s[i].e), 0);
+	for (int i = 0; i < 3; i++) {
+		await(&t, &s[i]);
+		assert_int_equal(s[i].r, 0);
+	}
+	bench_close(&t);
+}
+
+static void a_second_start_is_refused(void **unused)
+{
+	struct bench t;
+	struct said s = {0};
+	int r;
+
+	bench_open(&t, 0, 0);
+	assert_int_equal(start(&t).r, 0);
+	r = backend_start(t.vm, on_done, &s, &s.e);
+	if (r == 0)
+		await(&t, &s); /* a proxy learns it later */
+	assert_int_equal(s.e.code, ERR_ALREADY_RUNNING);
+	bench_close(&t);
+}
+
+static void a_stop_during_a_boot_cancels_the_boot(void **unused)
+{
+	struct said booted = {0};
+	struct said address = {0};
+	struct bench t;
+
+	bench_open(&t, NEVER_MS, 0);
+	assert_int_equal(backend_start(t.vm, on_done, &booted, &booted.e), 0);
+	assert_int_equal(backend_wait_address(t.vm, 0, on_address, &address, &address.e), 0);
+	while (state_of(&t) != VM_STARTING)
+		;
+	if (kind == FACTORY_FAKE)
+		await(&t, &booted); /* the hypervisor runs; the guest does not yet */
+	assert_int_equal(stop(&t).r, 0);
+	if (kind != FACTORY_FAKE) {
+		await(&t, &booted);
+		assert_int_equal(booted.e.code, ERR_STOPPED);
+	}
+	await(&t, &address);
+	assert_true(address.r < 0);
+	bench_close(&t);
+}
+
+static void a_wait_for_an_address_has_a_deadline(void **unused)
+{
+	struct said booted = {0};
+	struct bench t;
+	struct said s;
+
+	bench_open(&t, NEVER_MS, 0);
+	assert_int_equal(backend_start(t.vm, on_done, &booted, &booted.e), 0);
+	s = wait_address(&t, 50);
+	assert_int_equal(s.e.code, ERR_TIMEOUT);
+	bench_close(&t);
+}
+
+static void a_wait_for_the_end_has_a_deadline(void **unused)
+{
+	struct said s = {0};
+	struct bench t;
+
+	bench_open(&t, 0, 0);
+	assert_int_equal(start(&t).r, 0);
+	assert_int_equal(backend_wait(t.vm, 50, on_done, &s, &s.e), 0);
+	await(&t, &s);
+	assert_int_equal(s.e.code, ERR_TIMEOUT);
+	bench_close(&t);
+}
+
+static void release_ends_what_is_pending_at_once_and_with_canceled(void **unused)
+{
+	struct said booted = {0};
+	struct said waited = {0};
+	struct said address = {0};
+	struct bench t;
+
+	bench_open(&t, NEVER_MS, 0);
+	assert_int_equal(backend_start(t.vm, on_done, &booted, &booted.e), 0);
+	assert_int_equal(backend_wait(t.vm, 0, on_done, &waited, &waited.e), 0);
+	assert_int_equal(backend_wait_address(t.vm, 0, on_address, &address, &address.e), 0);
+	backend_release(t.vm);
+	t.vm = NULL;
+	assert_int_equal(booted.calls, 1);
+	assert_int_equal(waited.calls, 1);
+	assert_int_equal(address.calls, 1);
+	assert_int_equal(waited.e.code, kind == FACTORY_FAKE ? waited.e.code : ERR_CANCELED);
+	assert_int_equal(address.e.code, ERR_CANCELED);
+	bench_close(&t);
+}
+
+static void release_ends_questions_too(void **unused)
+{
+	struct said state = {0};
+	struct said fd = {.fd = -1};
+	struct bench t;
+
+	bench_open(&t, 0, 0);
+	assert_int_equal(start(&t).r, 0);
+	assert_int_equal(backend_state(t.vm, on_state, &state, &state.e), 0);
+	assert_int_equal(backend_console(t.vm, on_fd, &fd, &fd.e), 0);
+	backend_release(t.vm);
+	t.vm = NULL;
+	assert_int_equal(state.calls, 1);
+	assert_int_equal(fd.calls, 1);
+	assert_int_equal(fd.e.code, ERR_CANCELED);
+	bench_close(&t);
+}
+
+static void a_failure_is_told_at_once(void **unused)
+{
+	struct bench t;
+	struct said s;
+
+	bench_open(&t, 0, 0);
+	s = reserve(&t, "bad", NULL);
+	backend_release(t.vm);
+	if (kind == FACTORY_FAKE) {
+		t.vm = create(&t, "bad", &s.reservation, err_code_number(ERR_BOOT));
+	} else {
+		t.vm = create(&t, "bad", &s.reservation, 0);
+		s = start(&t);
+		assert_int_equal(s.e.code, ERR_BOOT);
+		assert_non_null(strstr(s.e.msg, "forced Create failure"));
+		assert_int_equal(state_of(&t), VM_ERROR);
+		s = wait_address(&t, DEADLINE_MS);
+		assert_int_equal(s.e.code, ERR_BOOT);
+		assert_non_null(strstr(s.e.msg, "forced Create failure"));
+	}
+	bench_close(&t);
+}
+
+/* --- What a backend may leave out ---------------------------------------------------------------------------- */
+
+static void a_vm_pauses_and_resumes(void **unused)
+{
+	struct said paused = {0};
+	struct said resumed = {0};
+	struct bench t;
+
+	bench_open(&t, 0, 0);
+	assert_int_equal(start(&t).r, 0);
+	assert_int_equal(wait_address(&t, DEADLINE_MS).r, 0);
+	assert_int_equal(backend_pause(t.vm, on_done, &paused, &paused.e), 0);
+	await(&t, &paused);
+	assert_int_equal(state_of(&t), VM_PAUSED);
+	assert_int_equal(backend_resume(t.vm, on_done, &resumed, &resumed.e), 0);
+	await(&t, &resumed);
+	assert_int_equal(state_of(&t), VM_RUNNING);
+	bench_close(&t);
+}
+
+static void a_kill_overtakes_a_stop(void **unused)
+{
+	struct said stopped = {0};
+	struct said killed = {0};
+	struct bench t;
+
+	bench_open(&t, 0, NEVER_MS);
+	assert_int_equal(start(&t).r, 0);
+	assert_int_equal(wait_address(&t, DEADLINE_MS).r, 0);
+	assert_int_equal(backend_stop(t.vm, on_done, &stopped, &stopped.e), 0);
+	while (state_of(&t) != VM_STOPPING)
+		;
+	assert_int_equal(backend_kill(t.vm, on_done, &killed, &killed.e), 0);
+	await(&t, &killed);
+	await(&t, &stopped);
+	assert_int_equal(killed.r, 0);
+	assert_int_equal(stopped.r, 0);
+	bench_close(&t);
+}
+
+static void dial_and_console_give_sockets(void **unused)
+{
+	struct said dialed = {.fd = -1};
+	struct said console = {.fd = -1};
+	struct bench t;
+
+	bench_open(&t, 0, 0);
+	assert_int_equal(start(&t).r, 0);
+	assert_int_equal(backend_dial(t.vm, 22, DEADLINE_MS, on_fd, &dialed, &dialed.e), 0);
+	await(&t, &dialed);
+	assert_int_equal(backend_console(t.vm, on_fd, &console, &console.e), 0);
+	await(&t, &console);
+	assert_true(dialed.fd >= 0 && console.fd >= 0);
+	close(dialed.fd);
+	close(console.fd);
+	bench_close(&t);
+}
+
+/* --- Only a proxy can lose its helper ------------------------------------------------------------------------ */
+
+static void a_dead_helper_is_a_stopped_vm(void **unused)
+{
+	struct said waited = {0};
+	struct bench t;
+
+	bench_open(&t, 0, 0);
+	assert_int_equal(start(&t).r, 0);
+	assert_int_equal(wait_address(&t, DEADLINE_MS).r, 0);
+	assert_int_equal(backend_wait(t.vm, 0, on_done, &waited, &waited.e), 0);
+	factory_kill(&t.factory);
+	await(&t, &waited);
+	assert_int_equal(waited.r, 0);
+	assert_int_equal(state_of(&t), VM_STOPPED);
+	assert_int_equal(stop(&t).r, 0);
+	bench_close(&t);
+}
+
+#define COMMON_TESTS                                                                              \
+	TEST(a_network_is_made_with_and_without_egress),                                          \
+		TEST(closing_a_network_tells_when_it_is_done),                                    \
+		TEST(a_name_gets_the_same_reservation_each_time), TEST(reconcile_ends),           \
+		TEST(create_boots_nothing), TEST(a_vm_starts_has_an_address_stops_and_waits_end), \
+		TEST(stopping_a_stopped_vm_succeeds), TEST(several_stops_all_end),                \
+		TEST(a_second_start_is_refused), TEST(a_stop_during_a_boot_cancels_the_boot),     \
+		TEST(a_wait_for_an_address_has_a_deadline),                                       \
+		TEST(a_wait_for_the_end_has_a_deadline),                                          \
+		TEST(release_ends_what_is_pending_at_once_and_with_canceled),                     \
+		TEST(release_ends_questions_too), TEST(a_failure_is_told_at_once),                \
+		TEST(a_vm_pauses_and_resumes), TEST(a_kill_overtakes_a_stop),                     \
+		TEST(dial_and_console_give_sockets)
+
+int main(int argc, char **argv)
+{
+	static const struct CMUnitTest tests[] = {COMMON_TESTS};
+	static const struct CMUnitTest remote_tests[] = {COMMON_TESTS,
+							 TEST(a_dead_helper_is_a_stopped_vm)};
+	uv_loop_t loop;
+
+	/* libuv opens two descriptors with its first loop and keeps them */
+	uv_loop_init(&loop);
+	uv_loop_close(&loop);
+	if (argc > 1 && strcmp(argv[1], "remote") == 0) {
+		kind = FACTORY_REMOTE;
+		return RUN_TESTS(remote_tests);
+	}
+	return RUN_TESTS(tests);
+}

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: MIT */
+#include "check.h"
+
+#include "base/err.h"
+#include "loop/child.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/wait.h>
+
+struct said {
+	int calls;
+	int status;
+	char output[256];
+};
+
+static void on_exit_(void *arg, int status)
+{
+	struct said *s = arg;
+
+	s->calls++;
+	s->status = status;
+}
+
+static void on_run(void *arg, int status, const char *output)
+{
+	struct said *s = arg;
+
+	on_exit_(arg, status);
+	strncpy(s->output, output ? output : "", sizeof(s->output) - 1);
+}
+
+static void end(uv_loop_t *loop)
+{
+	uv_run(loop, UV_RUN_DEFAULT);
+	assert_int_equal(uv_loop_close(loop), 0);
+}
+
+static struct said run(const char *script, unsigned timeout_ms)
+{
+	const char *argv[] = {"sh", "-c", script, NULL};
+	struct said s = {0};
+	struct err e = ERR_INIT;
+	uv_loop_t loop;
+
+	uv_loop_init(&loop);
+	assert_non_null(child_run(&loop, (char **)argv, timeout_ms, on_run, &s, &e));
+	end(&loop);
+	assert_int_equal(s.calls, 1);
+	return s;
+}
+
+static void a_program_is_run_and_its_output_kept(void **state)
+{
+	struct said s = run("echo out; echo err >&2; exit 3", 0);
+
+	assert_true(WIFEXITED(s.status) && WEXITSTATUS(s.status) == 3);
+	assert_string_equal(s.output, "out\nerr\n");
+}
+
+static void a_program_that_takes_too_long_is_killed(void **state)
+{
+	assert_int_equal(run("exec tail -f /dev/null", 50).status, -ETIMEDOUT);
+}
+
+static void a_program_that_is_not_there_is_an_error(void **state)
+{
+	const char *argv[] = {"no-such-program-anywhere", NULL};
+	struct child_options o = {.file = argv[0], .argv = (char **)argv};
+	struct child *c = NULL;
+	struct err e = ERR_INIT;
+	uv_loop_t loop;
+
+	uv_loop_init(&loop);
+	assert_true(child_spawn(&loop, &o, on_exit_, NULL, &c, &e) < 0);
+	assert_non_null(strstr(e.msg, "no-such-program-anywhere"));
+	end(&loop);
+}
+
+static void a_child_that_ignores_sigterm_is_killed(void **state)
+{
+	const char *argv[] = {"sh", "-c", "trap '' TERM; echo; while read x; do :; done", NULL};
+	int out[2];
+	int in[2];
+	struct said s = {0};
+	struct child *c = NULL;
+	struct err e = ERR_INIT;
+	uv_loop_t loop;
+	char byte;
+
+	assert_int_equal(pipe2(out, O_CLOEXEC), 0);
+	assert_int_equal(pipe2(in, O_CLOEXEC), 0);
+	uv_loop_init(&loop);
+	assert_int_equal(child_spawn(&loop,
+				     &(struct child_options){.file = "sh",
+							     .argv = (char **)argv,
+							     .fds = {{in[0], 0}, {out[1], 1}},
+							     .n_fds = 2},
+				     on_exit_, &s, &c, &e),
+			 0);
+	assert_true(child_pid(c) > 0);
+	assert_int_equal(read(out[0], &byte, 1), 1); /* its trap is set */
+	child_terminate(c, 20);
+	end(&loop);
+	assert_int_equal(s.calls, 1);
+	assert_true(WIFSIGNALED(s.status) && WTERMSIG(s.status) == SIGKILL);
+	close(in[0]);
+	close(in[1]);
+	close(out[0]);
+	close(out[1]);
+}
+
+static void an_end_is_told_in_words(void **state)
+{
+	char text[64];
+
+	child_status_text(3 << 8, text, sizeof(text));
+	assert_string_equal(text, "exit status 3");
+	child_status_text(9, text, sizeof(text));
+	assert_string_equal(text, "signal 9 (Killed)");
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		TEST(a_program_is_run_and_its_output_kept),
+		TEST(a_program_that_takes_too_long_is_killed),
+		TEST(a_program_that_is_not_there_is_an_error),
+		TEST(a_child_that_ignores_sigterm_is_killed),
+		TEST(an_end_is_told_in_words),
+	};
+	uv_loop_t loop;
+
+	uv_loop_init(&loop); /* libuv keeps two descriptors from its first loop on */
+	uv_loop_close(&loop);
+	return RUN_TESTS(tests);
+}
