@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * libdrover: real Linux virtual machines, alone or as a cluster, for tests and development.
+ *
+ *	struct drover_cluster *c = NULL;
+ *	struct drover_error e;
+ *	const char *names[] = {"web-1", "web-2"};
+ *
+ *	if (drover_cluster_start(names, 2, NULL, &c, &e) < 0)
+ *		errx(1, "%s", e.message);
+ *	drover_vm_exec(drover_cluster_vm(c, 0), ...);
+ *	drover_cluster_destroy(c, &e);
+ *
+ * Rules that hold for every function:
+ * - Calls block, up to the deadline that they name, and then give up with the code "timeout".
+ * - Functions return >= 0 for success and < 0 for failure; then *e says why. @e may be NULL.
+ * - The library has no global state, prints nothing, installs no signal handler and never exits. Different clusters may
+ *   be used from different threads at once; one cluster and its VMs from one thread at a time.
+ * - Text that a function returns by pointer belongs to the object that it was asked of and lives as long, unless the
+ *   comment says that the caller frees it.
+ * - A cluster started without `detached` is bound: its VMs die with this process, however it dies.
+ */
+#ifndef DROVER_H
+#define DROVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define DROVER_API __attribute__((visibility("default")))
+
+/* The library's version, "0.1.0". Static. */
+DROVER_API const char *drover_version(void);
+
+/* Why a call failed: a stable word (see docs/protocol.md, "Errors") and one sentence for a person. */
+struct drover_error {
+	char code[32];
+	char message[768];
+};
+
+/* Stops a blocking call from another thread or a signal handler; the call then fails with the code "canceled". */
+struct drover_cancel;
+DROVER_API struct drover_cancel *drover_cancel_new(void); /* NULL: out of memory or descriptors */
+DROVER_API void drover_cancel_now(struct drover_cancel *c); /* async-signal-safe */
+DROVER_API void drover_cancel_free(struct drover_cancel *c); /* NULL is harmless; no call may still use it */
+
+/*
+ * What happens, while it happens. @member is "" for what concerns no single one. @stage is a stable word:
+ * image, network, prepare, start, boot, ssh, ready, error. @text is for a person, may be "". @percent is 0..100, or -1
+ * where nobody knows. All borrowed during the call, which comes from inside the blocking function, in its thread.
+ */
+struct drover_progress {
+	const char *member;
+	const char *stage;
+	const char *text;
+	int percent;
+	int64_t elapsed_ms; /* since the blocking call began */
+};
+typedef void drover_progress_fn(void *arg, const struct drover_progress *p);
+
+/* Zero or NULL everywhere means the default. Initialise with DROVER_OPTIONS_INIT. */
+struct drover_options {
+	size_t size;	       /* sizeof(struct drover_options), for later versions */
+	const char *home;      /* state directory; default: $DROVER_HOME, else ~/.local/state/drover */
+	const char *image;     /* catalogue name, path or URL; default: debian-12 */
+	unsigned cpus;	       /* default: 2 */
+	unsigned memory_mb;    /* default: 1024 (256 for tiny) */
+	unsigned disk_mb;      /* sparse; default: 10240 */
+	const char *backend;   /* auto, qemu or fake; default: auto, which is qemu */
+	bool no_egress;	       /* no way out of the cluster's network */
+	bool detached;	       /* the cluster outlives this process */
+	bool temporary;	       /* members are removed when the cluster ends, however it ends */
+	unsigned timeout_ms;   /* for the whole call, images aside; default: 600000 */
+	drover_progress_fn *on_progress;
+	void *progress_arg;
+	struct drover_cancel *cancel; /* borrowed */
+};
+#define DROVER_OPTIONS_INIT                                                                        \
+	{                                                                                          \
+		.size = sizeof(struct drover_options)                                              \
+	}
+
+struct drover_cluster;
+struct drover_vm;
+
+/*
+ * Starts a cluster of @n members and waits until each accepts an SSH login. New members get a disk of the image;
+ * members that exist are booted with the disk and the size that they have. All or nothing: on failure members made by
+ * this call are removed, those that existed are stopped. A member that runs already is an error (already_running).
+ * @o may be NULL. The cluster is the caller's: drover_cluster_close, or _destroy.
+ */
+DROVER_API int drover_cluster_start(const char *const names[], size_t n,
+				    const struct drover_options *o, struct drover_cluster **ret,
+				    struct drover_error *e);
+
+/*
+ * The running cluster that @member belongs to, with all its running members. not_running when it does not run.
+ * @home may be NULL.
+ */
+DROVER_API int drover_cluster_open(const char *home, const char *member,
+				   struct drover_cluster **ret, struct drover_error *e);
+
+/* Adds one more member, made and booted as by drover_cluster_start. @ret (may be NULL) is the cluster's. */
+DROVER_API int drover_cluster_add(struct drover_cluster *c, const char *name,
+				  const struct drover_options *o, struct drover_vm **ret,
+				  struct drover_error *e);
+
+DROVER_API size_t drover_cluster_size(const struct drover_cluster *c);
+DROVER_API struct drover_vm *drover_cluster_vm(struct drover_cluster *c, size_t i); /* NULL: no such */
+DROVER_API struct drover_vm *drover_cluster_find(struct drover_cluster *c, const char *name);
+
+/* The cluster's "a.b.c.0/24", or "" when its network does not say. */
+DROVER_API const char *drover_cluster_subnet(const struct drover_cluster *c);
+
+/* Stops all members, side by side; their disks stay. Blocks up to 60 s. The handle stays valid. */
+DROVER_API int drover_cluster_stop(struct drover_cluster *c, struct drover_error *e);
+
+/* Stops all members and removes them with their disks, then frees the handle, in success and failure. */
+DROVER_API int drover_cluster_destroy(struct drover_cluster *c, struct drover_error *e);
+
+/* Frees the handle. A bound cluster ends at once (its disks stay); a detached one runs on. NULL is harmless. */
+DROVER_API void drover_cluster_close(struct drover_cluster *c);
+
+DROVER_API const char *drover_vm_name(const struct drover_vm *vm);
+DROVER_API const char *drover_vm_address(const struct drover_vm *vm); /* "" while not known */
+DROVER_API const char *drover_vm_user(const struct drover_vm *vm);    /* who logs in by SSH */
+
+/* What the helper says now: starting, running, paused, stopping, stopped, error. Static text. */
+DROVER_API const char *drover_vm_state(struct drover_vm *vm);
+
+/* Asks the guest to power off, then forces it (15 s); ends when the member is gone from the cluster. */
+DROVER_API int drover_vm_stop(struct drover_vm *vm, struct drover_error *e);
+
+/* Stops the member and removes its disk. The handle stays valid and says stopped. Twice is harmless. */
+DROVER_API int drover_vm_destroy(struct drover_vm *vm, struct drover_error *e);
+
+/* Freezes and thaws the guest's CPUs; takes its power away (the disk stays as it is at that instant). */
+DROVER_API int drover_vm_pause(struct drover_vm *vm, struct drover_error *e);
+DROVER_API int drover_vm_resume(struct drover_vm *vm, struct drover_error *e);
+DROVER_API int drover_vm_kill(struct drover_vm *vm, struct drover_error *e);
+
+/* Output as it comes: @stream is 1 (stdout) or 2 (stderr). Return < 0 to give up the command (code "canceled"). */
+typedef int drover_output_fn(void *arg, int stream, const char *data, size_t len);
+
+struct drover_exec {
+	size_t size;		 /* sizeof(struct drover_exec) */
+	const char *const *argv; /* NULL-terminated: run as it is, nothing is expanded; or */
+	const char *command;	 /* a line for the login shell */
+	const void *input;	 /* stdin; NULL: empty */
+	size_t input_len;
+	int input_fd;		     /* read until its end instead of @input when > 0; borrowed */
+	unsigned timeout_ms;	     /* default: none */
+	drover_output_fn *on_output; /* instead of collecting */
+	void *output_arg;
+	struct drover_cancel *cancel; /* borrowed */
+};
+#define DROVER_EXEC_INIT                                                                           \
+	{                                                                                          \
+		.size = sizeof(struct drover_exec)                                                 \
+	}
+
+struct drover_result {
+	int status;	/* exit status 0..255; 128 + N when signal N ended the command */
+	char *out;	/* what came on stdout, NUL added; never NULL after success */
+	size_t out_len;
+	char *err;
+	size_t err_len;
+};
+
+/*
+ * Runs a command in the guest over SSH, in a session that is kept from call to call. < 0 only when it could not be
+ * run or watched to its end; a command that fails is success with its status. drover_result_done(@ret) frees.
+ */
+DROVER_API int drover_vm_exec(struct drover_vm *vm, const struct drover_exec *x,
+			      struct drover_result *ret, struct drover_error *e);
+DROVER_API void drover_result_done(struct drover_result *r);
+
+/* Connects to a TCP port of the guest from inside its network. Returns the descriptor (the caller's), or < 0. */
+DROVER_API int drover_vm_dial(struct drover_vm *vm, uint16_t port, unsigned timeout_ms,
+			      struct drover_error *e);
+
+/* One end of the serial line, several may be open. Returns the descriptor (the caller's), or < 0. */
+DROVER_API int drover_vm_console(struct drover_vm *vm, struct drover_error *e);
+
+/* --- Members by name, whether they run or not ----------------------------------------------------------------- */
+
+struct drover_member {
+	char name[64];
+	char cluster[64];
+	char state[16]; /* as drover_vm_state; "damaged" when its configuration cannot be read */
+	char ip[46];	/* "" while not running */
+	char image[256];
+	char user[64];
+	char created_at[40]; /* RFC 3339 */
+	unsigned cpus;
+	unsigned memory_mb;
+	unsigned disk_mb;
+	int pid;	   /* of its helper, 0 when stopped */
+	char message[768]; /* why, when the state is error or damaged */
+};
+
+/* All members, by cluster, then by number. *@ret is heap: free() it. Returns their number. */
+DROVER_API int drover_list(const char *home, struct drover_member **ret, struct drover_error *e);
+
+/* Stops, or stops and removes, one member by name. not_running / not_found as it is. */
+DROVER_API int drover_stop(const char *home, const char *name, struct drover_error *e);
+DROVER_API int drover_remove(const char *home, const char *name, struct drover_error *e);
+
+/* Paths of a member's things, for programs like ssh and tail. Heap, the caller frees; NULL: out of memory. */
+enum drover_path {
+	DROVER_PATH_DIR,
+	DROVER_PATH_SERIAL_LOG,
+	DROVER_PATH_HELPER_LOG,
+	DROVER_PATH_KNOWN_HOSTS,
+	DROVER_PATH_KEY, /* the store's private key */
+	DROVER_PATH_SOCKET,
+};
+DROVER_API char *drover_path(const char *home, const char *name, enum drover_path which);
+
+/* --- Images --------------------------------------------------------------------------------------------------- */
+
+struct drover_image {
+	char name[256];
+	char description[128];
+	char path[512]; /* "" when not cached */
+	char origin[16]; /* built, downloaded, imported */
+	int64_t bytes;	/* on disk, 0 when not cached */
+	bool cached;
+};
+
+/* The catalogue and what is cached. *@ret is heap: free() it. Returns their number. */
+DROVER_API int drover_image_list(const char *home, struct drover_image **ret,
+				 struct drover_error *e);
+/* Builds or downloads the image unless it is cached. Of @o only home, on_progress and cancel are used. */
+DROVER_API int drover_image_get(const char *name, const struct drover_options *o,
+				struct drover_error *e);
+/* Takes a file or URL into the cache under @name. @sha256 may be NULL. */
+DROVER_API int drover_image_import(const char *source, const char *name, const char *sha256,
+				   const struct drover_options *o, struct drover_error *e);
+DROVER_API int drover_image_remove(const char *home, const char *name, struct drover_error *e);
+
+/* --- The host ------------------------------------------------------------------------------------------------- */
+
+/* Whether guests of this host can run VMs themselves; whether they can share a network. Asked of the host alone. */
+DROVER_API bool drover_nested_virt_supported(void);
+DROVER_API bool drover_clustering_supported(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
