@@ -44,9 +44,10 @@ struct drover_error {
 
 /* Stops a blocking call from another thread or a signal handler; the call then fails with the code "canceled". */
 struct drover_cancel;
-DROVER_API struct drover_cancel *drover_cancel_new(void); /* NULL: out of memory or descriptors */
+DROVER_API struct drover_cancel *drover_cancel_new(void);   /* NULL: out of memory or descriptors */
 DROVER_API void drover_cancel_now(struct drover_cancel *c); /* async-signal-safe */
-DROVER_API void drover_cancel_free(struct drover_cancel *c); /* NULL is harmless; no call may still use it */
+DROVER_API void drover_cancel_free(
+	struct drover_cancel *c); /* NULL is harmless; no call may still use it */
 
 /*
  * What happens, while it happens. @member is "" for what concerns no single one. @stage is a stable word:
@@ -64,24 +65,24 @@ typedef void drover_progress_fn(void *arg, const struct drover_progress *p);
 
 /* Zero or NULL everywhere means the default. Initialise with DROVER_OPTIONS_INIT. */
 struct drover_options {
-	size_t size;	       /* sizeof(struct drover_options), for later versions */
-	const char *home;      /* state directory; default: $DROVER_HOME, else ~/.local/state/drover */
-	const char *image;     /* catalogue name, path or URL; default: debian-12 */
-	unsigned cpus;	       /* default: 2 */
-	unsigned memory_mb;    /* default: 1024 (256 for tiny) */
-	unsigned disk_mb;      /* sparse; default: 10240 */
-	const char *backend;   /* auto, qemu or fake; default: auto, which is qemu */
-	bool no_egress;	       /* no way out of the cluster's network */
-	bool detached;	       /* the cluster outlives this process */
-	bool temporary;	       /* members are removed when the cluster ends, however it ends */
-	unsigned timeout_ms;   /* for the whole call, images aside; default: 600000 */
+	size_t size;        /* sizeof(struct drover_options), for later versions */
+	const char *home;   /* state directory; default: $DROVER_HOME, else ~/.local/state/drover */
+	const char *image;  /* catalogue name, path or URL; default: debian-12 */
+	unsigned cpus;      /* default: 2 */
+	unsigned memory_mb; /* default: 1024 (256 for tiny) */
+	unsigned disk_mb;   /* sparse; default: 10240 */
+	const char *backend; /* auto, qemu or fake; default: auto, which is qemu */
+	bool no_egress;      /* no way out of the cluster's network */
+	bool detached;       /* the cluster outlives this process */
+	bool temporary;      /* members are removed when the cluster ends, however it ends */
+	unsigned timeout_ms; /* for the whole call, images aside; default: 600000 */
 	drover_progress_fn *on_progress;
 	void *progress_arg;
 	struct drover_cancel *cancel; /* borrowed */
 };
-#define DROVER_OPTIONS_INIT                                                                        \
-	{                                                                                          \
-		.size = sizeof(struct drover_options)                                              \
+#define DROVER_OPTIONS_INIT                           \
+	{                                             \
+		.size = sizeof(struct drover_options) \
 	}
 
 struct drover_cluster;
@@ -110,7 +111,8 @@ DROVER_API int drover_cluster_add(struct drover_cluster *c, const char *name,
 				  struct drover_error *e);
 
 DROVER_API size_t drover_cluster_size(const struct drover_cluster *c);
-DROVER_API struct drover_vm *drover_cluster_vm(struct drover_cluster *c, size_t i); /* NULL: no such */
+DROVER_API struct drover_vm *drover_cluster_vm(struct drover_cluster *c,
+					       size_t i); /* NULL: no such */
 DROVER_API struct drover_vm *drover_cluster_find(struct drover_cluster *c, const char *name);
 
 /* The cluster's "a.b.c.0/24", or "" when its network does not say. */
@@ -147,25 +149,25 @@ DROVER_API int drover_vm_kill(struct drover_vm *vm, struct drover_error *e);
 typedef int drover_output_fn(void *arg, int stream, const char *data, size_t len);
 
 struct drover_exec {
-	size_t size;		 /* sizeof(struct drover_exec) */
+	size_t size;             /* sizeof(struct drover_exec) */
 	const char *const *argv; /* NULL-terminated: run as it is, nothing is expanded; or */
-	const char *command;	 /* a line for the login shell */
-	const void *input;	 /* stdin; NULL: empty */
+	const char *command;     /* a line for the login shell */
+	const void *input;       /* stdin; NULL: empty */
 	size_t input_len;
-	int input_fd;		     /* read until its end instead of @input when > 0; borrowed */
-	unsigned timeout_ms;	     /* default: none */
+	int input_fd;                /* read until its end instead of @input when > 0; borrowed */
+	unsigned timeout_ms;         /* default: none */
 	drover_output_fn *on_output; /* instead of collecting */
 	void *output_arg;
 	struct drover_cancel *cancel; /* borrowed */
 };
-#define DROVER_EXEC_INIT                                                                           \
-	{                                                                                          \
-		.size = sizeof(struct drover_exec)                                                 \
+#define DROVER_EXEC_INIT                           \
+	{                                          \
+		.size = sizeof(struct drover_exec) \
 	}
 
 struct drover_result {
-	int status;	/* exit status 0..255; 128 + N when signal N ended the command */
-	char *out;	/* what came on stdout, NUL added; never NULL after success */
+	int status; /* exit status 0..255; 128 + N when signal N ended the command */
+	char *out;  /* what came on stdout, NUL added; never NULL after success */
 	size_t out_len;
 	char *err;
 	size_t err_len;
@@ -192,14 +194,14 @@ struct drover_member {
 	char name[64];
 	char cluster[64];
 	char state[16]; /* as drover_vm_state; "damaged" when its configuration cannot be read */
-	char ip[46];	/* "" while not running */
+	char ip[46];    /* "" while not running */
 	char image[256];
 	char user[64];
 	char created_at[40]; /* RFC 3339 */
 	unsigned cpus;
 	unsigned memory_mb;
 	unsigned disk_mb;
-	int pid;	   /* of its helper, 0 when stopped */
+	int pid;           /* of its helper, 0 when stopped */
 	char message[768]; /* why, when the state is error or damaged */
 };
 
@@ -226,9 +228,9 @@ DROVER_API char *drover_path(const char *home, const char *name, enum drover_pat
 struct drover_image {
 	char name[256];
 	char description[128];
-	char path[512]; /* "" when not cached */
+	char path[512];  /* "" when not cached */
 	char origin[16]; /* built, downloaded, imported */
-	int64_t bytes;	/* on disk, 0 when not cached */
+	int64_t bytes;   /* on disk, 0 when not cached */
 	bool cached;
 };
 
