@@ -39,8 +39,7 @@ static struct backend *make_backend(struct helper *h, struct err *e)
 
 static void on_network_closed(void *arg, int r, const struct err *e);
 
-/* Everything is being closed already: a signal has nothing more to ask for, and must not make the end look violent. */
-static void block_signals(void)
+static void set_signals_blocked(bool blocked)
 {
 	sigset_t set;
 
@@ -48,7 +47,7 @@ static void block_signals(void)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGHUP);
-	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	pthread_sigmask(blocked ? SIG_BLOCK : SIG_UNBLOCK, &set, NULL);
 }
 
 static void close_handles(struct helper *h)
@@ -57,7 +56,8 @@ static void close_handles(struct helper *h)
 		return;
 	h->closing = true;
 	timer_stop(&h->idle);
-	block_signals();
+	set_signals_blocked(
+		true); /* there is nothing more to ask for, and the end must not look violent */
 	for (size_t i = 0; i < sizeof(h->signals) / sizeof(h->signals[0]); i++)
 		uv_close((uv_handle_t *)&h->signals[i], NULL);
 	if (h->watching_client)
@@ -162,6 +162,8 @@ static int start_signals(struct helper *h, struct err *e)
 		if (r < 0)
 			return err_errno(e, r, "watch signals");
 	}
+	set_signals_blocked(
+		false); /* they were when sandbox_enter returned, so that none is lost */
 	return 0;
 }
 

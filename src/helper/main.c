@@ -2,8 +2,10 @@
 /* drover-helper: options, identity, and the process around helper_run. */
 #include "helper/helper.h"
 
+#include "base/files.h"
 #include "base/scoped.h"
 #include "config.h"
+#include "network/sandbox.h"
 
 #include <getopt.h>
 #include <signal.h>
@@ -155,6 +157,83 @@ static void use_all_descriptors(void)
 	}
 }
 
+/* helper_run tells what happens from its beginning; this is for what went wrong before. */
+static void tell_failure(int fd, const struct err *e)
+{
+	char line[ERR_MSG_SIZE + 64];
+
+	if (fd < 0)
+		return;
+	snprintf(line, sizeof(line), "error %s %s\n", err_code_name(e->code), e->msg);
+	files_write_all(fd, line, strlen(line));
+	close(fd);
+}
+
+/* Everything that is to be known of the host's processes: pid 1 of the sandbox sees them no more. */
+static int identify(const struct arguments *a, struct helper_options *o, struct err *e)
+{
+	int r;
+
+	if (a->bound) {
+		o->client_pidfd = (int)syscall(SYS_pidfd_open, a->bound, 0);
+		if (o->client_pidfd < 0 && errno == ESRCH)
+			return err_set(e, ERR_NOT_FOUND, "--bound: there is no process %d",
+				       (int)a->bound);
+	}
+	r = procid_of(getpid(), &o->identity);
+	return r < 0 ? err_errno(e, r, "read /proc/self") : 0;
+}
+
+/* --remove: what ends with the cluster. A member that somebody else took over in the meantime is left alone. */
+static void remove_members(const struct store *store, const struct name_list *names)
+{
+	for (size_t i = 0; i < names->n; i++) {
+		scoped(fd) int lock = -1;
+
+		if (store_member_lock(store, names->names[i], &lock, NULL) == 0)
+			store_member_remove(store, names->names[i], NULL);
+	}
+}
+
+/* Runs the helper in this process; after an orderly end nothing is left for a supervisor to do. */
+static int run_here(const struct arguments *a, struct helper_options *o, struct err *e)
+{
+	struct name_list served = {0};
+	int r;
+
+	o->served = &served;
+	r = helper_run(o, e);
+	if (r == 0 && a->remove)
+		remove_members(o->store, &served);
+	name_list_done(&served);
+	return r;
+}
+
+/* The helper in namespaces of its own: 0, the exit code, or < 0. This process becomes its supervisor. */
+static int run_sandboxed(const struct arguments *a, struct helper_options *o, struct err *e)
+{
+	struct sandbox sandbox;
+	int r = sandbox_enter(&sandbox, e);
+
+	if (r < 0) {
+		tell_failure(o->ready_fd, e);
+		return r;
+	}
+	if (r >= 256) {
+		bool violent = r - 256 > 128;
+
+		store_sweep_owner(o->store, o->identity.pid, a->remove && violent);
+		if (violent && a->remove)
+			remove_members(o->store, &a->members);
+		return r - 256;
+	}
+	o->sandbox = &sandbox;
+	o->namespaced = sandbox.is_user_ns;
+	r = run_here(a, o, e);
+	close(sandbox.egress_fd);
+	return r;
+}
+
 static int serve(const struct arguments *a, struct err *e)
 {
 	scoped(store) struct store store = {0};
@@ -168,18 +247,13 @@ static int serve(const struct arguments *a, struct err *e)
 	};
 	int r = store_open(NULL, &store, e);
 
-	if (r < 0)
+	if (r == 0)
+		r = identify(a, &o, e);
+	if (r < 0) {
+		tell_failure(o.ready_fd, e);
 		return r;
-	if (a->bound) {
-		o.client_pidfd = (int)syscall(SYS_pidfd_open, a->bound, 0);
-		if (o.client_pidfd < 0 && errno == ESRCH)
-			return err_set(e, ERR_NOT_FOUND, "--bound: there is no process %d",
-				       (int)a->bound);
 	}
-	r = procid_of(getpid(), &o.identity);
-	if (r < 0)
-		return err_errno(e, r, "read /proc/self");
-	return helper_run(&o, e);
+	return strcmp(a->backend, "fake") == 0 ? run_here(a, &o, e) : run_sandboxed(a, &o, e);
 }
 
 int main(int argc, char **argv)
@@ -192,12 +266,11 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	use_all_descriptors();
 	r = parse_arguments(argc, argv, &a, &e);
-	if (r == 0)
-		r = serve(&a, &e);
+	r = r == 0 ? serve(&a, &e) : r > 0 ? 0 : r;
 	name_list_done(&a.members);
 	if (r < 0) {
 		fprintf(stderr, "drover-helper: %s\n", e.msg);
 		return 1;
 	}
-	return 0;
+	return r;
 }

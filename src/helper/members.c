@@ -68,10 +68,16 @@ static int register_in_store(struct member *m, struct err *e)
 	scoped(mem) char *path = store_socket_path(s, m->name, "sock");
 	int r = store_member_lock(s, m->name, &m->lock_fd, e);
 
-	if (r == -EBUSY)
-		return err_set(e, ERR_ALREADY_RUNNING,
-			       "member %s is already running (helper pid %d)", m->name,
-			       (int)store_owner_alive(s, m->name));
+	if (r == -EBUSY) {
+		pid_t pid = store_owner_alive(
+			s, m->name); /* 0 inside the sandbox, which sees no host pid */
+
+		return pid ? err_set(e, ERR_ALREADY_RUNNING,
+				     "member %s is already running (helper pid %d)", m->name,
+				     (int)pid)
+			   : err_set(e, ERR_ALREADY_RUNNING, "member %s is already running",
+				     m->name);
+	}
 	if (r == 0)
 		r = path ? listener_open(&m->helper->loop, path, on_connection, m, &m->listener, e)
 			 : err_set(e, ERR_NO_MEMORY, "out of memory");
@@ -112,6 +118,8 @@ int member_register(struct helper *h, const char *name, struct member **ret, str
 		member_free(m);
 		return err_prefix(e, "register %s", name);
 	}
+	if (h->o->served)
+		name_list_add(h->o->served, name);
 	event_state(h, m);
 	*ret = m;
 	return 0;

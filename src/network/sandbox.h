@@ -7,6 +7,9 @@
  * that dies, the kernel kills every VM, dnsmasq and slirp4netns in it and the network goes with the last process. When
  * the supervisor dies, PDEATHSIG kills pid 1. The supervisor waits, passes signals on, sweeps the store and exits with
  * pid 1's status.
+ *
+ * The way out needs a process in the host's network namespace, where nobody inside can go back to. So pid 1 forks the
+ * egress launcher before it leaves that namespace; the launcher waits for orders (egress.h) and ends with pid 1.
  */
 #ifndef DROVER_NETWORK_SANDBOX_H
 #define DROVER_NETWORK_SANDBOX_H
@@ -18,18 +21,18 @@ struct err;
 
 struct sandbox {
 	pid_t supervisor; /* its pid in the host's pid namespace */
-	int host_net_fd;  /* the host's network namespace, for the egress process; or -1 */
-	int host_user_fd; /* the host's user namespace (not root), for the same; or -1 */
-	bool is_user_ns;  /* made by an ordinary user */
+	int egress_fd;    /* to the egress launcher; owned by whoever called sandbox_enter */
+	bool is_user_ns;  /* made by an ordinary user: one uid, the caller's, is mapped, to 0 */
 };
 
 /* Whether this host lets us: 0, or < 0 with the sentence that says what to change (ERR_HOST). Blocks some ms. */
 int sandbox_check(struct err *e);
 
 /*
- * Splits the process in two. In the helper proper (pid 1 of its namespace): returns 0 and fills @ret. In the
- * supervisor: returns the wait status of pid 1 as 256 + exit code (128 + N for signal N) when it has ended. < 0: failed.
- * Single-threaded callers only.
+ * Splits the process in two. In the helper proper (pid 1 of its namespace): returns 0 and fills @ret; SIGTERM, SIGINT
+ * and SIGHUP are blocked there, so that none is lost: the caller unblocks them when it has handlers. In the supervisor:
+ * returns the wait status of pid 1 as 256 + exit code (256 + 128 + N for signal N) when it has ended; every descriptor
+ * above 2 is closed there. < 0: failed, nothing has changed. Single-threaded callers only.
  */
 int sandbox_enter(struct sandbox *ret, struct err *e);
 

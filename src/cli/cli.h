@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The `drover` command. One command is one file with one `const struct command`; what they share stands here.
+ * Only include/drover.h and src/base are used: whatever the command can do, a program can.
+ */
+#ifndef DROVER_CLI_CLI_H
+#define DROVER_CLI_CLI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/scoped.h"
+#include "drover.h"
+
+/* How the command ends; exec and run pass on the status of what they ran. */
+enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2, CLI_SIGNALED = 128 };
+
+/* What an option's value is, and so the type of its field in the command's settings. */
+enum option_kind {
+	OPTION_FLAG,    /* bool */
+	OPTION_TEXT,    /* const char *, borrowed from argv */
+	OPTION_COUNT,   /* unsigned, 1..1024 */
+	OPTION_SIZE_MB, /* unsigned: "512", "512M" or "2G" */
+};
+
+struct option_row {
+	const char *name; /* without "--"; NULL ends a table */
+	char letter;      /* without "-"; 0: none */
+	enum option_kind kind;
+	size_t offset;       /* of the field in the command's settings */
+	const char *value;   /* how help calls the value, NULL for a flag */
+	const char *summary; /* one line of help */
+};
+
+/* What is left of the command line when the options are taken out. All borrowed from argv. */
+struct args {
+	char **names;
+	size_t count;
+	char **tail; /* what follows "--", NULL-terminated */
+	size_t tail_count;
+	bool has_tail;
+};
+
+/* Where options end: anywhere before "--", or at the first argument that is none (for commands that run others). */
+enum args_shape { ARGS_NAMES, ARGS_NAMES_AND_TAIL, ARGS_STOP_AT_FIRST };
+
+struct command {
+	const char *name;
+	const char *usage; /* what follows "drover NAME" */
+	const char *summary;
+	const struct option_row *options; /* NULL: none */
+	size_t settings_size;
+	enum args_shape shape;
+	bool hidden;
+	int (*run)(const struct command *c, const void *settings, const struct args *a);
+};
+
+/* All commands in the order of help, NULL-terminated. */
+extern const struct command *const cli_commands[];
+const struct command *cli_find_command(const char *name);
+
+/* --- options.c */
+
+/*
+ * Fills @settings (zeroed by the caller) and @ret from @argv, which is reordered in place. Returns CLI_OK, or
+ * CLI_USAGE after the message is on stderr. *@help: the user asked for it, nothing else was read.
+ */
+int options_parse(const struct command *c, int argc, char **argv, void *settings, struct args *ret,
+		  bool *help);
+
+/* 0 and MB, or -EINVAL. */
+int options_size_mb(const char *text, unsigned *ret);
+
+void options_help(const struct command *c);
+
+/* --- say.c */
+
+/* "drover: <sentence>" on stderr. Returns CLI_FAILED. */
+int say_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* The same with a second line that names the command's help. Returns CLI_USAGE. */
+int say_usage(const struct command *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* Flushes stdout: CLI_OK, or CLI_FAILED with a message when what was printed did not get through. */
+int say_done(void);
+
+/* "3.4 s", "12 min", "5 h", "3 d" */
+void say_seconds(int64_t ms, char *ret, size_t size);
+void say_age(const char *rfc3339, char *ret, size_t size);
+void say_mb(unsigned mb, char *ret, size_t size);
+
+/* --- table.c: columns as wide as their widest cell */
+
+enum { TABLE_COLUMNS = 8 };
+
+struct table;
+struct table *table_new(size_t columns);
+/* @cells are copied. A table that runs out of memory prints what it has. */
+void table_add(struct table *t, const char *const cells[]);
+void table_print(const struct table *t);
+void table_free(struct table *t);
+
+static inline void scoped_table(struct table **t)
+{
+	table_free(*t);
+}
+
+/* --- progress.c */
+
+enum progress_style { PROGRESS_AUTO, PROGRESS_QUIET, PROGRESS_JSON };
+
+struct progress;
+struct progress *progress_new(enum progress_style style);
+/* A drover_progress_fn whose argument is a struct progress. */
+void progress_on_event(void *arg, const struct drover_progress *p);
+/* Milliseconds until @member was ready, -1 when it never said so. */
+int64_t progress_ready_ms(const struct progress *p, const char *member);
+void progress_free(struct progress *p);
+
+static inline void scoped_progress(struct progress **p)
+{
+	progress_free(*p);
+}
+
+/* --- interrupt.c: ^C and its kin end the running library call instead of the process */
+
+/* Returns the cancel to give to the library (lives as long as the process), or NULL when out of memory. */
+struct drover_cancel *interrupt_catch(void);
+/* The signal that came, 0 when none. */
+int interrupt_signal(void);
+/* @pid > 0 gets the signals too that the terminal did not send to it; 0 ends that. */
+void interrupt_forward_to(int pid);
+/* Puts dispositions back to what a new program expects; for the child before exec. */
+void interrupt_reset(void);
+/* The exit status for a failed call: 128 + signal when a signal canceled it (silent), else says @e: CLI_FAILED. */
+int interrupt_or_failed(const struct drover_error *e);
+
+/* --- targets.c: members by name or by cluster */
+
+struct targets {
+	struct drover_member *members; /* owned: all members of the store */
+	size_t total;
+	struct drover_member *
+		*hit; /* owned array of borrowed entries, each once, in the order of the store */
+	size_t count;
+	bool unknown; /* some pattern named nothing; said on stderr */
+};
+
+/*
+ * An exact name wins, else all members whose cluster is the pattern. @all takes everything. Returns CLI_OK, also when
+ * some patterns are unknown, or CLI_FAILED when the store could not be read.
+ */
+int targets_find(char *const patterns[], size_t n, bool all, struct targets *ret);
+void targets_done(struct targets *t);
+
+static inline void scoped_targets(struct targets *t)
+{
+	targets_done(t);
+}
+
+/* The member called @name, or NULL. */
+const struct drover_member *targets_member(const struct targets *t, const char *name);
+
+/* Runs @work for all of @t->hit side by side; prints "name: <text>" for each as @text says. Returns CLI_OK/_FAILED. */
+typedef int target_fn(const char *name, struct drover_error *e);
+int targets_each(const struct targets *t, target_fn *work, const char *done_text,
+		 const char *ignored_code, const char *ignored_text);
+
+/* --- members.c: what up and run share */
+
+struct member_settings {
+	const char *image;
+	const char *backend;
+	unsigned cpus;
+	unsigned mem;
+	unsigned disk;
+	unsigned count;
+	bool no_egress;
+	bool json;
+	bool quiet;
+};
+
+#define MEMBER_OPTION_ROWS(settings)                                                        \
+	{"image",     'i',                                                                  \
+	 OPTION_TEXT, offsetof(settings, m.image),                                          \
+	 "IMAGE",     "catalogue name, file or URL (default debian-12)"},                   \
+		{"cpus",       0,                                                           \
+		 OPTION_COUNT, offsetof(settings, m.cpus),                                  \
+		 "N",          "CPUs of each (default 2)"},                                 \
+		{"mem",          0,                                                         \
+		 OPTION_SIZE_MB, offsetof(settings, m.mem),                                 \
+		 "SIZE",         "memory of each, in MB or like 2G (default 1024)"},        \
+		{"disk",         0,                                                         \
+		 OPTION_SIZE_MB, offsetof(settings, m.disk),                                \
+		 "SIZE",         "disk of each, in MB or like 20G (default 10G; sparse)"},  \
+		{"backend",   0,                                                            \
+		 OPTION_TEXT, offsetof(settings, m.backend),                                \
+		 "NAME",      "auto, qemu or fake (default auto)"},                         \
+		{"no-egress", 0,                                                            \
+		 OPTION_FLAG, offsetof(settings, m.no_egress),                              \
+		 NULL,        "no way out of the cluster's network"},                       \
+		{"json",      0,                                                            \
+		 OPTION_FLAG, offsetof(settings, m.json),                                   \
+		 NULL,        "progress as one JSON object a line"},                        \
+	{                                                                                   \
+		"quiet", 'q', OPTION_FLAG, offsetof(settings, m.quiet), NULL, "no progress" \
+	}
+
+struct names {
+	char **v; /* owned, NULL-terminated */
+	size_t count;
+};
+
+/* CLI_OK, or CLI_USAGE/_FAILED when said. @count > 0 makes PREFIX-1 .. PREFIX-@count of the single name. */
+int names_make(const struct command *c, char *const given[], size_t n, unsigned count,
+	       struct names *ret);
+void names_done(struct names *n);
+
+static inline void scoped_names(struct names *n)
+{
+	names_done(n);
+}
+
+struct drover_options members_options(const struct member_settings *m, struct progress *p,
+				      struct drover_cancel *cancel);
+enum progress_style members_style(const struct member_settings *m);
+
+#endif

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+#include <fcntl.h>
+#include <string.h>
+
+#include "base/files.h"
+#include "cli/cli.h"
+#include "cli/commands.h"
+
+struct exec_settings {
+	unsigned timeout;
+};
+
+static const struct option_row exec_options[] = {
+	{"timeout", 't', OPTION_COUNT, offsetof(struct exec_settings, timeout), "SECONDS",
+	 "give up after that long"},
+	{0},
+};
+
+static int on_output(void *arg, int stream, const char *data, size_t len)
+{
+	return files_write_all(stream == 2 ? STDERR_FILENO : STDOUT_FILENO, data, len);
+}
+
+static int exec_in(struct drover_vm *vm, const struct exec_settings *s, char **argv)
+{
+	struct drover_exec x = DROVER_EXEC_INIT;
+	struct drover_result result = {0};
+	struct drover_error e;
+	scoped(fd) int input = -1;
+	int r;
+
+	if (!isatty(STDIN_FILENO)) {
+		/* descriptor 0 means "none" to the library */
+		input = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+		if (input > 0)
+			x.input_fd = input;
+	}
+	x.argv = (const char *const *)argv;
+	x.timeout_ms = s->timeout * 1000;
+	x.on_output = on_output;
+	x.cancel = interrupt_catch();
+	r = drover_vm_exec(vm, &x, &result, &e);
+	if (r < 0)
+		return interrupt_or_failed(&e);
+	r = result.status;
+	drover_result_done(&result);
+	return r;
+}
+
+static int run_exec(const struct command *self, const void *settings, const struct args *a)
+{
+	struct drover_cluster *c = NULL;
+	struct drover_vm *vm;
+	struct drover_error e;
+	int r;
+
+	if (a->count != 1)
+		return say_usage(self, "exec needs the name of a member");
+	if (a->tail_count == 0)
+		return say_usage(self, "exec needs a command to run in '%s'", a->names[0]);
+	if (drover_cluster_open(NULL, a->names[0], &c, &e) < 0)
+		return say_error("%s", e.message);
+	vm = drover_cluster_find(c, a->names[0]);
+	if (vm)
+		r = exec_in(vm, settings, a->tail);
+	else
+		r = say_error("'%s' is not running", a->names[0]);
+	drover_cluster_close(c);
+	return r;
+}
+
+const struct command command_exec = {
+	.name = "exec",
+	.usage = "[OPTIONS] NAME [--] COMMAND [ARGUMENT...]",
+	.summary = "Run a command in a member; its exit status is passed on",
+	.options = exec_options,
+	.settings_size = sizeof(struct exec_settings),
+	.shape = ARGS_STOP_AT_FIRST,
+	.run = run_exec,
+};

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+#include <stdio.h>
+
+#include "cli/cli.h"
+#include "cli/commands.h"
+
+static int help_all(void)
+{
+	printf("usage: drover COMMAND [OPTIONS] [NAME...]\n\n"
+	       "Real Linux virtual machines, alone or as a cluster, for tests and development.\n\n"
+	       "Commands:\n");
+	for (const struct command *const *c = cli_commands; *c; c++)
+		if (!(*c)->hidden)
+			printf("  %-9s %s\n", (*c)->name, (*c)->summary);
+	printf("\n'drover help COMMAND' tells more.\n");
+	return say_done();
+}
+
+static int run_help(const struct command *self, const void *settings, const struct args *a)
+{
+	const struct command *c;
+
+	if (a->count == 0)
+		return help_all();
+	c = cli_find_command(a->names[0]);
+	if (!c)
+		return say_usage(NULL, "there is no command '%s'", a->names[0]);
+	options_help(c);
+	return say_done();
+}
+
+const struct command command_help = {
+	.name = "help",
+	.usage = "[COMMAND]",
+	.summary = "Show how to use a command",
+	.run = run_help,
+};
+
+static int run_version(const struct command *self, const void *settings, const struct args *a)
+{
+	if (a->count > 0)
+		return say_usage(self, "version takes no arguments");
+	printf("drover %s\n", drover_version());
+	return say_done();
+}
+
+const struct command command_version = {
+	.name = "version",
+	.usage = "",
+	.summary = "Show the version",
+	.run = run_version,
+};

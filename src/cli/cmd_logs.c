@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+
+#include "base/files.h"
+#include "base/str.h"
+#include "cli/cli.h"
+#include "cli/commands.h"
+
+enum { CHUNK = 65536 };
+
+struct logs_settings {
+	bool follow;
+	bool helper;
+};
+
+static const struct option_row logs_options[] = {
+	{"follow", 'f', OPTION_FLAG, offsetof(struct logs_settings, follow), NULL,
+	 "go on as the log grows, until it is removed"},
+	{"helper", 0, OPTION_FLAG, offsetof(struct logs_settings, helper), NULL,
+	 "the helper's log instead of the serial line's"},
+	{0},
+};
+
+/* Prints what stands between the file's position and its end. */
+static int copy_rest(int fd)
+{
+	char chunk[CHUNK];
+	struct stat st;
+	ssize_t n;
+
+	/* a new boot starts the file again */
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size < lseek(fd, 0, SEEK_CUR))
+		lseek(fd, 0, SEEK_SET);
+	while ((n = read(fd, chunk, sizeof(chunk))) != 0) {
+		int r;
+
+		if (n < 0)
+			return -errno;
+		r = files_write_all(STDOUT_FILENO, chunk, (size_t)n);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* Waits for the next change: > 0, 0 when the file is gone, or -errno. */
+static int wait_change(int watch)
+{
+	char events[sizeof(struct inotify_event) + NAME_MAX + 1]
+		__attribute__((aligned(__alignof__(struct inotify_event))));
+	ssize_t n;
+
+	n = read(watch, events, sizeof(events));
+	if (n < 0)
+		return errno == EINTR ? 1 : -errno;
+	for (char *p = events; p < events + n;) {
+		const struct inotify_event *ev = (const struct inotify_event *)p;
+
+		if (ev->mask & (IN_DELETE_SELF | IN_MOVE_SELF | IN_IGNORED))
+			return 0;
+		p += sizeof(*ev) + ev->len;
+	}
+	return 1;
+}
+
+static bool is_unlinked(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && st.st_nlink == 0;
+}
+
+static int follow(int fd, const char *path)
+{
+	scoped(fd) int watch = inotify_init1(IN_CLOEXEC);
+	int r;
+
+	/* our own descriptor holds the file: its removal shows as a changed link count (IN_ATTRIB) */
+	if (watch < 0 ||
+	    inotify_add_watch(watch, path, IN_MODIFY | IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF) <
+		    0)
+		return -errno;
+	do {
+		r = copy_rest(fd);
+		if (r < 0 || is_unlinked(fd))
+			return r;
+		r = wait_change(watch);
+	} while (r > 0);
+	return r < 0 ? r : copy_rest(fd);
+}
+
+static int run_logs(const struct command *self, const void *settings, const struct args *a)
+{
+	const struct logs_settings *s = settings;
+	scoped(targets) struct targets t = {0};
+	scoped(mem) char *path = NULL;
+	scoped(fd) int fd = -1;
+	int r;
+
+	if (a->count != 1)
+		return say_usage(self, "logs needs the name of a member");
+	r = targets_find(NULL, 0, false, &t);
+	if (r != CLI_OK)
+		return r;
+	if (!targets_member(&t, a->names[0]))
+		return say_error("no member is called '%s'", a->names[0]);
+	path = drover_path(NULL, a->names[0],
+			   s->helper ? DROVER_PATH_HELPER_LOG : DROVER_PATH_SERIAL_LOG);
+	if (!path)
+		return say_error("out of memory");
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 && errno == ENOENT)
+		return say_error("'%s' has no %s log yet", a->names[0],
+				 s->helper ? "helper" : "serial");
+	if (fd < 0)
+		return say_error("cannot open %s: %s", path, strerror(errno));
+	r = s->follow ? follow(fd, path) : copy_rest(fd);
+	if (r < 0 && r != -EPIPE)
+		return say_error("cannot show %s: %s", path, strerror(-r));
+	return CLI_OK;
+}
+
+const struct command command_logs = {
+	.name = "logs",
+	.usage = "[OPTIONS] NAME",
+	.summary = "Show what a member wrote on its serial line",
+	.options = logs_options,
+	.settings_size = sizeof(struct logs_settings),
+	.run = run_logs,
+};

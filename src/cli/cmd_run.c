@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * drover run: a cluster for the time of one command. The cluster is bound to this process and its members are
+ * temporary, so that the helper removes everything itself should this process be killed.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
+#include "base/str.h"
+#include "cli/cli.h"
+#include "cli/commands.h"
+
+enum { NOT_FOUND_STATUS = 127, NOT_RUN_STATUS = 126, HOME_DEPTH = 3 };
+
+struct run_settings {
+	struct member_settings m;
+};
+
+static const struct option_row run_options[] = {
+	{"count", 'n', OPTION_COUNT, offsetof(struct run_settings, m.count), "N",
+	 "how many members (default 1, when none is named)"},
+	MEMBER_OPTION_ROWS(struct run_settings),
+	{0},
+};
+
+static int put(const char *value, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static int put(const char *value, const char *fmt, ...)
+{
+	char name[NAME_SIZE + 32];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(name, sizeof(name), fmt, ap);
+	va_end(ap);
+	return setenv(name, value ? value : "", 1);
+}
+
+/* "web-1" as part of a variable's name: WEB_1 */
+static void variable_name(const char *name, char ret[NAME_SIZE])
+{
+	size_t i;
+
+	for (i = 0; name[i] && i < NAME_SIZE - 1; i++) {
+		char ch = name[i];
+
+		ret[i] = (char)(ch == '-' ? '_' : ch >= 'a' && ch <= 'z' ? ch - 'a' + 'A' : ch);
+	}
+	ret[i] = '\0';
+}
+
+/* What the command learns of member @i. Returns < 0 when out of memory. */
+static int tell_member(struct drover_vm *vm, size_t i)
+{
+	const char *name = drover_vm_name(vm);
+	scoped(mem) char *socket = drover_path(NULL, name, DROVER_PATH_SOCKET);
+	scoped(mem) char *known = drover_path(NULL, name, DROVER_PATH_KNOWN_HOSTS);
+	char upper[NAME_SIZE];
+
+	variable_name(name, upper);
+	if (put(name, "DROVER_MEMBER_%zu", i + 1) < 0 ||
+	    put(drover_vm_address(vm), "DROVER_IP_%zu", i + 1) < 0 ||
+	    put(drover_vm_address(vm), "DROVER_ADDRESS_%s", upper) < 0 ||
+	    put(socket, "DROVER_SOCKET_%zu", i + 1) < 0 ||
+	    put(known, "DROVER_KNOWN_HOSTS_%zu", i + 1) < 0)
+		return -ENOMEM;
+	return 0;
+}
+
+/* With DROVER_HOME in its environment the command would look for images there: says where they are. */
+static int tell_cache(void)
+{
+	const char *cache = getenv("XDG_CACHE_HOME");
+	const char *home = getenv("HOME");
+	scoped(mem) char *path = NULL;
+
+	if (getenv("DROVER_IMAGE_CACHE"))
+		return 0;
+	if (cache && *cache == '/')
+		path = str_format("%s/drover/images", cache);
+	else
+		path = str_format("%s/.cache/drover/images", home ? home : "");
+	return path ? setenv("DROVER_IMAGE_CACHE", path, 1) : -ENOMEM;
+}
+
+/* DROVER_HOME as the library found it: a member's directory is <home>/clusters/<cluster>/<name>. */
+static int tell_home(const char *name)
+{
+	const char *set = getenv("DROVER_HOME");
+	scoped(mem) char *dir = NULL;
+
+	if (set && *set)
+		return 0;
+	dir = drover_path(NULL, name, DROVER_PATH_DIR);
+	for (int i = 0; dir && i < HOME_DEPTH; i++) {
+		char *slash = strrchr(dir, '/');
+
+		if (!slash || slash == dir)
+			return 0;
+		*slash = '\0';
+	}
+	if (!dir || tell_cache() < 0)
+		return -ENOMEM;
+	return setenv("DROVER_HOME", dir, 1);
+}
+
+static int tell(struct drover_cluster *c)
+{
+	size_t n = drover_cluster_size(c);
+	char list[16384] = "";
+	size_t used = 0;
+	char count[24];
+
+	for (size_t i = 0; i < n; i++) {
+		struct drover_vm *vm = drover_cluster_vm(c, i);
+		int len;
+
+		if (tell_member(vm, i) < 0)
+			return -ENOMEM;
+		len = snprintf(list + used, sizeof(list) - used, "%s%s", i ? " " : "",
+			       drover_vm_name(vm));
+		if (len > 0 && used + (size_t)len < sizeof(list))
+			used += (size_t)len;
+	}
+	snprintf(count, sizeof(count), "%zu", n);
+	if (put(list, "DROVER_MEMBERS") < 0 || put(count, "DROVER_MEMBER_COUNT") < 0 ||
+	    put(drover_cluster_subnet(c), "DROVER_SUBNET") < 0)
+		return -ENOMEM;
+	return n > 0 ? tell_home(drover_vm_name(drover_cluster_vm(c, 0))) : 0;
+}
+
+static void __attribute__((noreturn)) become(char **argv, pid_t parent, const sigset_t *mask)
+{
+	int status;
+
+	interrupt_reset();
+	sigprocmask(SIG_SETMASK, mask, NULL);
+	/* the command is of no use without its cluster */
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	if (getppid() != parent)
+		_exit(NOT_RUN_STATUS);
+	execvp(argv[0], argv);
+	status = errno == ENOENT ? NOT_FOUND_STATUS : NOT_RUN_STATUS;
+	say_error("cannot run '%s': %s", argv[0], strerror(errno));
+	_exit(status);
+}
+
+static int run_child(char **argv)
+{
+	pid_t parent = getpid();
+	sigset_t all;
+	sigset_t old;
+	pid_t pid;
+	int status;
+
+	fflush(stdout);
+	/* no signal may fall between the fork and the note of whom to forward it to */
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, &old);
+	pid = fork();
+	if (pid == 0)
+		become(argv, parent, &old);
+	interrupt_forward_to(pid > 0 ? pid : 0);
+	sigprocmask(SIG_SETMASK, &old, NULL);
+	if (pid < 0)
+		return say_error("cannot start a process: %s", strerror(errno));
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return say_error("cannot wait for '%s': %s", argv[0], strerror(errno));
+	interrupt_forward_to(0);
+	return WIFSIGNALED(status) ? CLI_SIGNALED + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+static int run_cluster(const struct names *names, const struct member_settings *m, char **argv)
+{
+	scoped(progress) struct progress *p = progress_new(members_style(m));
+	struct drover_cluster *c = NULL;
+	struct drover_options o;
+	struct drover_error e;
+	int r;
+
+	if (!p)
+		return say_error("out of memory");
+	o = members_options(m, p, interrupt_catch());
+	o.temporary = true;
+	if (drover_cluster_start((const char *const *)names->v, names->count, &o, &c, &e) < 0)
+		return interrupt_or_failed(&e);
+	if (interrupt_signal())
+		r = CLI_SIGNALED + interrupt_signal();
+	else if (tell(c) < 0)
+		r = say_error("out of memory");
+	else
+		r = run_child(argv);
+	if (drover_cluster_destroy(c, &e) < 0) {
+		say_error("%s", e.message);
+		return r == CLI_OK ? CLI_FAILED : r;
+	}
+	return r;
+}
+
+static int run_run(const struct command *self, const void *settings, const struct args *a)
+{
+	const struct run_settings *s = settings;
+	scoped(names) struct names names = {0};
+	char prefix[NAME_SIZE];
+	char *own = prefix;
+	unsigned count = s->m.count;
+	int r;
+
+	if (a->tail_count == 0)
+		return say_usage(self, "run needs a command after '--'");
+	if (count > 0 && a->count > 1)
+		return say_usage(self, "option -n takes one prefix at most, not %zu names",
+				 a->count);
+	snprintf(prefix, sizeof(prefix), "run-%d", (int)getpid());
+	if (count == 0 && a->count == 0)
+		count = 1;
+	r = names_make(self, a->count > 0 ? a->names : &own, a->count, count, &names);
+	if (r != CLI_OK)
+		return r;
+	return run_cluster(&names, &s->m, a->tail);
+}
+
+const struct command command_run = {
+	.name = "run",
+	.usage = "[OPTIONS] [-n N] [NAME...] -- COMMAND [ARGUMENT...]",
+	.summary = "Run a command with a cluster that lives as long as it",
+	.options = run_options,
+	.settings_size = sizeof(struct run_settings),
+	.shape = ARGS_NAMES_AND_TAIL,
+	.run = run_run,
+};

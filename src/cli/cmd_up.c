@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: MIT */
+/* drover up: makes and boots what does not run yet; what runs is left alone and shown. */
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "cli/cli.h"
+#include "cli/commands.h"
+
+struct up_settings {
+	struct member_settings m;
+};
+
+static const struct option_row up_options[] = {
+	{"count", 'n', OPTION_COUNT, offsetof(struct up_settings, m.count), "N",
+	 "make PREFIX-1 to PREFIX-N"},
+	MEMBER_OPTION_ROWS(struct up_settings),
+	{0},
+};
+
+struct up {
+	struct names names;
+	struct targets store; /* as it was before */
+	struct drover_options o;
+	struct progress *progress;
+	bool json;
+};
+
+static bool ran_before(const struct up *u, const char *name)
+{
+	const struct drover_member *m = targets_member(&u->store, name);
+
+	return m && m->pid > 0;
+}
+
+/* A running member of the group that the missing ones shall join, or NULL. */
+static const struct drover_member *live_anchor(const struct up *u)
+{
+	for (size_t i = 0; i < u->names.count; i++)
+		if (ran_before(u, u->names.v[i]))
+			return targets_member(&u->store, u->names.v[i]);
+	for (size_t i = 0; i < u->names.count; i++) {
+		char cluster[NAME_SIZE];
+
+		name_cluster(u->names.v[i], cluster);
+		for (size_t j = 0; j < u->store.total; j++) {
+			const struct drover_member *m = &u->store.members[j];
+
+			if (m->pid > 0 && !strcmp(m->cluster, cluster))
+				return m;
+		}
+	}
+	return NULL;
+}
+
+static void report_json(const char *name, const char *address, bool before, int64_t ms)
+{
+	json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:b}", "member", name, "stage", "up", "text",
+			      before ? "running already" : "running", "address", address,
+			      "already_running", before);
+
+	if (!o)
+		return;
+	json_object_set_new(o, "percent", json_integer(100));
+	json_object_set_new(o, "elapsed_ms", ms < 0 ? json_null() : json_integer(ms));
+	json_dumpf(o, stdout, JSON_COMPACT);
+	json_decref(o);
+	putchar('\n');
+}
+
+static int report(const struct up *u, struct drover_cluster *c)
+{
+	scoped(table) struct table *t = table_new(4);
+
+	for (size_t i = 0; i < u->names.count; i++) {
+		const char *name = u->names.v[i];
+		const struct drover_member *m = targets_member(&u->store, name);
+		struct drover_vm *vm = c ? drover_cluster_find(c, name) : NULL;
+		bool before = ran_before(u, name);
+		int64_t ms = before ? -1 : progress_ready_ms(u->progress, name);
+		const char *address = vm ? drover_vm_address(vm) : m ? m->ip : "";
+		char seconds[32];
+		char how[NAME_SIZE + 16];
+
+		if (u->json) {
+			report_json(name, address, before, ms);
+			continue;
+		}
+		say_seconds(ms, seconds, sizeof(seconds));
+		snprintf(how, sizeof(how), "drover ssh %s", name);
+		table_add(t, (const char *[]){name, address, before ? "running already" : seconds,
+					      how});
+	}
+	table_print(t);
+	return say_done();
+}
+
+static int add_missing(struct up *u, const struct drover_member *anchor,
+		       struct drover_cluster **ret)
+{
+	struct drover_error e;
+
+	if (drover_cluster_open(NULL, anchor->name, ret, &e) < 0)
+		return interrupt_or_failed(&e);
+	for (size_t i = 0; i < u->names.count; i++) {
+		if (ran_before(u, u->names.v[i]))
+			continue;
+		if (drover_cluster_add(*ret, u->names.v[i], &u->o, NULL, &e) < 0)
+			return interrupt_or_failed(&e);
+	}
+	return CLI_OK;
+}
+
+static int bring_up(struct up *u)
+{
+	const struct drover_member *anchor = live_anchor(u);
+	struct drover_cluster *c = NULL;
+	struct drover_error e;
+	size_t missing = 0;
+	int r = CLI_OK;
+
+	for (size_t i = 0; i < u->names.count; i++)
+		missing += !ran_before(u, u->names.v[i]);
+	if (missing > 0 && anchor)
+		r = add_missing(u, anchor, &c);
+	else if (missing > 0 && drover_cluster_start((const char *const *)u->names.v,
+						     u->names.count, &u->o, &c, &e) < 0)
+		r = interrupt_or_failed(&e);
+	if (r == CLI_OK)
+		r = report(u, c);
+	drover_cluster_close(c);
+	return r;
+}
+
+static int run_up(const struct command *self, const void *settings, const struct args *a)
+{
+	const struct up_settings *s = settings;
+	struct up u = {.json = s->m.json};
+	int r;
+
+	if (a->count == 0)
+		return say_usage(self, "up needs the name of a member, or a prefix and -n N");
+	if (s->m.count > 0 && a->count != 1)
+		return say_usage(self, "option -n takes exactly one prefix, not %zu names",
+				 a->count);
+	r = names_make(self, a->names, a->count, s->m.count, &u.names);
+	if (r == CLI_OK)
+		r = targets_find(NULL, 0, false, &u.store);
+	if (r == CLI_OK) {
+		u.progress = progress_new(members_style(&s->m));
+		u.o = members_options(&s->m, u.progress, interrupt_catch());
+		u.o.detached = true;
+		r = u.progress ? bring_up(&u) : say_error("out of memory");
+	}
+	progress_free(u.progress);
+	targets_done(&u.store);
+	names_done(&u.names);
+	return r;
+}
+
+const struct command command_up = {
+	.name = "up",
+	.usage = "[OPTIONS] NAME... | PREFIX -n N",
+	.summary = "Make and boot members, and wait until each takes a login",
+	.options = up_options,
+	.settings_size = sizeof(struct up_settings),
+	.run = run_up,
+};

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef DROVER_CLI_COMMANDS_H
+#define DROVER_CLI_COMMANDS_H
+
+struct command;
+
+extern const struct command command_dial; /* hidden: for the ProxyCommand of ssh */
+extern const struct command command_down;
+extern const struct command command_exec;
+extern const struct command command_help;
+extern const struct command command_image;
+extern const struct command command_logs;
+extern const struct command command_ls;
+extern const struct command command_rm;
+extern const struct command command_run;
+extern const struct command command_ssh;
+extern const struct command command_up;
+extern const struct command command_version;
+
+#endif

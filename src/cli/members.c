@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+/* What up and run share: names and options. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/str.h"
+#include "cli/cli.h"
+
+static int check_name(const struct command *c, const struct names *n, size_t i)
+{
+	struct err e;
+
+	if (name_check(n->v[i], &e) < 0)
+		return say_usage(c, "%s", e.msg);
+	for (size_t j = 0; j < i; j++)
+		if (!strcmp(n->v[i], n->v[j]))
+			return say_usage(c, "'%s' is named twice", n->v[i]);
+	return CLI_OK;
+}
+
+int names_make(const struct command *c, char *const given[], size_t n, unsigned count,
+	       struct names *ret)
+{
+	size_t total = count > 0 ? count : n;
+
+	*ret = (struct names){.v = calloc(total + 1, sizeof(char *))};
+	if (!ret->v)
+		return say_error("out of memory");
+	for (size_t i = 0; i < total; i++) {
+		int r;
+
+		ret->v[i] = count > 0 ? str_format("%s-%zu", given[0], i + 1) : strdup(given[i]);
+		if (!ret->v[i])
+			return say_error("out of memory");
+		ret->count = i + 1;
+		r = check_name(c, ret, i);
+		if (r != CLI_OK)
+			return r;
+	}
+	return CLI_OK;
+}
+
+void names_done(struct names *n)
+{
+	for (size_t i = 0; i < n->count; i++)
+		free(n->v[i]);
+	free((void *)n->v);
+	*n = (struct names){0};
+}
+
+struct drover_options members_options(const struct member_settings *m, struct progress *p,
+				      struct drover_cancel *cancel)
+{
+	struct drover_options o = DROVER_OPTIONS_INIT;
+
+	o.image = m->image;
+	o.cpus = m->cpus;
+	o.memory_mb = m->mem;
+	o.disk_mb = m->disk;
+	o.backend = m->backend;
+	o.no_egress = m->no_egress;
+	o.on_progress = progress_on_event;
+	o.progress_arg = p;
+	o.cancel = cancel;
+	return o;
+}
+
+enum progress_style members_style(const struct member_settings *m)
+{
+	if (m->json)
+		return PROGRESS_JSON;
+	return m->quiet ? PROGRESS_QUIET : PROGRESS_AUTO;
+}

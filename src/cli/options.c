@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: MIT */
+/* Options from a table: --name VALUE, --name=VALUE, -l VALUE, -lVALUE. */
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "cli/cli.h"
+
+enum { COUNT_MAX = 1024, SIZE_MB_MAX = 16 * 1024 * 1024 };
+
+int options_size_mb(const char *text, unsigned *ret)
+{
+	static const struct {
+		const char *suffix;
+		unsigned factor;
+	} units[] = {{"", 1},     {"M", 1},       {"MB", 1},      {"MiB", 1},
+		     {"G", 1024}, {"GB", 1024},   {"GiB", 1024},  {"g", 1024},
+		     {"m", 1},    {"T", 1 << 20}, {"TB", 1 << 20}};
+	char digits[16];
+	size_t len = strspn(text, "0123456789");
+	int64_t n;
+
+	if (len == 0 || len >= sizeof(digits))
+		return -EINVAL;
+	memcpy(digits, text, len);
+	digits[len] = '\0';
+	if (str_to_int64(digits, 1, SIZE_MB_MAX, &n) < 0)
+		return -EINVAL;
+	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++)
+		if (!strcmp(text + len, units[i].suffix) && n * units[i].factor <= SIZE_MB_MAX) {
+			*ret = (unsigned)n * units[i].factor;
+			return 0;
+		}
+	return -EINVAL;
+}
+
+static int option_set(const struct command *c, const struct option_row *row, const char *shown,
+		      const char *value, void *settings)
+{
+	char *field = (char *)settings + row->offset;
+	int64_t n;
+
+	switch (row->kind) {
+	case OPTION_FLAG:
+		*(bool *)field = true;
+		return CLI_OK;
+	case OPTION_TEXT:
+		if (!*value)
+			return say_usage(c, "option %s: the value is empty", shown);
+		*(const char **)field = value;
+		return CLI_OK;
+	case OPTION_COUNT:
+		if (str_to_int64(value, 1, COUNT_MAX, &n) < 0)
+			return say_usage(c, "option %s: '%s' is not a number from 1 to %d", shown,
+					 value, COUNT_MAX);
+		*(unsigned *)field = (unsigned)n;
+		return CLI_OK;
+	case OPTION_SIZE_MB:
+		if (options_size_mb(value, (unsigned *)field) < 0)
+			return say_usage(c, "option %s: '%s' is not a size (like 512 or 2G)", shown,
+					 value);
+		return CLI_OK;
+	}
+	return CLI_OK;
+}
+
+static const struct option_row *find_long(const struct command *c, const char *name, size_t len)
+{
+	for (const struct option_row *row = c->options; row && row->name; row++)
+		if (strlen(row->name) == len && !memcmp(row->name, name, len))
+			return row;
+	return NULL;
+}
+
+static const struct option_row *find_letter(const struct command *c, char letter)
+{
+	for (const struct option_row *row = c->options; row && row->name; row++)
+		if (row->letter == letter)
+			return row;
+	return NULL;
+}
+
+/* Takes argv[*@i] and, where it needs one, the value that follows. */
+static int take_long(const struct command *c, char **argv, int argc, int *i, void *settings)
+{
+	const char *text = argv[*i] + 2;
+	const char *equals = strchr(text, '=');
+	size_t len = equals ? (size_t)(equals - text) : strlen(text);
+	const struct option_row *row = find_long(c, text, len);
+	char shown[64];
+
+	snprintf(shown, sizeof(shown), "--%.*s", (int)len, text);
+	if (!row)
+		return say_usage(c, "unknown option '%s'", shown);
+	if (row->kind == OPTION_FLAG && equals)
+		return say_usage(c, "option %s takes no value", shown);
+	if (row->kind == OPTION_FLAG)
+		return option_set(c, row, shown, NULL, settings);
+	if (equals)
+		return option_set(c, row, shown, equals + 1, settings);
+	if (*i + 1 >= argc)
+		return say_usage(c, "option %s needs a value", shown);
+	return option_set(c, row, shown, argv[++*i], settings);
+}
+
+static int take_letters(const struct command *c, char **argv, int argc, int *i, void *settings)
+{
+	for (const char *l = argv[*i] + 1; *l; l++) {
+		const struct option_row *row = find_letter(c, *l);
+		char shown[3] = {'-', *l, '\0'};
+		int r;
+
+		if (!row)
+			return say_usage(c, "unknown option '%s'", shown);
+		if (row->kind != OPTION_FLAG) {
+			if (l[1])
+				return option_set(c, row, shown, l + 1, settings);
+			if (*i + 1 >= argc)
+				return say_usage(c, "option %s needs a value", shown);
+			return option_set(c, row, shown, argv[++*i], settings);
+		}
+		r = option_set(c, row, shown, NULL, settings);
+		if (r != CLI_OK)
+			return r;
+	}
+	return CLI_OK;
+}
+
+static void take_tail(char **argv, int argc, int i, struct args *ret)
+{
+	ret->has_tail = true;
+	ret->tail = argv + i;
+	ret->tail_count = (size_t)(argc - i);
+}
+
+int options_parse(const struct command *c, int argc, char **argv, void *settings, struct args *ret,
+		  bool *help)
+{
+	int names = 0;
+	int i;
+
+	*ret = (struct args){.names = argv};
+	for (i = 0; i < argc; i++) {
+		const char *a = argv[i];
+		int r;
+
+		if (!strcmp(a, "--")) {
+			take_tail(argv, argc, i + 1, ret);
+			break;
+		}
+		if (!strcmp(a, "--help") || (!strcmp(a, "-h") && !find_letter(c, 'h'))) {
+			*help = true;
+			return CLI_OK;
+		}
+		if (a[0] != '-' || !a[1]) {
+			argv[names++] = argv[i];
+			if (c->shape != ARGS_STOP_AT_FIRST)
+				continue;
+			if (i + 1 < argc && !strcmp(argv[i + 1], "--"))
+				i++;
+			take_tail(argv, argc, i + 1, ret);
+			break;
+		}
+		r = a[1] == '-' ? take_long(c, argv, argc, &i, settings)
+				: take_letters(c, argv, argc, &i, settings);
+		if (r != CLI_OK)
+			return r;
+	}
+	ret->count = (size_t)names;
+	if (ret->has_tail && c->shape == ARGS_NAMES) {
+		/* "--" only says that no option follows */
+		memmove(argv + names, ret->tail, ret->tail_count * sizeof(*argv));
+		ret->count += ret->tail_count;
+		ret->has_tail = false;
+	}
+	return CLI_OK;
+}
+
+void options_help(const struct command *c)
+{
+	printf("usage: drover %s%s%s\n\n%s.\n", c->name, *c->usage ? " " : "", c->usage,
+	       c->summary);
+	if (!c->options || !c->options->name)
+		return;
+	printf("\nOptions:\n");
+	for (const struct option_row *row = c->options; row->name; row++) {
+		char left[48];
+
+		if (row->letter)
+			snprintf(left, sizeof(left), "-%c, --%s%s%s", row->letter, row->name,
+				 row->value ? " " : "", row->value ? row->value : "");
+		else
+			snprintf(left, sizeof(left), "    --%s%s%s", row->name,
+				 row->value ? " " : "", row->value ? row->value : "");
+		printf("  %-22s %s\n", left, row->summary);
+	}
+}

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT */
+/* Words for a person. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/str.h"
+#include "cli/cli.h"
+
+enum {
+	SENTENCE_SIZE = 1024,
+	MINUTE = 60,
+	HOUR = 3600,
+	DAY = 86400,
+	TWO_MINUTES = 120,
+	TWO_HOURS = 7200,
+	TWO_DAYS = 172800
+};
+
+static void say(const char *fmt, va_list ap) __attribute__((format(printf, 1, 0)));
+
+static void say(const char *fmt, va_list ap)
+{
+	char text[SENTENCE_SIZE];
+
+	vsnprintf(text, sizeof(text), fmt, ap);
+	str_make_printable(text);
+	fflush(stdout);
+	fprintf(stderr, "drover: %s\n", text);
+}
+
+int say_error(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	say(fmt, ap);
+	va_end(ap);
+	return CLI_FAILED;
+}
+
+int say_usage(const struct command *c, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	say(fmt, ap);
+	va_end(ap);
+	fprintf(stderr, "See 'drover help%s%s'.\n", c ? " " : "", c ? c->name : "");
+	return CLI_USAGE;
+}
+
+int say_done(void)
+{
+	if (fflush(stdout) == EOF || ferror(stdout))
+		return say_error("cannot write to stdout: %s", strerror(errno));
+	return CLI_OK;
+}
+
+void say_seconds(int64_t ms, char *ret, size_t size)
+{
+	if (ms < 0)
+		snprintf(ret, size, "-");
+	else
+		snprintf(ret, size, "%" PRId64 ".%" PRId64 " s", ms / 1000, ms % 1000 / 100);
+}
+
+void say_age(const char *rfc3339, char *ret, size_t size)
+{
+	struct tm tm = {0};
+	int64_t s;
+
+	if (!strptime(rfc3339, "%Y-%m-%dT%H:%M:%S", &tm)) {
+		snprintf(ret, size, "-");
+		return;
+	}
+	s = (int64_t)time(NULL) - (int64_t)timegm(&tm);
+	if (s < 0)
+		s = 0;
+	if (s < TWO_MINUTES)
+		snprintf(ret, size, "%" PRId64 "s", s);
+	else if (s < TWO_HOURS)
+		snprintf(ret, size, "%" PRId64 "m", s / MINUTE);
+	else if (s < TWO_DAYS)
+		snprintf(ret, size, "%" PRId64 "h", s / HOUR);
+	else
+		snprintf(ret, size, "%" PRId64 "d", s / DAY);
+}
+
+void say_mb(unsigned mb, char *ret, size_t size)
+{
+	if (mb >= 1024 && mb % 1024 == 0)
+		snprintf(ret, size, "%uG", mb / 1024);
+	else
+		snprintf(ret, size, "%uM", mb);
+}

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT */
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+const struct drover_member *targets_member(const struct targets *t, const char *name)
+{
+	for (size_t i = 0; i < t->total; i++)
+		if (!strcmp(t->members[i].name, name))
+			return &t->members[i];
+	return NULL;
+}
+
+/* Marks what @pattern names; returns how many. */
+static size_t mark(const struct targets *t, const char *pattern, bool *marked)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < t->total; i++)
+		if (!strcmp(t->members[i].name, pattern)) {
+			marked[i] = true;
+			return 1;
+		}
+	for (size_t i = 0; i < t->total; i++)
+		if (!strcmp(t->members[i].cluster, pattern)) {
+			marked[i] = true;
+			n++;
+		}
+	return n;
+}
+
+int targets_find(char *const patterns[], size_t n, bool all, struct targets *ret)
+{
+	struct drover_error e;
+	scoped(mem) bool *marked = NULL;
+	int total;
+
+	*ret = (struct targets){0};
+	total = drover_list(NULL, &ret->members, &e);
+	if (total < 0)
+		return say_error("%s", e.message);
+	ret->total = (size_t)total;
+	marked = calloc(ret->total + 1, sizeof(*marked));
+	ret->hit = calloc(ret->total + 1, sizeof(struct drover_member *));
+	if (!marked || !ret->hit)
+		return say_error("out of memory");
+	for (size_t i = 0; i < n; i++)
+		if (mark(ret, patterns[i], marked) == 0) {
+			say_error("no member or cluster is called '%s'", patterns[i]);
+			ret->unknown = true;
+		}
+	for (size_t i = 0; i < ret->total; i++)
+		if (all || marked[i])
+			ret->hit[ret->count++] = &ret->members[i];
+	return CLI_OK;
+}
+
+void targets_done(struct targets *t)
+{
+	free(t->members);
+	free((void *)t->hit);
+	*t = (struct targets){0};
+}
+
+struct job {
+	pthread_t thread;
+	bool threaded;
+	const char *name;
+	target_fn *work;
+	int r;
+	struct drover_error e;
+};
+
+static void *on_job(void *arg)
+{
+	struct job *j = arg;
+
+	j->r = j->work(j->name, &j->e);
+	return NULL;
+}
+
+int targets_each(const struct targets *t, target_fn *work, const char *done_text,
+		 const char *ignored_code, const char *ignored_text)
+{
+	scoped(mem) struct job *jobs = calloc(t->count + 1, sizeof(*jobs));
+	int status = CLI_OK;
+
+	if (!jobs)
+		return say_error("out of memory");
+	for (size_t i = 0; i < t->count; i++) {
+		jobs[i] = (struct job){.name = t->hit[i]->name, .work = work};
+		jobs[i].threaded = pthread_create(&jobs[i].thread, NULL, on_job, &jobs[i]) == 0;
+		if (!jobs[i].threaded)
+			on_job(&jobs[i]);
+	}
+	for (size_t i = 0; i < t->count; i++) {
+		struct job *j = &jobs[i];
+
+		if (j->threaded)
+			pthread_join(j->thread, NULL);
+		if (j->r >= 0)
+			printf("%s: %s\n", j->name, done_text);
+		else if (ignored_code && !strcmp(j->e.code, ignored_code))
+			printf("%s: %s\n", j->name, ignored_text);
+		else
+			status = say_error("%s: %s", j->name, j->e.message);
+		fflush(stdout);
+	}
+	return status;
+}

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * libdrover inside.
+ *
+ * How it works: a cluster handle owns a private loop, a session with its helper and a remote backend. A public call
+ * starts operations and runs the loop until they are done, the deadline passes or the caller cancels (wait_loop). What
+ * blocks (disks, seeds, SSH) runs in the loop's work threads, on copies.
+ */
+#ifndef DROVER_CLIENT_CLIENT_H
+#define DROVER_CLIENT_CLIENT_H
+
+#include "backend/backend.h"
+#include "base/list.h"
+#include "client/ssh.h"
+#include "drover.h"
+#include "loop/timer.h"
+#include "store/store.h"
+
+#include <stdatomic.h>
+#include <uv.h>
+
+/* Fills the public error from ours. Returns @r, or the error's number when @r is 0. */
+int public_error(struct drover_error *to, const struct err *from, int r);
+
+struct drover_cancel {
+	int event_fd;
+};
+
+/* What a call's options amount to: every default filled in. Texts are borrowed from the caller's options. */
+struct settings {
+	const char *home;
+	const char *image;
+	const char *backend;
+	unsigned cpus;
+	unsigned memory_mb;
+	unsigned disk_mb;
+	uint64_t timeout_ms;
+	bool no_egress;
+	bool detached;
+	bool temporary;
+	drover_progress_fn *on_progress;
+	void *progress_arg;
+	struct drover_cancel *cancel;
+	uint64_t started; /* uv_hrtime */
+};
+int settings_from(const struct drover_options *o, struct settings *ret, struct err *e);
+void settings_progress(const struct settings *s, const char *member, const char *stage, int percent,
+		       const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+
+/* --- session.c: one helper process and the hold on it ---------------------------------------------------------- */
+
+struct session {
+	pid_t pid;  /* 0 when it was not started here */
+	int pidfd;  /* or -1 */
+	int ctl_fd; /* bound: while it is open the helper lives; or -1 */
+};
+
+struct session_options {
+	const struct store *store;
+	const struct name_list *members;
+	const char *backend;
+	bool detached;
+	bool temporary;
+};
+
+/*
+ * Starts a helper and waits until its sockets listen; bound: holds it by the handshake. Blocks at most 30 s. On failure
+ * nothing runs and @e has the helper's own sentence.
+ */
+int session_start(const struct session_options *o, struct session *ret, struct err *e);
+/* Bound: lets go, and waits (at most @timeout_ms) until the helper is gone. Detached: forgets it. Idempotent. */
+void session_end(struct session *s, uint64_t timeout_ms);
+
+/* --- prepare.c: what a member is made of ----------------------------------------------------------------------- */
+
+/*
+ * Everything on disk that @c's member needs to boot, and the key pair; blocking, for a work thread. A new member:
+ * host key, disk, seed, credentials. An existing one: what is missing or changes by boot (credentials).
+ */
+struct prepare {
+	const struct store *store;
+	struct member_config config; /* owned */
+	char image_disk[PATH_MAX];   /* base of a new disk, "" for a blank one */
+	char image_format[16];
+	bool is_new;
+	bool is_fake;
+	atomic_bool *cancel;
+	char **credentials; /* owned: what prepare_member wrote for this boot */
+	size_t n_credentials;
+};
+void prepare_done(struct prepare *p); /* frees what @p owns; a zeroed one is fine */
+int prepare_member(struct prepare *p, struct err *e);
+
+/* Resolves the image that @s names and fills the parts of @p that come from it. Blocks: may build or download. */
+int prepare_image(const struct store *store, const struct settings *s, atomic_bool *cancel,
+		  struct prepare *template, struct err *e);
+
+/* The spec of a prepared member. @ret: vm_spec_done. */
+int prepare_spec(const struct prepare *p, struct vm_spec *ret, struct err *e);
+
+/* --- cluster.c, vm.c ------------------------------------------------------------------------------------------- */
+
+struct drover_vm {
+	struct drover_cluster *cluster;
+	char name[NAME_SIZE];
+	char ip[IP_SIZE];
+	char user[64];
+	struct backend_vm *handle; /* NULL when the member does not run */
+	struct ssh_session *ssh;   /* kept from exec to exec, or NULL */
+	bool is_fake;
+};
+
+struct drover_cluster {
+	struct store store;
+	uv_loop_t loop;
+	struct session session;
+	struct backend *backend;
+	struct backend_network *network;
+	char subnet[SUBNET_SIZE];
+	struct drover_vm **vms;
+	size_t n_vms;
+	bool detached; /* runs on when the handle is closed */
+	bool no_egress;
+};
+
+/*
+ * Runs @c's loop until *@pending is 0. < 0: ERR_TIMEOUT after @timeout_ms (0: none), ERR_CANCELED by @cancel (may be
+ * NULL); the operations are then still pending and the caller ends them.
+ */
+int wait_loop(uv_loop_t *loop, const unsigned *pending, uint64_t timeout_ms,
+	      struct drover_cancel *cancel, struct err *e);
+
+/* A cluster handle with a backend and no members. @primary: whose helper it is. NULL with @e. */
+struct drover_cluster *cluster_new(struct store *store /* taken */, const char *primary,
+				   struct err *e);
+void cluster_free(struct drover_cluster *c);
+struct drover_vm *cluster_add_vm(struct drover_cluster *c, const char *name);
+
+/* The network, or what there is of one already. */
+int cluster_make_network(struct drover_cluster *c, struct err *e);
+/* Takes back the last cluster_add_vm. */
+void cluster_drop_last(struct drover_cluster *c);
+/* Tells the helper to stop all members and leave; best effort, does not wait for it. */
+void cluster_shutdown(struct drover_cluster *c);
+
+/* Removes a member that does not run, under its lock. Removing what is not there is success. */
+int member_remove_locked(const struct store *store, const char *name, struct err *e);
+
+/* Blocking wrappers of single contract operations. */
+int vm_stop_wait(struct drover_vm *vm, struct err *e);
+int vm_dial_wait(struct drover_vm *vm, uint16_t port, uint64_t timeout_ms, int *ret_fd,
+		 struct err *e);
+
+/* A fresh SSH session to a running member: dial, handshake, strict host key, key login. Blocks up to @timeout_ms. */
+int vm_ssh_open(const struct store *store, const char *name, const char *user, int fd,
+		uint64_t timeout_ms, atomic_bool *cancel, struct ssh_session **ret, struct err *e);
+
+#endif

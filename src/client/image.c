@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: MIT */
+/* The image calls, and the image of a start. These block in the caller's thread. */
+#include "base/host.h"
+#include "base/scoped.h"
+#include "client/client.h"
+#include "guest/guest.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/eventfd.h>
+
+/*
+ * The guest code looks at a flag, the caller's cancel is a descriptor: a thread waits for the one and sets the other, for
+ * as long as the blocking call lasts.
+ */
+struct bridge {
+	pthread_t thread;
+	int cancel_fd;
+	int stop_fd;
+	atomic_bool *flag;
+	bool running;
+};
+
+static void *bridge_thread(void *arg)
+{
+	struct bridge *b = arg;
+	struct pollfd p[] = {{.fd = b->cancel_fd, .events = POLLIN},
+			     {.fd = b->stop_fd, .events = POLLIN}};
+
+	while (poll(p, 2, -1) < 0 && errno == EINTR)
+		;
+	if (p[0].revents)
+		atomic_store(b->flag, true);
+	return NULL;
+}
+
+static int start_thread(struct bridge *b)
+{
+	sigset_t all;
+	sigset_t before;
+	int r;
+
+	sigfillset(&all); /* the program's signals are not for this thread */
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	r = pthread_create(&b->thread, NULL, bridge_thread, b);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return r;
+}
+
+static int bridge_begin(struct bridge *b, struct drover_cancel *cancel, atomic_bool *flag,
+			struct err *e)
+{
+	*b = (struct bridge){.stop_fd = -1, .flag = flag};
+	if (!cancel)
+		return 0;
+	b->cancel_fd = cancel->event_fd;
+	b->stop_fd = eventfd(0, EFD_CLOEXEC);
+	if (b->stop_fd < 0 || start_thread(b) != 0) {
+		close_fd(&b->stop_fd);
+		return err_set(e, ERR_NO_MEMORY, "out of memory or descriptors");
+	}
+	b->running = true;
+	return 0;
+}
+
+static void bridge_end(struct bridge *b)
+{
+	uint64_t one = 1;
+
+	if (!b->running)
+		return;
+	if (write(b->stop_fd, &one, sizeof(one)) == sizeof(one))
+		pthread_join(b->thread, NULL);
+	close_fd(&b->stop_fd);
+}
+
+static void on_image_progress(void *arg, int percent, const char *text)
+{
+	settings_progress(arg, "", "image", percent, "%s", text ? text : "");
+}
+
+/* --- The image of a start ------------------------------------------------------------------------------------ */
+
+static char *copy_text(const char *text)
+{
+	return text ? strdup(text) : NULL;
+}
+
+static int take_image(const struct image *i, const char *name, struct prepare *p, struct err *e)
+{
+	struct member_config *c = &p->config;
+
+	if (i->disk_path && strlen(i->disk_path) >= sizeof(p->image_disk))
+		return err_set(e, ERR_IMAGE, "the path of image %s is too long", name);
+	snprintf(p->image_disk, sizeof(p->image_disk), "%s", i->disk_path ? i->disk_path : "");
+	snprintf(p->image_format, sizeof(p->image_format), "%s",
+		 i->disk_format ? i->disk_format : "");
+	c->image = strdup(name);
+	c->user = strdup(i->user ? i->user : "drover");
+	c->kernel_path = copy_text(i->kernel_path);
+	c->initrd_path = copy_text(i->initrd_path);
+	c->cmdline = copy_text(i->cmdline);
+	c->disk_format = i->disk_path ? strdup("qcow2") : NULL; /* the overlay's */
+	c->provision = strdup(i->provision ? i->provision : PROVISION_CLOUD_INIT);
+	c->memory_mb = i->memory_mb;
+	return c->image && c->user && c->provision ? 0 : err_set(e, ERR_NO_MEMORY, "out of memory");
+}
+
+static int fake_image(const struct settings *s, struct prepare *p, struct err *e)
+{
+	p->config.image = strdup("fake");
+	p->config.user = strdup("drover");
+	p->config.disk_format = strdup("raw");
+	p->config.memory_mb = 1024;
+	return p->config.image && p->config.user && p->config.disk_format
+		       ? 0
+		       : err_set(e, ERR_NO_MEMORY, "out of memory");
+}
+
+int prepare_image(const struct store *store, const struct settings *s, atomic_bool *cancel,
+		  struct prepare *template, struct err *e)
+{
+	struct image image = {0};
+	struct bridge bridge;
+	int r;
+
+	if (strcmp(s->backend, "fake") == 0)
+		return fake_image(s, template, e);
+	r = bridge_begin(&bridge, s->cancel, cancel, e);
+	if (r < 0)
+		return r;
+	settings_progress(s, "", "image", -1, "%s", s->image);
+	r = image_resolve(store, s->image, cancel, on_image_progress, (void *)s, &image, e);
+	bridge_end(&bridge);
+	if (r < 0)
+		return r;
+	r = take_image(&image, s->image, template, e);
+	image_done(&image);
+	return r;
+}
+
+/* --- Public -------------------------------------------------------------------------------------------------- */
+
+int drover_image_list(const char *home, struct drover_image **ret, struct drover_error *pe)
+{
+	scoped(store) struct store store = {0};
+	scoped(mem) struct image_info *found = NULL;
+	struct drover_image *images;
+	struct err e = ERR_INIT;
+	size_t n = 0;
+	int r = store_open(home, &store, &e);
+
+	if (r == 0)
+		r = image_list(&store, &found, &n, &e);
+	if (r < 0)
+		return public_error(pe, &e, r);
+	images = calloc(n + 1, sizeof(*images));
+	if (!images)
+		return public_error(pe, &e, err_set(&e, ERR_NO_MEMORY, "out of memory"));
+	for (size_t i = 0; i < n; i++) {
+		struct drover_image *to = &images[i];
+
+		memcpy(to->name, found[i].name, sizeof(to->name));
+		memcpy(to->description, found[i].description, sizeof(to->description));
+		memcpy(to->path, found[i].path, sizeof(to->path));
+		memcpy(to->origin, found[i].origin, sizeof(to->origin));
+		to->bytes = found[i].cached ? found[i].bytes : 0;
+		to->cached = found[i].cached;
+	}
+	*ret = images;
+	return (int)n;
+}
+
+int drover_image_get(const char *name, const struct drover_options *o, struct drover_error *pe)
+{
+	scoped(store) struct store store = {0};
+	struct settings s = {0};
+	struct image image = {0};
+	struct bridge bridge;
+	struct err e = ERR_INIT;
+	atomic_bool flag = false;
+	int r = settings_from(o, &s, &e);
+
+	if (r == 0)
+		r = store_open(s.home, &store, &e);
+	if (r == 0)
+		r = bridge_begin(&bridge, s.cancel, &flag, &e);
+	if (r < 0)
+		return public_error(pe, &e, r);
+	r = image_resolve(&store, name, &flag, on_image_progress, &s, &image, &e);
+	bridge_end(&bridge);
+	image_done(&image);
+	return r < 0 ? public_error(pe, &e, r) : 0;
+}
+
+int drover_image_import(const char *source, const char *name, const char *sha256,
+			const struct drover_options *o, struct drover_error *pe)
+{
+	scoped(store) struct store store = {0};
+	struct settings s = {0};
+	struct bridge bridge;
+	struct err e = ERR_INIT;
+	atomic_bool flag = false;
+	int r = settings_from(o, &s, &e);
+
+	if (r == 0)
+		r = store_open(s.home, &store, &e);
+	if (r == 0)
+		r = bridge_begin(&bridge, s.cancel, &flag, &e);
+	if (r < 0)
+		return public_error(pe, &e, r);
+	r = image_import(&store, source, name, sha256, &flag, on_image_progress, &s, &e);
+	bridge_end(&bridge);
+	return r < 0 ? public_error(pe, &e, r) : 0;
+}
+
+int drover_image_remove(const char *home, const char *name, struct drover_error *pe)
+{
+	scoped(store) struct store store = {0};
+	struct err e = ERR_INIT;
+	int r = store_open(home, &store, &e);
+
+	if (r == 0)
+		r = image_remove(&store, name, &e);
+	return r < 0 ? public_error(pe, &e, r) : 0;
+}
+
+bool drover_nested_virt_supported(void)
+{
+	return host_nested_virt_supported();
+}
+
+bool drover_clustering_supported(void)
+{
+	return host_clustering_supported();
+}

@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: MIT */
+/* Members by name, whether they run or not; and the handle on a cluster that runs already. */
+#include "backend/remote/remote.h"
+#include "backend/remote/rpc.h"
+#include "base/files.h"
+#include "base/scoped.h"
+#include "client/client.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+enum { STATUS_MS = 3000 };
+
+static inline void scoped_names(struct name_list *l)
+{
+	name_list_done(l);
+}
+
+/* --- Asking members ------------------------------------------------------------------------------------------ */
+
+struct asking {
+	unsigned pending;
+};
+
+struct question {
+	struct asking *asking;
+	struct member_status *ret;
+	bool *ret_known;
+};
+
+static void on_status(void *arg, int r, const struct reply *p, int fd, const struct err *e)
+{
+	struct question *q = arg;
+
+	close_fd(&fd);
+	q->asking->pending--;
+	if (r < 0 || !p->has_status)
+		return;
+	*q->ret = p->status;
+	*q->ret_known = true;
+}
+
+/* All at once; who does not answer in time is not known. */
+static int ask_all(uv_loop_t *loop, const struct store *store, const struct name_list *names,
+		   struct member_status *ret, bool *ret_known, struct err *e)
+{
+	scoped(mem) struct question *questions = calloc(names->n + 1, sizeof(*questions));
+	struct asking asking = {0};
+
+	if (!questions)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	for (size_t i = 0; i < names->n; i++) {
+		const struct name_list one = {&names->names[i], 1};
+		const struct request q = {.verb = VERB_STATUS};
+
+		questions[i] = (struct question){&asking, &ret[i], &ret_known[i]};
+		if (store_owner_alive(store, names->names[i]) == 0)
+			continue;
+		if (rpc_start(loop, store, &one, &q, 0, STATUS_MS, on_status, &questions[i], NULL))
+			asking.pending++;
+	}
+	return wait_loop(loop, &asking.pending, 0, NULL, e); /* each ends by its own deadline */
+}
+
+/* --- List ---------------------------------------------------------------------------------------------------- */
+
+static void fill_config(const struct store *store, const char *name, struct drover_member *to)
+{
+	scoped(config) struct member_config c = {0};
+	struct err e = ERR_INIT;
+
+	snprintf(to->name, sizeof(to->name), "%s", name);
+	name_cluster(name, to->cluster);
+	snprintf(to->state, sizeof(to->state), "stopped");
+	if (store_config_load(store, name, &c, &e) < 0) {
+		snprintf(to->state, sizeof(to->state), "damaged");
+		snprintf(to->message, sizeof(to->message), "%s", e.msg);
+		return;
+	}
+	snprintf(to->image, sizeof(to->image), "%s", c.image ? c.image : "");
+	snprintf(to->user, sizeof(to->user), "%s", c.user ? c.user : "");
+	snprintf(to->created_at, sizeof(to->created_at), "%s", c.created_at);
+	to->cpus = (unsigned)c.cpus;
+	to->memory_mb = (unsigned)c.memory_mb;
+	to->disk_mb = (unsigned)c.disk_mb;
+}
+
+static void fill_status(const struct member_status *s, struct drover_member *to)
+{
+	if (strcmp(s->state, WIRE_STATE_DOWNLOADING) == 0)
+		snprintf(to->state, sizeof(to->state), "starting");
+	else
+		memcpy(to->state, s->state, sizeof(to->state));
+	memcpy(to->ip, s->ip, sizeof(to->ip));
+	snprintf(to->message, sizeof(to->message), "%s", s->error);
+}
+
+static int list_members(const struct store *store, const struct name_list *names,
+			struct drover_member *members, struct err *e)
+{
+	scoped(mem) struct member_status *status = calloc(names->n + 1, sizeof(*status));
+	scoped(mem) bool *known = calloc(names->n + 1, sizeof(*known));
+	uv_loop_t loop;
+	int r;
+
+	if (!status || !known || uv_loop_init(&loop) < 0)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	r = ask_all(&loop, store, names, status, known, e);
+	uv_run(&loop, UV_RUN_DEFAULT);
+	uv_loop_close(&loop);
+	for (size_t i = 0; i < names->n && r == 0; i++) {
+		pid_t pid = store_owner_alive(store, names->names[i]);
+
+		fill_config(store, names->names[i], &members[i]);
+		members[i].pid = (int)pid;
+		if (known[i])
+			fill_status(&status[i], &members[i]);
+		else if (pid) /* alive, but with nothing to say yet */
+			snprintf(members[i].state, sizeof(members[i].state), "starting");
+	}
+	return r;
+}
+
+int drover_list(const char *home, struct drover_member **ret, struct drover_error *pe)
+{
+	scoped(store) struct store store = {0};
+	scoped(names) struct name_list names = {0};
+	scoped(mem) struct drover_member *members = NULL;
+	struct err e = ERR_INIT;
+	int r = store_open(home, &store, &e);
+
+	if (r == 0)
+		r = store_list(&store, &names, &e);
+	if (r == 0) {
+		members = calloc(names.n + 1, sizeof(*members));
+		r = members ? 0 : err_set(&e, ERR_NO_MEMORY, "out of memory");
+	}
+	if (r == 0)
+		r = list_members(&store, &names, members, &e);
+	if (r < 0)
+		return public_error(pe, &e, r);
+	*ret = take_ptr(&members);
+	return (int)names.n;
+}
+
+/* --- Open ---------------------------------------------------------------------------------------------------- */
+
+static int attach(struct drover_cluster *c, const char *name, struct err *e)
+{
+	scoped(config) struct member_config config = {0};
+	struct drover_vm *vm = cluster_add_vm(c, name);
+
+	if (!vm || remote_backend_know(c->backend, name) < 0)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	vm->handle = remote_vm_attach(c->backend, name);
+	if (!vm->handle)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	if (store_config_load(&c->store, name, &config, NULL) < 0)
+		return 0; /* it runs, whatever became of its file */
+	snprintf(vm->user, sizeof(vm->user), "%s", config.user ? config.user : "");
+	vm->is_fake = strcmp(config.backend, "fake") == 0;
+	c->no_egress = c->no_egress || config.no_egress;
+	return 0;
+}
+
+/* Every member that the same helper runs. */
+static int attach_all(struct drover_cluster *c, pid_t pid, struct name_list *ret, struct err *e)
+{
+	scoped(names) struct name_list all = {0};
+	int r = store_list(&c->store, &all, e);
+
+	for (size_t i = 0; i < all.n && r == 0; i++) {
+		if (store_owner_alive(&c->store, all.names[i]) != pid)
+			continue;
+		r = attach(c, all.names[i], e);
+		if (r == 0 && name_list_add(ret, all.names[i]) < 0)
+			r = err_set(e, ERR_NO_MEMORY, "out of memory");
+	}
+	return r;
+}
+
+static int read_addresses(struct drover_cluster *c, const struct name_list *names, struct err *e)
+{
+	scoped(mem) struct member_status *status = calloc(names->n + 1, sizeof(*status));
+	scoped(mem) bool *known = calloc(names->n + 1, sizeof(*known));
+	int r;
+
+	if (!status || !known)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	r = ask_all(&c->loop, &c->store, names, status, known, e);
+	for (size_t i = 0; i < names->n && r == 0; i++)
+		if (known[i])
+			memcpy(c->vms[i]->ip, status[i].ip, sizeof(c->vms[i]->ip));
+	return r;
+}
+
+static int find_owner(const struct store *store, const char *member, pid_t *ret, struct err *e)
+{
+	int r = name_check(member, e);
+
+	if (r < 0)
+		return r;
+	*ret = store_owner_alive(store, member);
+	if (*ret)
+		return 0;
+	if (!store_member_exists(store, member))
+		return err_set(e, ERR_NOT_FOUND, "there is no member '%s'", member);
+	return err_set(e, ERR_NOT_RUNNING, "member %s is not running", member);
+}
+
+static int open_cluster(struct store *store, const char *member, pid_t pid,
+			struct drover_cluster **ret, struct err *e)
+{
+	scoped(names) struct name_list names = {0};
+	struct drover_cluster *c = cluster_new(store, member, e);
+	int r = c ? attach_all(c, pid, &names, e) : err_code_number(e->code);
+
+	if (r == 0)
+		r = read_addresses(c, &names, e);
+	if (r == 0)
+		r = cluster_make_network(c, e); /* there is one: this tells its subnet */
+	if (r < 0) {
+		cluster_free(c);
+		return r;
+	}
+	c->detached = true; /* not held by this handle */
+	*ret = c;
+	return 0;
+}
+
+int drover_cluster_open(const char *home, const char *member, struct drover_cluster **ret,
+			struct drover_error *pe)
+{
+	scoped(store) struct store store = {0};
+	struct err e = ERR_INIT;
+	pid_t pid = 0;
+	int r = store_open(home, &store, &e);
+
+	if (r == 0)
+		r = find_owner(&store, member, &pid, &e);
+	if (r == 0)
+		r = open_cluster(&store, member, pid, ret, &e);
+	return r < 0 ? public_error(pe, &e, r) : 0;
+}
+
+/* --- Stop and remove ----------------------------------------------------------------------------------------- */
+
+int member_remove_locked(const struct store *store, const char *name, struct err *e)
+{
+	scoped(mem) char *dir = store_member_path(store, name, NULL);
+	scoped(fd) int lock = -1;
+	int r;
+
+	if (!dir)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	if (!files_exist(dir))
+		return 0;
+	r = store_member_lock(store, name, &lock, e);
+	return r < 0 ? r : store_member_remove(store, name, e);
+}
+
+/* Stops a member that runs, without a handle on the rest of its cluster. */
+static int stop_running(const char *home, const char *name, struct err *e)
+{
+	scoped(store) struct store store = {0};
+	struct drover_cluster *c;
+	int r = store_open(home, &store, e);
+
+	if (r < 0)
+		return r;
+	c = cluster_new(&store, name, e);
+	r = c ? attach(c, name, e) : err_code_number(e->code);
+	if (r == 0)
+		r = vm_stop_wait(c->vms[0], e);
+	cluster_free(c);
+	return r;
+}
+
+int drover_stop(const char *home, const char *name, struct drover_error *pe)
+{
+	scoped(store) struct store store = {0};
+	struct err e = ERR_INIT;
+	pid_t pid = 0;
+	int r = store_open(home, &store, &e);
+
+	if (r == 0)
+		r = find_owner(&store, name, &pid, &e);
+	if (r == 0)
+		r = stop_running(home, name, &e);
+	return r < 0 ? public_error(pe, &e, r) : 0;
+}
+
+/* What an interrupted start left has a directory and no configuration: that can be removed too. */
+static bool leaves_traces(const struct store *store, const char *name)
+{
+	scoped(mem) char *dir = store_member_path(store, name, NULL);
+
+	return dir && files_exist(dir);
+}
+
+int drover_remove(const char *home, const char *name, struct drover_error *pe)
+{
+	scoped(store) struct store store = {0};
+	struct err e = ERR_INIT;
+	int r = store_open(home, &store, &e);
+
+	if (r == 0)
+		r = name_check(name, &e);
+	if (r == 0 && !leaves_traces(&store, name))
+		r = err_set(&e, ERR_NOT_FOUND, "there is no member '%s'", name);
+	if (r == 0 && store_owner_alive(&store, name))
+		r = stop_running(home, name, &e);
+	if (r == 0)
+		r = member_remove_locked(&store, name, &e);
+	return r < 0 ? public_error(pe, &e, r) : 0;
+}
+
+/* --- Paths --------------------------------------------------------------------------------------------------- */
+
+/* A helper's log has the name of the member it was started for: of the cluster's logs, the one written last. */
+static char *helper_log(const struct store *store, const char *name)
+{
+	scoped(names) struct name_list all = {0};
+	scoped(mem) char *best = store_log_path(store, name);
+	char cluster[NAME_SIZE];
+	struct timespec newest = {0};
+	struct stat st;
+
+	name_cluster(name, cluster);
+	if (best && stat(best, &st) == 0)
+		newest = st.st_mtim;
+	if (store_list(store, &all, NULL) < 0)
+		return take_ptr(&best);
+	for (size_t i = 0; i < all.n; i++) {
+		scoped(mem) char *path = store_log_path(store, all.names[i]);
+		char other[NAME_SIZE];
+
+		name_cluster(all.names[i], other);
+		if (!path || strcmp(cluster, other) != 0 || stat(path, &st) < 0)
+			continue;
+		if (st.st_mtim.tv_sec < newest.tv_sec ||
+		    (st.st_mtim.tv_sec == newest.tv_sec && st.st_mtim.tv_nsec <= newest.tv_nsec))
+			continue;
+		newest = st.st_mtim;
+		free(best);
+		best = take_ptr(&path);
+	}
+	return take_ptr(&best);
+}
+
+char *drover_path(const char *home, const char *name, enum drover_path which)
+{
+	scoped(store) struct store store = {0};
+
+	if (store_open(home, &store, NULL) < 0)
+		return NULL;
+	switch (which) {
+	case DROVER_PATH_DIR:
+		return store_member_path(&store, name, NULL);
+	case DROVER_PATH_SERIAL_LOG:
+		return store_member_path(&store, name, "serial.log");
+	case DROVER_PATH_HELPER_LOG:
+		return helper_log(&store, name);
+	case DROVER_PATH_KNOWN_HOSTS:
+		return store_member_path(&store, name, "known_hosts");
+	case DROVER_PATH_KEY:
+		return str_format("%s/id_ed25519", store.root);
+	case DROVER_PATH_SOCKET:
+		return store_socket_path(&store, name, "sock");
+	}
+	return NULL;
+}

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: MIT */
+/* What a member is made of. Runs in work threads: touches nothing but its struct prepare and the disk. */
+#include "base/files.h"
+#include "base/scoped.h"
+#include "client/client.h"
+#include "guest/guest.h"
+
+#include <string.h>
+
+enum { KEY_MAX = 65536 };
+
+void prepare_done(struct prepare *p)
+{
+	member_config_done(&p->config);
+	for (size_t i = 0; i < p->n_credentials; i++)
+		free(p->credentials[i]);
+	free(p->credentials);
+	p->credentials = NULL;
+	p->n_credentials = 0;
+}
+
+static bool provides(const struct prepare *p, const char *provision)
+{
+	return !p->is_fake && str_equal(p->config.provision, provision);
+}
+
+static int check_cancel(const struct prepare *p, struct err *e)
+{
+	return p->cancel && atomic_load(p->cancel) ? err_set(e, ERR_CANCELED, "canceled") : 0;
+}
+
+/* The fake backend looks at no disk, but a member has one. */
+static int make_placeholder(const struct prepare *p, const char *file, struct err *e)
+{
+	scoped(mem) char *path = store_member_path(p->store, p->config.name, file);
+	int r;
+
+	if (!path)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	if (files_exist(path))
+		return 0;
+	r = files_publish(path, "fake\n", 5, 0600);
+	return r < 0 ? err_errno(e, r, "write %s", path) : 0;
+}
+
+static int make_disk(const struct prepare *p, struct err *e)
+{
+	scoped(mem) char *path = store_member_path(p->store, p->config.name, "disk.qcow2");
+
+	if (!path)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	if (!p->image_disk[0] || files_exist(path))
+		return 0;
+	return disk_create(path, p->image_disk, p->image_format, (uint64_t)p->config.disk_mb, e);
+}
+
+/* The texts that a seed is made of; the seed borrows them. */
+struct seed_texts {
+	char *public_key;
+	char *host_key;
+	char *host_key_public;
+};
+
+static inline void scoped_texts(struct seed_texts *t)
+{
+	if (t->host_key)
+		explicit_bzero(t->host_key, strlen(t->host_key));
+	free(t->public_key);
+	free(t->host_key);
+	free(t->host_key_public);
+}
+
+static int read_key(const struct prepare *p, const char *file, char **ret, struct err *e)
+{
+	scoped(mem) char *path = store_member_path(p->store, p->config.name, file);
+	int r = path ? files_read(path, KEY_MAX, ret, NULL) : -ENOMEM;
+
+	return r < 0 ? err_errno(e, r, "read %s of %s", file, p->config.name) : 0;
+}
+
+static int make_seed(struct prepare *p, struct err *e)
+{
+	scoped(texts) struct seed_texts t = {0};
+	scoped(mem) char *path =
+		store_member_path(p->store, p->config.name,
+				  provides(p, PROVISION_CREDENTIALS) ? "credentials" : "seed.iso");
+	struct seed seed = {.name = p->config.name, .user = p->config.user};
+	int r = keys_ensure(p->store, &t.public_key, e);
+
+	if (r == 0)
+		r = keys_ensure_host(p->store, p->config.name, e);
+	if (r == 0)
+		r = read_key(p, "ssh_host_ed25519_key", &t.host_key, e);
+	if (r == 0)
+		r = read_key(p, "ssh_host_ed25519_key.pub", &t.host_key_public, e);
+	if (r < 0)
+		return r;
+	if (!path)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	t.host_key_public[strcspn(t.host_key_public, "\n")] = '\0';
+	seed.public_key = t.public_key;
+	seed.host_key = t.host_key;
+	seed.host_key_public = t.host_key_public;
+	if (!provides(p, PROVISION_CREDENTIALS))
+		return files_exist(path) ? 0 : seed_write_iso(path, &seed, e);
+	r = files_mkdir_all(path, 0700);
+	if (r < 0)
+		return err_errno(e, r, "make directory %s", path);
+	return seed_write_credentials(path, &seed, &p->credentials, &p->n_credentials, e);
+}
+
+int prepare_member(struct prepare *p, struct err *e)
+{
+	int r = store_member_mkdir(p->store, p->config.name, e);
+
+	if (r == 0)
+		r = check_cancel(p, e);
+	if (r == 0 && p->is_new)
+		r = p->is_fake ? make_placeholder(p, "disk.qcow2", e) : make_disk(p, e);
+	if (r == 0)
+		r = check_cancel(p, e);
+	if (r == 0)
+		r = p->is_fake ? make_placeholder(p, "seed.iso", e) : make_seed(p, e);
+	if (r == 0)
+		r = store_config_save(p->store, &p->config, e); /* last: now there is a member */
+	return r;
+}
+
+/* --- The spec ------------------------------------------------------------------------------------------------ */
+
+/* The member's file, when it has it. */
+static char *existing(const struct prepare *p, const char *file)
+{
+	scoped(mem) char *path = store_member_path(p->store, p->config.name, file);
+
+	return path && files_exist(path) ? take_ptr(&path) : NULL;
+}
+
+static char *copy_text(const char *text)
+{
+	return text ? strdup(text) : NULL;
+}
+
+static char *make_cmdline(const struct prepare *p)
+{
+	const char *base = p->config.cmdline ? p->config.cmdline : "";
+
+	if (!p->config.kernel_path)
+		return NULL;
+	if (!provides(p, PROVISION_CREDENTIALS))
+		return strdup(base);
+	return str_format("%s%ssystemd.hostname=%s", base, *base ? " " : "", p->config.name);
+}
+
+static int copy_credentials(const struct prepare *p, struct vm_spec *s)
+{
+	if (p->n_credentials == 0)
+		return 0;
+	s->credential_paths = calloc(p->n_credentials, sizeof(char *));
+	if (!s->credential_paths)
+		return -ENOMEM;
+	for (size_t i = 0; i < p->n_credentials; i++) {
+		s->credential_paths[i] = strdup(p->credentials[i]);
+		if (!s->credential_paths[i])
+			return -ENOMEM;
+		s->n_credential_paths = i + 1;
+	}
+	return 0;
+}
+
+int prepare_spec(const struct prepare *p, struct vm_spec *ret, struct err *e)
+{
+	const struct member_config *c = &p->config;
+	struct vm_spec s = {
+		.name = strdup(c->name),
+		.disk_path = existing(p, "disk.qcow2"),
+		.seed_path = existing(p, "seed.iso"),
+		.cpus = c->cpus,
+		.memory_bytes = (uint64_t)c->memory_mb << 20,
+		.serial_log_path = store_member_path(p->store, c->name, "serial.log"),
+		.kernel_path = copy_text(c->kernel_path),
+		.initrd_path = copy_text(c->initrd_path),
+		.cmdline = make_cmdline(p),
+	};
+
+	if (s.disk_path)
+		s.disk_format = copy_text(c->disk_format);
+	if (!s.name || !s.serial_log_path || copy_credentials(p, &s) < 0 ||
+	    (c->kernel_path && (!s.kernel_path || !s.cmdline)) ||
+	    (c->initrd_path && !s.initrd_path)) {
+		vm_spec_done(&s);
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	}
+	*ret = s;
+	return 0;
+}

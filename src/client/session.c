@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: MIT */
+/* One helper process and the hold on it. */
+#include "base/files.h"
+#include "base/scoped.h"
+#include "client/client.h"
+#include "config.h"
+#include "wire/names.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+
+extern char **environ;
+
+enum { READY_MS = 30000, BIND_MS = 2000, MAX_ARGS = 16 };
+
+static char *find_helper(void)
+{
+	const char *named = getenv("DROVER_HELPER");
+
+	if (named && *named)
+		return strdup(named);
+	if (files_exist(DROVER_LIBEXECDIR "/drover-helper"))
+		return strdup(DROVER_LIBEXECDIR "/drover-helper");
+	return strdup(DROVER_BUILD_HELPER);
+}
+
+static char *join_names(const struct name_list *names)
+{
+	struct buf b = BUF_INIT;
+
+	for (size_t i = 0; i < names->n; i++)
+		if (buf_addf(&b, "%s%s", i ? "," : "", names->names[i]) < 0)
+			break;
+	return buf_take(&b);
+}
+
+/* The parent's environment with DROVER_HOME set. The array is heap; its strings are borrowed but for @home. */
+static char **helper_environment(char *home)
+{
+	size_t n = 0;
+	char **env;
+
+	while (environ[n])
+		n++;
+	env = calloc(n + 2, sizeof(char *));
+	if (!env)
+		return NULL;
+	n = 0;
+	for (char **e = environ; *e; e++)
+		if (!str_starts(*e, "DROVER_HOME="))
+			env[n++] = *e;
+	env[n] = home;
+	return env;
+}
+
+struct launch {
+	char *helper;
+	char *names;
+	char *home;
+	char **env;
+	int log_fd;
+	int ready[2]; /* we read 0, the helper writes 1 */
+	char bound[16];
+};
+
+static inline void scoped_launch(struct launch *l)
+{
+	free(l->helper);
+	free(l->names);
+	free(l->home);
+	free(l->env);
+	close_fd(&l->log_fd);
+	close_fd(&l->ready[0]);
+	close_fd(&l->ready[1]);
+}
+
+static int open_log(const struct session_options *o, int *ret, struct err *e)
+{
+	scoped(mem) char *path = store_log_path(o->store, o->members->names[0]);
+
+	*ret = path ? open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_APPEND, 0600) : -1;
+	return *ret < 0 ? err_errno(e, -errno, "open %s", path ? path : "the helper's log") : 0;
+}
+
+/* Descriptors above 2 on both sides, so that moving them to 1, 2 and 3 in the child cannot collide. */
+static int move_up(int *fd)
+{
+	int up = fcntl(*fd, F_DUPFD_CLOEXEC, 10);
+
+	if (up < 0)
+		return -errno;
+	close(*fd);
+	*fd = up;
+	return 0;
+}
+
+static int prepare_launch(const struct session_options *o, struct launch *l, struct err *e)
+{
+	int r;
+
+	l->helper = find_helper();
+	l->names = join_names(o->members);
+	l->home = str_format("DROVER_HOME=%s", o->store->root);
+	if (!l->helper || !l->names || !l->home || !(l->env = helper_environment(l->home)))
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	if (access(l->helper, X_OK) < 0)
+		return err_set(
+			e, ERR_MISSING_PROGRAM,
+			"the helper program is missing: %s (install drover, or set DROVER_HELPER)",
+			l->helper);
+	r = open_log(o, &l->log_fd, e);
+	if (r < 0)
+		return r;
+	if (pipe2(l->ready, O_CLOEXEC) < 0)
+		return err_errno(e, -errno, "make a pipe");
+	r = move_up(&l->log_fd);
+	if (r == 0)
+		r = move_up(&l->ready[1]);
+	return r < 0 ? err_errno(e, r, "move a descriptor") : 0;
+}
+
+static int spawn(const struct session_options *o, struct launch *l, pid_t *ret, struct err *e)
+{
+	const char *argv[MAX_ARGS] = {l->helper,  "--members",  l->names, "--backend",
+				      o->backend, "--ready-fd", "3"};
+	size_t n = 7;
+	posix_spawn_file_actions_t actions;
+	posix_spawnattr_t attr;
+	sigset_t none;
+	int r;
+
+	if (!o->detached) {
+		snprintf(l->bound, sizeof(l->bound), "%d", (int)getpid());
+		argv[n++] = "--bound";
+		argv[n++] = l->bound;
+	}
+	if (o->temporary)
+		argv[n++] = "--remove";
+	sigemptyset(&none);
+	posix_spawn_file_actions_init(&actions);
+	posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+	posix_spawn_file_actions_adddup2(&actions, l->log_fd, 1);
+	posix_spawn_file_actions_adddup2(&actions, l->log_fd, 2);
+	posix_spawn_file_actions_adddup2(&actions, l->ready[1], 3);
+	posix_spawnattr_init(&attr);
+	/* A session of its own: a terminal's ^C is for the client, which then decides. */
+	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK);
+	posix_spawnattr_setsigmask(&attr, &none);
+	r = posix_spawn(ret, l->helper, &actions, &attr, (char **)argv, l->env);
+	posix_spawnattr_destroy(&attr);
+	posix_spawn_file_actions_destroy(&actions);
+	close_fd(&l->ready[1]);
+	return r ? err_errno(e, -r, "start %s", l->helper) : 0;
+}
+
+/* "ready", or "error CODE SENTENCE". */
+static int read_ready(int fd, struct err *e)
+{
+	char line[ERR_MSG_SIZE + 64];
+	size_t len = 0;
+	uint64_t end = uv_hrtime() / 1000000 + READY_MS;
+
+	while (len < sizeof(line) - 1 && !memchr(line, '\n', len)) {
+		struct pollfd p = {.fd = fd, .events = POLLIN};
+		uint64_t now = uv_hrtime() / 1000000;
+		ssize_t n;
+
+		if (now >= end || poll(&p, 1, (int)(end - now)) == 0)
+			return err_set(e, ERR_TIMEOUT, "the helper was not ready within %d s",
+				       READY_MS / 1000);
+		n = read(fd, line + len, sizeof(line) - 1 - len);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return err_set(e, ERR_INTERNAL, "the helper ended before it was ready");
+		len += (size_t)n;
+	}
+	line[len] = '\0';
+	line[strcspn(line, "\n")] = '\0';
+	if (strcmp(line, "ready") == 0)
+		return 0;
+	if (str_starts(line, "error ")) {
+		char *code = line + strlen("error ");
+		char *text = strchr(code, ' ');
+
+		if (text)
+			*text++ = '\0';
+		return err_set(e, err_code_from_name(code), "%s", text ? text : code);
+	}
+	return err_set(e, ERR_PROTOCOL, "the helper said '%.100s' instead of ready", line);
+}
+
+static int connect_ctl(const struct session_options *o, struct err *e)
+{
+	scoped(mem) char *path = store_socket_path(o->store, o->members->names[0], "ctl");
+	scoped(fd) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct timeval limit = {.tv_sec = BIND_MS / 1000};
+
+	if (!path || fd < 0)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+		return err_errno(e, -errno, "connect %s", path);
+	return take_fd(&fd);
+}
+
+/* The reference's handshake: bind, version, ack; from then on the connection's end is the helper's. */
+static int bind_helper(const struct session_options *o, int *ret, struct err *e)
+{
+	scoped(fd) int fd = connect_ctl(o, e);
+	char version[64];
+	ssize_t n;
+
+	if (fd < 0)
+		return fd;
+	if (send(fd, WIRE_BIND, strlen(WIRE_BIND), MSG_NOSIGNAL) < 0)
+		return err_errno(e, -errno, "bind to the helper");
+	n = recv(fd, version, sizeof(version) - 1, 0);
+	if (n <= 0)
+		return err_set(e, ERR_PROTOCOL, "the helper did not answer the bind");
+	version[n] = '\0';
+	version[strcspn(version, " \r\n")] = '\0';
+	if (strcmp(version, WIRE_PROTOCOL) != 0)
+		return err_set(e, ERR_PROTOCOL,
+			       "drover helper protocol \"%s\" does not match client \"%s\" (stale "
+			       "DROVER_HELPER?)",
+			       version, WIRE_PROTOCOL);
+	if (send(fd, WIRE_ACK, strlen(WIRE_ACK), MSG_NOSIGNAL) < 0)
+		return err_errno(e, -errno, "bind to the helper");
+	*ret = take_fd(&fd);
+	return 0;
+}
+
+int session_start(const struct session_options *o, struct session *ret, struct err *e)
+{
+	scoped(launch) struct launch l = {.log_fd = -1, .ready = {-1, -1}};
+	struct session s = {.pidfd = -1, .ctl_fd = -1};
+	int r = prepare_launch(o, &l, e);
+
+	if (r == 0)
+		r = spawn(o, &l, &s.pid, e);
+	if (r < 0)
+		return r;
+	s.pidfd = (int)syscall(SYS_pidfd_open, s.pid, 0);
+	r = read_ready(l.ready[0], e);
+	if (r == 0 && !o->detached)
+		r = bind_helper(o, &s.ctl_fd, e);
+	if (r < 0) {
+		kill(s.pid, SIGTERM);
+		session_end(&s, 5000);
+		return r;
+	}
+	*ret = s;
+	return 0;
+}
+
+void session_end(struct session *s, uint64_t timeout_ms)
+{
+	bool bound = s->ctl_fd >= 0;
+
+	close_fd(&s->ctl_fd);
+	if (s->pid > 0) {
+		struct pollfd p = {.fd = s->pidfd, .events = POLLIN};
+
+		if (timeout_ms && s->pidfd >= 0 && poll(&p, 1, (int)timeout_ms) == 0 && bound)
+			kill(s->pid, SIGKILL);
+		waitpid(s->pid, NULL, timeout_ms && bound ? 0 : WNOHANG);
+	}
+	close_fd(&s->pidfd);
+	s->pid = 0;
+}

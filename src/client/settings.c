@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+/* A call's options with every default filled in, and its progress. */
+#include "client/client.h"
+
+#include <string.h>
+
+enum {
+	DEFAULT_CPUS = 2,
+	DEFAULT_DISK_MB = 10240,
+	DEFAULT_TIMEOUT_MS = 600000,
+	MAX_CPUS = 255,
+	MIN_MEMORY_MB = 32,
+};
+
+/* An older program's structure is shorter; what it does not have is zero. */
+static int copy_options(const struct drover_options *o, struct drover_options *ret, struct err *e)
+{
+	*ret = (struct drover_options)DROVER_OPTIONS_INIT;
+	if (!o)
+		return 0;
+	if (o->size < sizeof(size_t))
+		return err_set(e, ERR_INVALID,
+			       "the options were not initialised with DROVER_OPTIONS_INIT");
+	memcpy(ret, o, o->size < sizeof(*ret) ? o->size : sizeof(*ret));
+	return 0;
+}
+
+static int find_backend(const char *name, const char **ret, struct err *e)
+{
+	if (!name || !*name || strcmp(name, "auto") == 0)
+		name = "qemu";
+	if (strcmp(name, "qemu") != 0 && strcmp(name, "fake") != 0)
+		return err_set(e, ERR_INVALID, "unknown backend '%s': there are auto, qemu, fake",
+			       name);
+	*ret = name;
+	return 0;
+}
+
+static int check_sizes(const struct settings *s, struct err *e)
+{
+	if (s->cpus > MAX_CPUS)
+		return err_set(e, ERR_INVALID, "%u CPUs: at most %d", s->cpus, MAX_CPUS);
+	if (s->memory_mb && s->memory_mb < MIN_MEMORY_MB)
+		return err_set(e, ERR_INVALID, "%u MB of memory: at least %d", s->memory_mb,
+			       MIN_MEMORY_MB);
+	return 0;
+}
+
+int settings_from(const struct drover_options *options, struct settings *ret, struct err *e)
+{
+	struct drover_options o;
+	int r = copy_options(options, &o, e);
+
+	if (r < 0)
+		return r;
+	*ret = (struct settings){
+		.home = o.home,
+		.cpus = o.cpus ? o.cpus : DEFAULT_CPUS,
+		.memory_mb = o.memory_mb,
+		.disk_mb = o.disk_mb ? o.disk_mb : DEFAULT_DISK_MB,
+		.timeout_ms = o.timeout_ms ? o.timeout_ms : DEFAULT_TIMEOUT_MS,
+		.no_egress = o.no_egress,
+		.detached = o.detached,
+		.temporary = o.temporary,
+		.on_progress = o.on_progress,
+		.progress_arg = o.progress_arg,
+		.cancel = o.cancel,
+		.started = uv_hrtime(),
+	};
+	r = find_backend(o.backend, &ret->backend, e);
+	if (r < 0)
+		return r;
+	ret->image = o.image && *o.image ? o.image : "debian-12";
+	return check_sizes(ret, e);
+}
+
+void settings_progress(const struct settings *s, const char *member, const char *stage, int percent,
+		       const char *fmt, ...)
+{
+	char text[512];
+	va_list ap;
+
+	if (!s->on_progress)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	s->on_progress(s->progress_arg,
+		       &(struct drover_progress){
+			       .member = member,
+			       .stage = stage,
+			       .text = text,
+			       .percent = percent,
+			       .elapsed_ms = (int64_t)((uv_hrtime() - s->started) / 1000000),
+		       });
+}

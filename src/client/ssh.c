@@ -1,0 +1,464 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * SSH over libssh, which never blocks here: each of its calls is repeated for as long as it says "again", and in between
+ * the thread waits for the connection, the input, the cancel descriptor or the deadline (wait_io).
+ */
+#include "client/ssh.h"
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/scoped.h"
+
+#include <fcntl.h>
+#include <libssh/callbacks.h>
+#include <libssh/libssh.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+
+enum {
+	CANCEL_MS = 100, /* an atomic flag has no event: how often it is looked at */
+	CHUNK = 32768,
+};
+
+struct ssh_session {
+	ssh_session ssh;
+	char name[64];
+	int fd;
+};
+
+static inline void scoped_key(ssh_key *key)
+{
+	ssh_key_free(*key);
+}
+
+/* What a wait is for and what ends it. */
+struct limit {
+	struct ssh_session *s;
+	uint64_t deadline; /* now_ms; 0: none */
+	int cancel_fd;
+	atomic_bool *cancel;
+	int input_fd; /* readable or at its end: go on; or -1 */
+};
+
+static uint64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+/* How long to poll; -1: without end. */
+static int wait_time(const struct limit *l)
+{
+	uint64_t now = now_ms();
+	uint64_t left = INT32_MAX;
+
+	if (l->deadline)
+		left = l->deadline > now ? l->deadline - now : 0;
+	if (l->cancel && left > CANCEL_MS)
+		left = CANCEL_MS;
+	return left >= INT32_MAX ? -1 : (int)left;
+}
+
+/* 0 when something came in, could go out, or the input is ready. */
+static int wait_io(const struct limit *l, struct err *e)
+{
+	for (;;) {
+		int out = ssh_get_poll_flags(l->s->ssh) & SSH_WRITE_PENDING;
+		struct pollfd p[] = {
+			{.fd = l->s->fd, .events = (short)(POLLIN | (out ? POLLOUT : 0))},
+			{.fd = l->cancel_fd, .events = POLLIN},
+			{.fd = l->input_fd, .events = POLLIN},
+		};
+		int n = poll(p, 3, wait_time(l));
+
+		if (p[1].revents || (l->cancel && atomic_load(l->cancel)))
+			return err_set(e, ERR_CANCELED, "canceled");
+		if (n > 0)
+			return 0;
+		if (l->deadline && now_ms() >= l->deadline)
+			return err_set(e, ERR_TIMEOUT, "SSH to %s: not done in time", l->s->name);
+		if (n < 0 && errno != EINTR)
+			return err_errno(e, -errno, "wait for SSH");
+	}
+}
+
+static int ssh_failed(struct ssh_session *s, const char *what, struct err *e)
+{
+	return err_set(e, ERR_SSH, "SSH to %s: %s: %.300s", s->name, what, ssh_get_error(s->ssh));
+}
+
+/* --- Open ---------------------------------------------------------------------------------------------------- */
+
+static int configure(struct ssh_session *s, const struct ssh_options *o, struct err *e)
+{
+	bool no = false;
+	int r = 0;
+
+	r |= ssh_options_set(s->ssh, SSH_OPTIONS_PROCESS_CONFIG, &no);
+	r |= ssh_options_set(s->ssh, SSH_OPTIONS_HOST, o->name);
+	r |= ssh_options_set(s->ssh, SSH_OPTIONS_USER, o->user);
+	r |= ssh_options_set(s->ssh, SSH_OPTIONS_KNOWNHOSTS, o->known_hosts);
+	r |= ssh_options_set(s->ssh, SSH_OPTIONS_GLOBAL_KNOWNHOSTS, "/dev/null");
+	r |= ssh_options_set(s->ssh, SSH_OPTIONS_HOSTKEYS, "ssh-ed25519");
+	r |= ssh_options_set(s->ssh, SSH_OPTIONS_FD, &s->fd);
+	ssh_set_blocking(s->ssh, 0);
+	return r ? ssh_failed(s, "options", e) : 0;
+}
+
+static int connect_session(struct ssh_session *s, const struct limit *l, struct err *e)
+{
+	int r = 0;
+	int rc;
+
+	while ((rc = ssh_connect(s->ssh)) == SSH_AGAIN && r == 0)
+		r = wait_io(l, e);
+	if (r < 0)
+		return r;
+	return rc == SSH_OK ? 0 : ssh_failed(s, "handshake", e);
+}
+
+static int check_host_key(struct ssh_session *s, const char *path, struct err *e)
+{
+	scoped(key) ssh_key expected = NULL;
+	scoped(key) ssh_key got = NULL;
+
+	if (ssh_pki_import_pubkey_file(path, &expected) != SSH_OK)
+		return err_set(e, ERR_IO, "the host key %s of %s cannot be read", path, s->name);
+	if (ssh_get_server_publickey(s->ssh, &got) != SSH_OK)
+		return ssh_failed(s, "host key", e);
+	if (ssh_key_cmp(expected, got, SSH_KEY_CMP_PUBLIC) != 0)
+		return err_set(e, ERR_PROTOCOL,
+			       "%s shows a host key that is not the one in %s: this is not the "
+			       "member, or its keys were replaced inside",
+			       s->name, path);
+	return 0;
+}
+
+static int login(struct ssh_session *s, const struct ssh_options *o, const struct limit *l,
+		 struct err *e)
+{
+	scoped(key) ssh_key key = NULL;
+	int r = 0;
+	int rc;
+
+	if (ssh_pki_import_privkey_file(o->key_path, NULL, NULL, NULL, &key) != SSH_OK)
+		return err_set(e, ERR_IO, "the SSH key %s cannot be read", o->key_path);
+	while ((rc = ssh_userauth_publickey(s->ssh, NULL, key)) == SSH_AUTH_AGAIN && r == 0)
+		r = wait_io(l, e);
+	if (r < 0)
+		return r;
+	if (rc == SSH_AUTH_SUCCESS)
+		return 0;
+	if (rc == SSH_AUTH_DENIED || rc == SSH_AUTH_PARTIAL)
+		return err_set(e, ERR_DENIED, "%s refuses drover's key for the user %s", s->name,
+			       o->user);
+	return ssh_failed(s, "login", e);
+}
+
+int ssh_open(int fd, const struct ssh_options *o, struct ssh_session **ret, struct err *e)
+{
+	struct ssh_session *s = calloc(1, sizeof(*s));
+	struct limit l = {.s = s,
+			  .deadline = now_ms() + o->timeout_ms,
+			  .cancel_fd = o->cancel_fd,
+			  .cancel = o->cancel,
+			  .input_fd = -1};
+	int one = 1;
+	int r;
+
+	if (s)
+		s->ssh = ssh_new();
+	if (!s || !s->ssh) {
+		close(fd);
+		free(s);
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	}
+	s->fd = fd;
+	snprintf(s->name, sizeof(s->name), "%s", o->name);
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+	r = configure(s, o, e);
+	if (r == 0)
+		r = connect_session(s, &l, e);
+	if (r == 0)
+		r = check_host_key(s, o->host_key_path, e);
+	if (r == 0)
+		r = login(s, o, &l, e);
+	if (r < 0) {
+		ssh_close(s);
+		return r;
+	}
+	*ret = s;
+	return 0;
+}
+
+void ssh_close(struct ssh_session *s)
+{
+	if (!s)
+		return;
+	if (ssh_is_connected(s->ssh))
+		ssh_disconnect(s->ssh);
+	/* A descriptor that libssh was given and has closed is not ours to close again. */
+	if (ssh_get_fd(s->ssh) == s->fd)
+		close(s->fd);
+	ssh_free(s->ssh);
+	free(s);
+}
+
+/* --- Run ----------------------------------------------------------------------------------------------------- */
+
+struct running {
+	struct ssh_session *s;
+	const struct ssh_exec *x;
+	ssh_channel channel;
+	struct limit limit;
+	struct ssh_channel_callbacks_struct callbacks;
+	int status; /* -1: not told yet */
+	const char *input;
+	size_t input_len;
+	bool input_ended; /* EOF was sent */
+	char chunk[CHUNK];
+};
+
+static void on_exit_status(ssh_session session, ssh_channel channel, int status, void *arg)
+{
+	struct running *run = arg;
+
+	run->status = status;
+}
+
+static int signal_number(const char *name)
+{
+	static const struct {
+		const char *name;
+		int number;
+	} signals[] = {
+		{"ABRT", SIGABRT}, {"ALRM", SIGALRM}, {"FPE", SIGFPE},   {"HUP", SIGHUP},
+		{"ILL", SIGILL},   {"INT", SIGINT},   {"KILL", SIGKILL}, {"PIPE", SIGPIPE},
+		{"QUIT", SIGQUIT}, {"SEGV", SIGSEGV}, {"TERM", SIGTERM}, {"USR1", SIGUSR1},
+		{"USR2", SIGUSR2}, {"BUS", SIGBUS},   {"SYS", SIGSYS},   {"TRAP", SIGTRAP},
+	};
+
+	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+		if (strncmp(name, signals[i].name, strlen(signals[i].name)) == 0)
+			return signals[i].number;
+	return 127;
+}
+
+static void on_exit_signal(ssh_session session, ssh_channel channel, const char *name, int core,
+			   const char *message, const char *language, void *arg)
+{
+	struct running *run = arg;
+
+	run->status = 128 + signal_number(name ? name : "");
+}
+
+static int begin(struct running *run, bool *ret_started, struct err *e)
+{
+	ssh_channel c = run->channel;
+	int r = 0;
+	int rc;
+
+	while ((rc = ssh_channel_open_session(c)) == SSH_AGAIN && r == 0)
+		r = wait_io(&run->limit, e);
+	if (r < 0)
+		return r;
+	if (rc != SSH_OK)
+		return ssh_failed(run->s, "open a channel", e);
+	*ret_started = true; /* from here on it may have begun */
+	while ((rc = ssh_channel_request_exec(c, run->x->command)) == SSH_AGAIN && r == 0)
+		r = wait_io(&run->limit, e);
+	if (r < 0)
+		return r;
+	return rc == SSH_OK ? 0 : ssh_failed(run->s, "run the command", e);
+}
+
+/* All output that has come. > 0: there was some; < 0: error. */
+static int pump_output(struct running *run, int stream, struct err *e)
+{
+	int some = 0;
+
+	for (;;) {
+		int n = ssh_channel_read_nonblocking(run->channel, run->chunk, sizeof(run->chunk),
+						     stream == 2);
+
+		if (n == SSH_ERROR)
+			return ssh_failed(run->s, "read", e);
+		if (n <= 0)
+			return some;
+		some = 1;
+		if (run->x->on_output(run->x->output_arg, stream, run->chunk, (size_t)n) < 0)
+			return err_set(e, ERR_CANCELED, "the reader of the output gave up");
+	}
+}
+
+static int send_eof(struct running *run, struct err *e)
+{
+	run->input_ended = true;
+	run->limit.input_fd = -1;
+	return ssh_channel_send_eof(run->channel) == SSH_OK ? 0 : ssh_failed(run->s, "write", e);
+}
+
+static int write_some(struct running *run, const char *data, size_t len, struct err *e)
+{
+	int n = ssh_channel_write(run->channel, data, (uint32_t)len);
+
+	return n < 0 ? ssh_failed(run->s, "write", e) : n;
+}
+
+/* As much of @input_fd as is there and fits the window. */
+static int pump_input_fd(struct running *run, size_t room, struct err *e)
+{
+	struct pollfd p = {.fd = run->x->input_fd, .events = POLLIN};
+	size_t done = 0;
+	ssize_t n;
+
+	run->limit.input_fd = room ? run->x->input_fd : -1;
+	if (!room || poll(&p, 1, 0) <= 0)
+		return 0;
+	n = read(run->x->input_fd, run->chunk, room < CHUNK ? room : CHUNK);
+	if (n < 0)
+		return errno == EAGAIN || errno == EINTR ? 0
+							 : err_errno(e, -errno, "read the input");
+	if (n == 0)
+		return send_eof(run, e);
+	while (done < (size_t)n) {
+		int r = write_some(run, run->chunk + done, (size_t)n - done, e);
+
+		if (r == 0) /* another window than promised: wait for it */
+			r = wait_io(&run->limit, e);
+		else if (r > 0)
+			done += (size_t)r;
+		if (r < 0)
+			return r;
+	}
+	return 1;
+}
+
+static int pump_input(struct running *run, struct err *e)
+{
+	size_t room = ssh_channel_window_size(run->channel);
+	int r;
+
+	if (run->input_ended)
+		return 0;
+	if (run->status >= 0 || ssh_channel_is_eof(run->channel)) {
+		run->limit.input_fd = -1; /* nobody reads it any more */
+		return 0;
+	}
+	if (run->x->input_fd >= 0)
+		return pump_input_fd(run, room, e);
+	if (run->input_len == 0)
+		return send_eof(run, e);
+	if (room == 0)
+		return 0;
+	if (room > CHUNK)
+		room = CHUNK;
+	r = write_some(run, run->input, run->input_len < room ? run->input_len : room, e);
+	if (r > 0) {
+		run->input += r;
+		run->input_len -= (size_t)r;
+	}
+	return r;
+}
+
+static int watch(struct running *run, struct err *e)
+{
+	for (;;) {
+		bool closed = ssh_channel_is_closed(run->channel);
+		int out = pump_output(run, 1, e);
+		int err = out < 0 ? out : pump_output(run, 2, e);
+		int in = err < 0 ? err : closed ? 0 : pump_input(run, e);
+		int r;
+
+		if (in < 0)
+			return in;
+		if (closed && !out && !err)
+			break;
+		if (!ssh_is_connected(run->s->ssh))
+			return err_set(e, ERR_SSH, "SSH to %s: the connection was lost",
+				       run->s->name);
+		if (out || err || in || ssh_channel_is_closed(run->channel))
+			continue;
+		r = wait_io(&run->limit, e);
+		if (r < 0)
+			return r;
+	}
+	if (run->status < 0)
+		return err_set(e, ERR_SSH, "SSH to %s: the command ended without a status",
+			       run->s->name);
+	return 0;
+}
+
+static int run_channel(struct running *run, bool *ret_started, struct err *e)
+{
+	int r;
+
+	run->callbacks.userdata = run;
+	run->callbacks.channel_exit_status_function = on_exit_status;
+	run->callbacks.channel_exit_signal_function = on_exit_signal;
+	ssh_callbacks_init(&run->callbacks);
+	ssh_set_channel_callbacks(run->channel, &run->callbacks);
+	r = begin(run, ret_started, e);
+	if (r == 0)
+		r = watch(run, e);
+	if (r < 0 && *ret_started && ssh_is_connected(run->s->ssh))
+		ssh_channel_request_send_signal(run->channel, "KILL");
+	ssh_remove_channel_callbacks(run->channel, &run->callbacks);
+	return r;
+}
+
+int ssh_run(struct ssh_session *s, const struct ssh_exec *x, int *ret_status, bool *ret_started,
+	    struct err *e)
+{
+	scoped(mem) struct running *run = calloc(1, sizeof(*run));
+	int r;
+
+	*ret_started = false;
+	if (run)
+		run->channel = ssh_channel_new(s->ssh);
+	if (!run || !run->channel)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	run->s = s;
+	run->x = x;
+	run->status = -1;
+	run->input = x->input;
+	run->input_len = x->input_len;
+	run->limit = (struct limit){.s = s,
+				    .deadline = x->timeout_ms ? now_ms() + x->timeout_ms : 0,
+				    .cancel_fd = x->cancel_fd,
+				    .input_fd = -1};
+	r = run_channel(run, ret_started, e);
+	if (r == 0)
+		*ret_status = run->status;
+	ssh_channel_free(run->channel);
+	return r;
+}
+
+/* --- Quoting ------------------------------------------------------------------------------------------------- */
+
+static int quote(struct buf *b, const char *word)
+{
+	int r = buf_addstr(b, "'");
+
+	for (; *word && r == 0; word++)
+		r = *word == '\'' ? buf_addstr(b, "'\\''") : buf_add(b, word, 1);
+	return r < 0 ? r : buf_addstr(b, "'");
+}
+
+char *ssh_quote(const char *const argv[])
+{
+	scoped(buf) struct buf b = BUF_INIT;
+
+	for (size_t i = 0; argv[i]; i++)
+		if ((i && buf_addstr(&b, " ") < 0) || quote(&b, argv[i]) < 0)
+			return NULL;
+	return buf_take(&b);
+}

@@ -1,0 +1,596 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The orchestrator: from names to members that accept an SSH login.
+ *
+ * How it works: the image is resolved first, so that no helper waits for a download. The helper is spawned for all
+ * names at once and takes their locks: from there on nobody else makes, boots or removes them. Then each member goes
+ * its own way, side by side with the others, each step started by the end of the one before:
+ *
+ *   reserve -> prepare (work thread) -> boot-member -> login (dial, then a work thread) -> ready
+ *
+ * The first failure ends the run: pending steps are canceled, members that this call made are removed, members that
+ * existed are stopped.
+ */
+#include "client/client.h"
+
+#include "backend/remote/remote.h"
+#include "base/files.h"
+#include "base/scoped.h"
+#include "config.h"
+
+#include <string.h>
+#include <time.h>
+
+enum { LOGIN_RETRY_MS = 250, LOGIN_TRY_MS = 60000 };
+
+struct run;
+
+/* One member on its way. */
+struct boot {
+	struct run *run;
+	struct drover_vm *vm;
+	struct prepare prepare;
+	struct reservation reservation;
+	uv_work_t work;
+	struct err work_error;
+	int work_result;
+	bool working;
+	struct backend_vm *handle;
+	int fd; /* dialed, for the login */
+	struct ssh_session *ssh;
+	struct timer *retry;
+	bool made; /* its directory is this call's to remove */
+	bool ended;
+};
+
+struct run {
+	struct drover_cluster *cluster;
+	const struct settings *settings;
+	struct boot *boots;
+	size_t n;
+	unsigned pending; /* members on their way */
+	unsigned working; /* work threads under way */
+	struct err error; /* the first failure */
+	bool failed;
+	uint64_t deadline; /* uv_hrtime */
+	atomic_bool cancel;
+};
+
+static void boot_end(struct boot *b, const struct err *e)
+{
+	struct run *run = b->run;
+
+	if (b->ended)
+		return;
+	b->ended = true;
+	run->pending--;
+	if (!e) {
+		settings_progress(run->settings, b->vm->name, "ready", 100, "%s", b->vm->ip);
+		return;
+	}
+	settings_progress(run->settings, b->vm->name, "error", -1, "%s", e->msg);
+	if (!run->failed) {
+		run->failed = true;
+		run->error = *e;
+		run->pending = 0; /* leave the loop; roll_back ends the others */
+	}
+}
+
+static uint64_t time_left_ms(const struct run *run)
+{
+	uint64_t now = uv_hrtime();
+
+	return now < run->deadline ? (run->deadline - now) / 1000000 + 1 : 1;
+}
+
+/* --- Login --------------------------------------------------------------------------------------------------- */
+
+static void begin_login(void *arg);
+
+static void login_work(uv_work_t *w)
+{
+	struct boot *b = w->data;
+	uint64_t left = time_left_ms(b->run);
+
+	b->work_result = vm_ssh_open(&b->run->cluster->store, b->vm->name, b->prepare.config.user,
+				     take_fd(&b->fd), left < LOGIN_TRY_MS ? left : LOGIN_TRY_MS,
+				     &b->run->cancel, &b->ssh, &b->work_error);
+}
+
+/*
+ * A login may come too early: sshd answers before the key is in place where cloud-init writes it, or drops connections
+ * while it starts. The guest tells nobody, so that is tried again until the deadline. A wrong host key is final.
+ */
+static bool is_too_early(const struct err *e)
+{
+	return e->code == ERR_DENIED || e->code == ERR_SSH || e->code == ERR_UNREACHABLE ||
+	       e->code == ERR_TIMEOUT;
+}
+
+static void retry_login(struct boot *b, const struct err *e)
+{
+	if (!is_too_early(e) || uv_hrtime() >= b->run->deadline) {
+		boot_end(b, e);
+		return;
+	}
+	if (!timer_start(&b->run->cluster->loop, LOGIN_RETRY_MS, begin_login, b, &b->retry))
+		boot_end(b, e);
+}
+
+static void after_login(uv_work_t *w, int status)
+{
+	struct boot *b = w->data;
+
+	b->run->working--;
+	b->working = false;
+	if (b->ended || b->run->failed)
+		return;
+	if (b->work_result < 0) {
+		retry_login(b, &b->work_error);
+		return;
+	}
+	b->vm->ssh = b->ssh;
+	b->ssh = NULL;
+	boot_end(b, NULL);
+}
+
+static int queue(struct boot *b, uv_work_cb work, uv_after_work_cb after)
+{
+	int r;
+
+	b->work.data = b;
+	b->work_error = (struct err)ERR_INIT;
+	r = uv_queue_work(&b->run->cluster->loop, &b->work, work, after);
+	if (r == 0) {
+		b->working = true;
+		b->run->working++;
+	}
+	return r;
+}
+
+static void on_dialed(void *arg, int r, int fd, const struct err *e)
+{
+	struct boot *b = arg;
+
+	if (b->ended) {
+		close_fd(&fd);
+		return;
+	}
+	if (r < 0) {
+		retry_login(b, e);
+		return;
+	}
+	b->fd = fd;
+	if (queue(b, login_work, after_login) < 0)
+		boot_end(b, &(struct err){ERR_NO_MEMORY, "out of memory"});
+}
+
+static void begin_login(void *arg)
+{
+	struct boot *b = arg;
+	struct err e = ERR_INIT;
+
+	settings_progress(b->run->settings, b->vm->name, "ssh", -1, "%s", b->vm->ip);
+	if (backend_dial(b->handle, 22, time_left_ms(b->run), on_dialed, b, &e) < 0)
+		boot_end(b, &e);
+}
+
+/* --- Boot ---------------------------------------------------------------------------------------------------- */
+
+static void on_address(void *arg, int r, const char *ip, const struct err *e)
+{
+	struct boot *b = arg;
+
+	if (b->ended)
+		return;
+	if (r < 0) {
+		boot_end(b, e);
+		return;
+	}
+	snprintf(b->vm->ip, sizeof(b->vm->ip), "%s", ip);
+	if (b->vm->is_fake)
+		boot_end(b, NULL);
+	else
+		begin_login(b);
+}
+
+static void on_started(void *arg, int r, const struct err *e)
+{
+	struct boot *b = arg;
+	struct err why = ERR_INIT;
+
+	if (b->ended)
+		return;
+	if (r < 0) {
+		boot_end(b, e);
+		return;
+	}
+	if (backend_wait_address(b->handle, time_left_ms(b->run), on_address, b, &why) < 0)
+		boot_end(b, &why);
+}
+
+static void begin_boot(struct boot *b)
+{
+	struct drover_cluster *c = b->run->cluster;
+	scoped(spec) struct vm_spec spec = {0};
+	struct err e = ERR_INIT;
+	int r = prepare_spec(&b->prepare, &spec, &e);
+
+	if (r == 0)
+		r = backend_create(c->backend, c->network, &spec, &b->reservation, &b->handle, &e);
+	if (r == 0) {
+		b->vm->handle = b->handle;
+		settings_progress(b->run->settings, b->vm->name, "start", -1, "%s",
+				  b->reservation.ip);
+		r = backend_start(b->handle, on_started, b, &e);
+	}
+	if (r < 0)
+		boot_end(b, &e);
+}
+
+static void prepare_work(uv_work_t *w)
+{
+	struct boot *b = w->data;
+
+	b->work_result = prepare_member(&b->prepare, &b->work_error);
+}
+
+static void after_prepare(uv_work_t *w, int status)
+{
+	struct boot *b = w->data;
+
+	b->run->working--;
+	b->working = false;
+	if (b->ended || b->run->failed)
+		return;
+	if (b->work_result < 0)
+		boot_end(b, &b->work_error);
+	else
+		begin_boot(b);
+}
+
+static void on_reserved(void *arg, int r, const struct reservation *v, const struct err *e)
+{
+	struct boot *b = arg;
+	struct member_config *config = &b->prepare.config;
+
+	if (b->ended)
+		return;
+	if (r < 0) {
+		boot_end(b, e);
+		return;
+	}
+	b->reservation = *v;
+	memcpy(config->mac, v->mac, sizeof(config->mac));
+	memcpy(config->ip, v->ip, sizeof(config->ip));
+	settings_progress(b->run->settings, b->vm->name, "prepare", -1, "%s",
+			  config->image ? config->image : "");
+	if (queue(b, prepare_work, after_prepare) < 0)
+		boot_end(b, &(struct err){ERR_NO_MEMORY, "out of memory"});
+}
+
+static void begin_member(struct boot *b)
+{
+	struct drover_cluster *c = b->run->cluster;
+	const char *hint = b->prepare.config.ip;
+	struct err e = ERR_INIT;
+
+	b->run->pending++;
+	if (backend_reserve(c->network, b->vm->name, *hint ? hint : NULL, on_reserved, b, &e) < 0)
+		boot_end(b, &e);
+}
+
+/* --- The run ------------------------------------------------------------------------------------------------- */
+
+static void utc_now(char *ret, size_t size)
+{
+	time_t now = time(NULL);
+	struct tm tm;
+
+	gmtime_r(&now, &tm);
+	strftime(ret, size, "%Y-%m-%dT%H:%M:%SZ", &tm);
+}
+
+static char *copy_text(const char *text)
+{
+	return text ? strdup(text) : NULL;
+}
+
+/* A new member's configuration: the image's part from @image, the sizes from the settings. */
+static void new_config(struct member_config *c, const struct prepare *image, const char *name,
+		       const struct settings *s)
+{
+	*c = (struct member_config){.cpus = s->cpus,
+				    .memory_mb =
+					    s->memory_mb ? s->memory_mb : image->config.memory_mb,
+				    .disk_mb = s->disk_mb,
+				    .no_egress = s->no_egress};
+	snprintf(c->name, sizeof(c->name), "%s", name);
+	snprintf(c->backend, sizeof(c->backend), "%s", s->backend);
+	utc_now(c->created_at, sizeof(c->created_at));
+	c->image = copy_text(image->config.image);
+	c->user = copy_text(image->config.user);
+	c->kernel_path = copy_text(image->config.kernel_path);
+	c->initrd_path = copy_text(image->config.initrd_path);
+	c->cmdline = copy_text(image->config.cmdline);
+	c->disk_format = copy_text(image->config.disk_format);
+	c->provision = copy_text(image->config.provision);
+}
+
+static int init_boot(struct run *run, struct boot *b, const char *name, const struct prepare *image,
+		     struct err *e)
+{
+	struct drover_cluster *c = run->cluster;
+	int r = 0;
+
+	b->run = run;
+	b->fd = -1;
+	b->vm = cluster_add_vm(c, name);
+	if (!b->vm)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	b->prepare = (struct prepare){.store = &c->store, .cancel = &run->cancel};
+	b->prepare.is_new = !store_member_exists(&c->store, name);
+	if (b->prepare.is_new) {
+		new_config(&b->prepare.config, image, name, run->settings);
+		memcpy(b->prepare.image_disk, image->image_disk, sizeof(image->image_disk));
+		memcpy(b->prepare.image_format, image->image_format, sizeof(image->image_format));
+		b->made = true;
+	} else {
+		r = store_config_load(&c->store, name, &b->prepare.config, e);
+	}
+	b->prepare.is_fake = strcmp(run->settings->backend, "fake") == 0;
+	b->vm->is_fake = b->prepare.is_fake;
+	snprintf(b->vm->user, sizeof(b->vm->user), "%s",
+		 b->prepare.config.user ? b->prepare.config.user : "");
+	return r;
+}
+
+static void free_boots(struct run *run)
+{
+	for (size_t i = 0; i < run->n; i++) {
+		struct boot *b = &run->boots[i];
+
+		timer_stop(&b->retry);
+		close_fd(&b->fd);
+		ssh_close(b->ssh);
+		prepare_done(&b->prepare);
+	}
+	free(run->boots);
+}
+
+/* Takes back the members of this run: their VMs are stopped, and what the run made is removed. */
+static void roll_back(struct run *run)
+{
+	struct drover_cluster *c = run->cluster;
+
+	atomic_store(&run->cancel, true);
+	for (size_t i = 0; i < run->n; i++) {
+		struct boot *b = &run->boots[i];
+
+		b->ended = true;
+		timer_stop(&b->retry);
+	}
+	while (run->working > 0)
+		uv_run(&c->loop, UV_RUN_ONCE); /* on its cancel flag: soon */
+	for (size_t i = 0; i < run->n; i++)
+		if (run->boots[i].vm && run->boots[i].vm->handle)
+			vm_stop_wait(run->boots[i].vm, NULL);
+}
+
+static void remove_made(struct run *run)
+{
+	for (size_t i = 0; i < run->n; i++)
+		if (run->boots[i].made && run->boots[i].vm)
+			store_member_remove(&run->cluster->store, run->boots[i].vm->name, NULL);
+}
+
+struct network_wait {
+	unsigned pending;
+	struct drover_cluster *cluster;
+	struct err error;
+	int r;
+};
+
+static void on_network(void *arg, int r, struct backend_network *net, const struct err *e)
+{
+	struct network_wait *w = arg;
+
+	w->pending = 0;
+	w->r = r;
+	if (r < 0)
+		w->error = *e;
+	else
+		w->cluster->network = net;
+}
+
+int cluster_make_network(struct drover_cluster *c, struct err *e)
+{
+	struct network_config config = {.egress = !c->no_egress};
+	struct network_wait w = {.pending = 1, .cluster = c};
+	int r = backend_create_network(c->backend, &config, on_network, &w, e);
+
+	if (r < 0)
+		return r;
+	/* The operation has a deadline of its own, so the wait ends. */
+	wait_loop(&c->loop, &w.pending, 0, NULL, e);
+	if (w.r < 0)
+		return err_copy(e, &w.error);
+	snprintf(c->subnet, sizeof(c->subnet), "%s", backend_subnet(c->network));
+	return 0;
+}
+
+/* Boots run->boots on an existing helper; all or nothing. */
+static int run_boots(struct run *run, struct err *e)
+{
+	struct drover_cluster *c = run->cluster;
+	const struct settings *s = run->settings;
+	struct err late = ERR_INIT;
+	int r;
+
+	run->deadline = uv_hrtime() + s->timeout_ms * 1000000;
+	for (size_t i = 0; i < run->n && !run->failed; i++)
+		begin_member(&run->boots[i]);
+	r = wait_loop(&c->loop, &run->pending, s->timeout_ms, s->cancel, &late);
+	if (!run->failed && r == 0)
+		return 0;
+	if (run->failed)
+		late = run->error;
+	roll_back(run);
+	return err_copy(e, &late);
+}
+
+static int check_names(const struct store *store, const char *const names[], size_t n,
+		       struct name_list *ret, bool *any_new, struct err *e)
+{
+	if (n == 0)
+		return err_set(e, ERR_INVALID, "a cluster needs at least one member");
+	for (size_t i = 0; i < n; i++) {
+		pid_t pid;
+		int r = name_check(names[i], e);
+
+		if (r < 0)
+			return r;
+		for (size_t j = 0; j < i; j++)
+			if (strcmp(names[i], names[j]) == 0)
+				return err_set(e, ERR_INVALID, "member %s is named twice",
+					       names[i]);
+		pid = store_owner_alive(store, names[i]);
+		if (pid)
+			return err_set(e, ERR_ALREADY_RUNNING,
+				       "member %s is already running (helper pid %d)", names[i],
+				       (int)pid);
+		if (!store_member_exists(store, names[i]))
+			*any_new = true;
+		if (name_list_add(ret, names[i]) < 0)
+			return err_set(e, ERR_NO_MEMORY, "out of memory");
+	}
+	return 0;
+}
+
+static inline void scoped_names(struct name_list *l)
+{
+	name_list_done(l);
+}
+
+static int start_helper(struct drover_cluster *c, const struct name_list *names,
+			const struct settings *s, struct err *e)
+{
+	const struct session_options o = {.store = &c->store,
+					  .members = names,
+					  .backend = s->backend,
+					  .detached = s->detached,
+					  .temporary = s->temporary};
+
+	c->detached = s->detached;
+	c->no_egress = s->no_egress;
+	return session_start(&o, &c->session, e);
+}
+
+static int init_boots(struct run *run, const struct name_list *names, const struct prepare *image,
+		      struct err *e)
+{
+	int r = 0;
+
+	run->boots = calloc(names->n, sizeof(*run->boots));
+	if (!run->boots)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	for (size_t i = 0; i < names->n && r == 0; i++) {
+		run->n = i + 1;
+		r = init_boot(run, &run->boots[i], names->names[i], image, e);
+	}
+	return r;
+}
+
+static int start_cluster(struct store *store, const struct name_list *names, bool any_new,
+			 const struct settings *s, struct drover_cluster **ret, struct err *e)
+{
+	struct run run = {.settings = s, .error = ERR_INIT};
+	struct prepare image = {.store = store};
+	struct drover_cluster *c;
+	int r = any_new ? prepare_image(store, s, &run.cancel, &image, e) : 0;
+
+	if (r < 0)
+		return r;
+	c = cluster_new(store, names->names[0], e);
+	run.cluster = c;
+	r = c ? start_helper(c, names, s, e) : err_code_number(e->code);
+	if (r == 0)
+		r = init_boots(&run, names, &image, e);
+	if (r == 0) {
+		settings_progress(s, "", "network", -1, "%s", "");
+		r = cluster_make_network(c, e);
+	}
+	if (r == 0)
+		r = run_boots(&run, e);
+	member_config_done(&image.config);
+	if (r < 0 && c) {
+		/* Removed before the helper lets go of the locks. */
+		remove_made(&run);
+		if (s->detached)
+			cluster_shutdown(c);
+		session_end(&c->session, 10000);
+		remove_made(&run);
+	}
+	free_boots(&run);
+	if (r < 0)
+		cluster_free(c);
+	else
+		*ret = c;
+	return r;
+}
+
+int drover_cluster_start(const char *const names[], size_t n, const struct drover_options *o,
+			 struct drover_cluster **ret, struct drover_error *pe)
+{
+	scoped(store) struct store store = {0};
+	scoped(names) struct name_list list = {0};
+	struct settings s;
+	struct err e = ERR_INIT;
+	bool any_new = false;
+	int r = settings_from(o, &s, &e);
+
+	if (r == 0)
+		r = store_open(s.home, &store, &e);
+	if (r == 0)
+		r = check_names(&store, names, n, &list, &any_new, &e);
+	if (r == 0)
+		r = start_cluster(&store, &list, any_new, &s, ret, &e);
+	return r < 0 ? public_error(pe, &e, r) : 0;
+}
+
+int drover_cluster_add(struct drover_cluster *c, const char *name, const struct drover_options *o,
+		       struct drover_vm **ret, struct drover_error *pe)
+{
+	struct run run = {.cluster = c, .error = ERR_INIT};
+	struct prepare image = {.store = &c->store};
+	scoped(names) struct name_list list = {0};
+	scoped(fd) int lock = -1;
+	struct settings s;
+	struct err e = ERR_INIT;
+	bool is_new = false;
+	int r = settings_from(o, &s, &e);
+
+	run.settings = &s;
+	if (r == 0)
+		r = check_names(&c->store, &name, 1, &list, &is_new, &e);
+	if (r == 0)
+		r = store_member_lock(&c->store, name, &lock, &e);
+	if (r == 0 && is_new)
+		r = prepare_image(&c->store, &s, &run.cancel, &image, &e);
+	if (r == 0)
+		r = init_boots(&run, &list, &image, &e);
+	if (r == 0 && !c->network)
+		r = cluster_make_network(c, &e);
+	close_fd(&lock); /* the helper takes it when it registers the member */
+	if (r == 0)
+		r = run_boots(&run, &e);
+	member_config_done(&image.config);
+	if (r < 0 && run.n) {
+		remove_made(&run);
+		cluster_drop_last(c);
+	} else if (r == 0 && ret) {
+		*ret = run.boots[0].vm;
+	}
+	free_boots(&run);
+	return r < 0 ? public_error(pe, &e, r) : 0;
+}

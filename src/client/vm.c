@@ -1,0 +1,461 @@
+/* SPDX-License-Identifier: MIT */
+/* One member: blocking wrappers of contract operations, and commands over SSH. */
+#include "base/buf.h"
+#include "base/scoped.h"
+#include "client/client.h"
+
+#include <fcntl.h>
+#include <string.h>
+
+enum { DIAL_MS = 30000, LOGIN_MS = 60000 };
+
+/*
+ * One operation that a call waits for. On the heap: a call that gives up leaves it to its callback, which comes at the
+ * latest when the VM is released.
+ */
+struct op {
+	unsigned pending;
+	bool abandoned;
+	int r;
+	int fd;
+	enum vm_state state;
+	struct err error;
+};
+
+static struct op *op_new(struct err *e)
+{
+	struct op *op = calloc(1, sizeof(*op));
+
+	if (!op) {
+		err_set(e, ERR_NO_MEMORY, "out of memory");
+		return NULL;
+	}
+	op->pending = 1;
+	op->fd = -1;
+	return op;
+}
+
+static void op_end(struct op *op, int r, int fd, const struct err *e)
+{
+	if (op->abandoned) {
+		close_fd(&fd);
+		free(op);
+		return;
+	}
+	op->pending = 0;
+	op->r = r;
+	op->fd = fd;
+	if (e)
+		op->error = *e;
+}
+
+static void on_done(void *arg, int r, const struct err *e)
+{
+	op_end(arg, r, -1, e);
+}
+
+static void on_fd(void *arg, int r, int fd, const struct err *e)
+{
+	op_end(arg, r, r < 0 ? -1 : fd, e);
+}
+
+static void on_state(void *arg, enum vm_state state)
+{
+	struct op *op = arg;
+
+	op->state = state;
+	op_end(op, 0, -1, NULL);
+}
+
+/* Waits for @op, which began with @began, and ends it. @ret_fd and @ret_state may be NULL. */
+static int op_wait(struct drover_vm *vm, struct op *op, int began, struct drover_cancel *cancel,
+		   int *ret_fd, enum vm_state *ret_state, struct err *e)
+{
+	int r = began;
+
+	if (r == 0) {
+		r = wait_loop(&vm->cluster->loop, &op->pending, 0, cancel, e);
+		if (r < 0) {
+			op->abandoned = true;
+			return r;
+		}
+		r = op->r < 0 ? err_copy(e, &op->error) : 0;
+		if (r == 0 && ret_fd)
+			*ret_fd = take_fd(&op->fd);
+		if (r == 0 && ret_state)
+			*ret_state = op->state;
+		close_fd(&op->fd);
+	}
+	free(op);
+	return r;
+}
+
+static int not_running(const struct drover_vm *vm, struct err *e)
+{
+	return err_set(e, ERR_NOT_RUNNING, "member %s is not running", vm->name);
+}
+
+/* The member is gone: so is everything that leads to it. */
+static void vm_forget(struct drover_vm *vm)
+{
+	ssh_close(vm->ssh);
+	vm->ssh = NULL;
+	backend_release(vm->handle);
+	vm->handle = NULL;
+	vm->ip[0] = '\0';
+}
+
+typedef int simple_op(struct backend_vm *vm, backend_done *done, void *arg, struct err *e);
+
+static int simple_wait(struct drover_vm *vm, simple_op *begin, struct err *e)
+{
+	struct op *op;
+
+	if (!vm->handle)
+		return not_running(vm, e);
+	op = op_new(e);
+	if (!op)
+		return -ENOMEM;
+	return op_wait(vm, op, begin(vm->handle, on_done, op, e), NULL, NULL, NULL, e);
+}
+
+int vm_stop_wait(struct drover_vm *vm, struct err *e)
+{
+	int r;
+
+	if (!vm->handle)
+		return 0;
+	ssh_close(vm->ssh);
+	vm->ssh = NULL;
+	r = simple_wait(vm, backend_stop, e);
+	if (r == 0)
+		vm_forget(vm);
+	return r;
+}
+
+static int dial_wait(struct drover_vm *vm, uint16_t port, uint64_t timeout_ms,
+		     struct drover_cancel *cancel, int *ret_fd, struct err *e)
+{
+	struct op *op;
+	int r;
+
+	if (!vm->handle)
+		return not_running(vm, e);
+	op = op_new(e);
+	if (!op)
+		return -ENOMEM;
+	r = backend_dial(vm->handle, port, timeout_ms ? timeout_ms : DIAL_MS, on_fd, op, e);
+	return op_wait(vm, op, r, cancel, ret_fd, NULL, e);
+}
+
+int vm_dial_wait(struct drover_vm *vm, uint16_t port, uint64_t timeout_ms, int *ret_fd,
+		 struct err *e)
+{
+	return dial_wait(vm, port, timeout_ms, NULL, ret_fd, e);
+}
+
+/* --- Public, but for exec ------------------------------------------------------------------------------------ */
+
+const char *drover_vm_name(const struct drover_vm *vm)
+{
+	return vm->name;
+}
+
+const char *drover_vm_address(const struct drover_vm *vm)
+{
+	return vm->ip;
+}
+
+const char *drover_vm_user(const struct drover_vm *vm)
+{
+	return vm->user;
+}
+
+static const char *public_state(enum vm_state s)
+{
+	switch (s) {
+	case VM_STARTING:
+		return "starting";
+	case VM_RUNNING:
+	case VM_PAUSING:
+		return "running";
+	case VM_PAUSED:
+	case VM_RESUMING:
+		return "paused";
+	case VM_STOPPING:
+		return "stopping";
+	case VM_ERROR:
+		return "error";
+	default:
+		return "stopped";
+	}
+}
+
+const char *drover_vm_state(struct drover_vm *vm)
+{
+	enum vm_state state = VM_STOPPED;
+	struct err e = ERR_INIT;
+	struct op *op = vm->handle ? op_new(&e) : NULL;
+
+	if (op)
+		op_wait(vm, op, backend_state(vm->handle, on_state, op, &e), NULL, NULL, &state,
+			&e);
+	return public_state(state);
+}
+
+int drover_vm_stop(struct drover_vm *vm, struct drover_error *pe)
+{
+	struct err e = ERR_INIT;
+	int r = vm_stop_wait(vm, &e);
+
+	return r < 0 ? public_error(pe, &e, r) : 0;
+}
+
+int drover_vm_destroy(struct drover_vm *vm, struct drover_error *pe)
+{
+	struct err e = ERR_INIT;
+	int r = vm_stop_wait(vm, &e);
+
+	if (r == 0)
+		r = member_remove_locked(&vm->cluster->store, vm->name, &e);
+	return r < 0 ? public_error(pe, &e, r) : 0;
+}
+
+int drover_vm_pause(struct drover_vm *vm, struct drover_error *pe)
+{
+	struct err e = ERR_INIT;
+	int r = simple_wait(vm, backend_pause, &e);
+
+	return r < 0 ? public_error(pe, &e, r) : 0;
+}
+
+int drover_vm_resume(struct drover_vm *vm, struct drover_error *pe)
+{
+	struct err e = ERR_INIT;
+	int r = simple_wait(vm, backend_resume, &e);
+
+	return r < 0 ? public_error(pe, &e, r) : 0;
+}
+
+int drover_vm_kill(struct drover_vm *vm, struct drover_error *pe)
+{
+	struct err e = ERR_INIT;
+	int r = simple_wait(vm, backend_kill, &e);
+
+	if (r < 0)
+		return public_error(pe, &e, r);
+	vm_forget(vm);
+	return 0;
+}
+
+int drover_vm_dial(struct drover_vm *vm, uint16_t port, unsigned timeout_ms,
+		   struct drover_error *pe)
+{
+	struct err e = ERR_INIT;
+	int fd = -1;
+	int r = vm_dial_wait(vm, port, timeout_ms, &fd, &e);
+
+	if (r < 0)
+		return public_error(pe, &e, r);
+	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
+	return fd;
+}
+
+int drover_vm_console(struct drover_vm *vm, struct drover_error *pe)
+{
+	struct err e = ERR_INIT;
+	struct op *op = NULL;
+	int fd = -1;
+	int r = vm->handle ? 0 : not_running(vm, &e);
+
+	if (r == 0) {
+		op = op_new(&e);
+		r = op ? 0 : -ENOMEM;
+	}
+	if (r == 0)
+		r = op_wait(vm, op, backend_console(vm->handle, on_fd, op, &e), NULL, &fd, NULL,
+			    &e);
+	if (r < 0)
+		return public_error(pe, &e, r);
+	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
+	return fd;
+}
+
+/* --- SSH ----------------------------------------------------------------------------------------------------- */
+
+/* vm_ssh_open with a cancel of either kind. */
+static int open_ssh(const struct store *store, const char *name, const char *user, int fd,
+		    uint64_t timeout_ms, int cancel_fd, atomic_bool *cancel,
+		    struct ssh_session **ret, struct err *e)
+{
+	scoped(mem) char *key = str_format("%s/id_ed25519", store->root);
+	scoped(mem) char *host_key = store_member_path(store, name, "ssh_host_ed25519_key.pub");
+	scoped(mem) char *known_hosts = store_member_path(store, name, "known_hosts");
+	const struct ssh_options o = {
+		.name = name,
+		.user = user && *user ? user : "drover",
+		.key_path = key,
+		.host_key_path = host_key,
+		.known_hosts = known_hosts,
+		.timeout_ms = timeout_ms,
+		.cancel_fd = cancel_fd,
+		.cancel = cancel,
+	};
+
+	if (!key || !host_key || !known_hosts) {
+		close_fd(&fd);
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	}
+	return ssh_open(fd, &o, ret, e);
+}
+
+int vm_ssh_open(const struct store *store, const char *name, const char *user, int fd,
+		uint64_t timeout_ms, atomic_bool *cancel, struct ssh_session **ret, struct err *e)
+{
+	return open_ssh(store, name, user, fd, timeout_ms, -1, cancel, ret, e);
+}
+
+/* One exec's state: what it is asked, how long it has, what it collects. */
+struct exec {
+	struct drover_vm *vm;
+	struct drover_exec x;
+	char *command;
+	uint64_t deadline; /* uv_hrtime; 0: none */
+	struct buf out;
+	struct buf err;
+};
+
+static inline void scoped_exec(struct exec *x)
+{
+	free(x->command);
+	buf_done(&x->out);
+	buf_done(&x->err);
+}
+
+/* What is left of the command's time, in ms; 0: no limit. */
+static int exec_time_left(const struct exec *x, uint64_t *ret, struct err *e)
+{
+	uint64_t now = uv_hrtime();
+
+	*ret = 0;
+	if (!x->deadline)
+		return 0;
+	if (now >= x->deadline)
+		return err_set(e, ERR_TIMEOUT, "SSH to %s: not done in time", x->vm->name);
+	*ret = (x->deadline - now) / 1000000 + 1;
+	return 0;
+}
+
+static int ensure_ssh(struct exec *x, struct err *e)
+{
+	struct drover_vm *vm = x->vm;
+	uint64_t left;
+	int fd = -1;
+	int r = exec_time_left(x, &left, e);
+
+	if (r < 0 || vm->ssh)
+		return r;
+	r = dial_wait(vm, 22, left, x->x.cancel, &fd, e);
+	if (r == 0)
+		r = exec_time_left(x, &left, e);
+	if (r < 0) {
+		close_fd(&fd);
+		return r;
+	}
+	return open_ssh(&vm->cluster->store, vm->name, vm->user, fd, left ? left : LOGIN_MS,
+			x->x.cancel ? x->x.cancel->event_fd : -1, NULL, &vm->ssh, e);
+}
+
+static int collect(void *arg, int stream, const char *data, size_t len)
+{
+	struct exec *x = arg;
+
+	return buf_add(stream == 1 ? &x->out : &x->err, data, len);
+}
+
+static int exec_once(struct exec *x, int *ret_status, bool *ret_started, struct err *e)
+{
+	struct ssh_exec run = {
+		.command = x->command,
+		.input = x->x.input,
+		.input_len = x->x.input ? x->x.input_len : 0,
+		.input_fd = x->x.input_fd > 0 ? x->x.input_fd : -1,
+		.cancel_fd = x->x.cancel ? x->x.cancel->event_fd : -1,
+		.on_output = x->x.on_output ? x->x.on_output : collect,
+		.output_arg = x->x.on_output ? x->x.output_arg : x,
+	};
+	int r;
+
+	*ret_started = false;
+	r = ensure_ssh(x, e);
+	if (r == 0)
+		r = exec_time_left(x, &run.timeout_ms, e);
+	if (r == 0)
+		r = ssh_run(x->vm->ssh, &run, ret_status, ret_started, e);
+	if (r < 0) {
+		ssh_close(x->vm->ssh);
+		x->vm->ssh = NULL;
+	}
+	return r;
+}
+
+static int init_exec(struct exec *x, const struct drover_exec *from, struct err *e)
+{
+	if (!from || from->size < sizeof(size_t))
+		return err_set(e, ERR_INVALID,
+			       "the command was not initialised with DROVER_EXEC_INIT");
+	memcpy(&x->x, from, from->size < sizeof(x->x) ? from->size : sizeof(x->x));
+	if (x->x.argv ? !x->x.argv[0] : !x->x.command)
+		return err_set(e, ERR_INVALID, "there is no command to run");
+	if (x->vm->is_fake)
+		return err_set(e, ERR_UNSUPPORTED, "backend 'fake' runs no commands");
+	if (!x->vm->handle)
+		return not_running(x->vm, e);
+	x->command = x->x.argv ? ssh_quote(x->x.argv) : strdup(x->x.command);
+	if (!x->command)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	if (x->x.timeout_ms)
+		x->deadline = uv_hrtime() + (uint64_t)x->x.timeout_ms * 1000000;
+	return 0;
+}
+
+int drover_vm_exec(struct drover_vm *vm, const struct drover_exec *from, struct drover_result *ret,
+		   struct drover_error *pe)
+{
+	scoped(exec) struct exec x = {.vm = vm, .x = DROVER_EXEC_INIT};
+	struct drover_result result = {0};
+	struct err e = ERR_INIT;
+	bool started = false;
+	int r = init_exec(&x, from, &e);
+
+	if (r == 0) {
+		bool kept = vm->ssh != NULL;
+
+		r = exec_once(&x, &result.status, &started, &e);
+		/* A session kept from before may have died since: the command has not begun, so begin it anew. */
+		if (r < 0 && kept && !started && e.code == ERR_SSH)
+			r = exec_once(&x, &result.status, &started, &e);
+	}
+	if (r < 0)
+		return public_error(pe, &e, r);
+	result.out_len = x.out.len;
+	result.err_len = x.err.len;
+	result.out = buf_take(&x.out);
+	result.err = buf_take(&x.err);
+	if (!result.out || !result.err) {
+		drover_result_done(&result);
+		return public_error(pe, &e, err_set(&e, ERR_NO_MEMORY, "out of memory"));
+	}
+	*ret = result;
+	return 0;
+}
+
+void drover_result_done(struct drover_result *r)
+{
+	if (!r)
+		return;
+	free(r->out);
+	free(r->err);
+	r->out = NULL;
+	r->err = NULL;
+}

@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How it works: opening -> open -> closing -> gone. What takes time is dnsmasq's and slirp4netns's start; open_done runs
+ * when both stand, or when one fails, after everything made so far is undone. Closing waits for both to end.
+ */
+#include "network/private_net.h"
+
+#include "base/err.h"
+#include "base/files.h"
+#include "base/list.h"
+#include "base/scoped.h"
+#include "loop/timer.h"
+#include "network/dnsmasq.h"
+#include "network/egress.h"
+#include "network/links.h"
+
+#include <string.h>
+
+#define BRIDGE        "br0"
+#define EGRESS_IFNAME "egress0"
+
+enum {
+	OPEN_MS = 20000,
+	MAX_EGRESS_RESTARTS = 5,
+	FIRST_HOST = 2,
+	LAST_HOST = 254,
+	NETWORK_SIZE = 16
+};
+
+struct host {
+	char name[NAME_SIZE]; /* "": the address is free */
+};
+
+struct private_net {
+	uv_loop_t *loop;
+	int launcher_fd;
+	char *dir;
+	char network[NETWORK_SIZE];    /* "a.b.c" */
+	char subnet[SUBNET_SIZE];      /* "a.b.c.0/24" */
+	char egress_net[NETWORK_SIZE]; /* slirp4netns's own, "a.b.c" */
+	struct host hosts[256];
+	bool want_egress;
+	bool has_nat;
+	struct dnsmasq *dnsmasq;
+	struct egress *egress;
+	bool dnsmasq_ready;
+	bool egress_ready;
+	unsigned egress_restarts;
+	struct timer *deadline;
+	struct timer *deferred;
+	bool closing;
+	private_net_open_cb *open_done; /* NULL when it has been called */
+	void *open_arg;
+	struct err open_error;
+	private_net_close_cb *close_done;
+	void *close_arg;
+};
+
+const char *private_net_subnet(const struct private_net *n)
+{
+	return n->subnet;
+}
+
+static void net_free(struct private_net *n)
+{
+	free(n->dir);
+	free(n);
+}
+
+/* Everything has ended. */
+static void finish(void *arg)
+{
+	struct private_net *n = arg;
+	private_net_open_cb *open_done = n->open_done;
+	private_net_close_cb *close_done = n->close_done;
+	struct err e = n->open_error;
+	void *open_arg = n->open_arg;
+	void *close_arg = n->close_arg;
+
+	if (n->has_nat)
+		links_nat_remove();
+	links_bridge_remove(BRIDGE);
+	files_remove_tree(n->dir);
+	net_free(n);
+	if (open_done)
+		open_done(open_arg, err_code_number(e.code), NULL, &e);
+	if (close_done)
+		close_done(close_arg);
+}
+
+static void check_gone(struct private_net *n)
+{
+	if (!n->dnsmasq && !n->egress)
+		timer_start(n->loop, 0, finish, n, &n->deferred);
+}
+
+static void on_dnsmasq_closed(void *arg)
+{
+	struct private_net *n = arg;
+
+	n->dnsmasq = NULL;
+	check_gone(n);
+}
+
+static void on_egress_closed(void *arg)
+{
+	struct private_net *n = arg;
+
+	n->egress = NULL;
+	check_gone(n);
+}
+
+static void begin_close(struct private_net *n)
+{
+	n->closing = true;
+	timer_stop(&n->deadline);
+	if (n->dnsmasq)
+		dnsmasq_close(n->dnsmasq, on_dnsmasq_closed, n);
+	if (n->egress)
+		egress_close(n->egress, on_egress_closed, n);
+	check_gone(n);
+}
+
+void private_net_close(struct private_net *n, private_net_close_cb *done, void *arg)
+{
+	n->close_done = done;
+	n->close_arg = arg;
+	begin_close(n);
+}
+
+static void fail_open(struct private_net *n, enum err_code code, const char *text)
+{
+	err_set(&n->open_error, code, "%s", text);
+	begin_close(n);
+}
+
+static void on_deadline(void *arg)
+{
+	struct private_net *n = arg;
+
+	fail_open(n, ERR_TIMEOUT,
+		  n->dnsmasq_ready ? "slirp4netns did not start in time; see the helper's log"
+				   : "dnsmasq did not start in time; see the helper's log");
+}
+
+static void check_open(struct private_net *n)
+{
+	private_net_open_cb *done = n->open_done;
+
+	if (!done || !n->dnsmasq_ready || (n->want_egress && !n->egress_ready))
+		return;
+	timer_stop(&n->deadline);
+	n->open_done = NULL;
+	done(n->open_arg, 0, n, NULL);
+}
+
+static void on_dnsmasq(void *arg, bool ready)
+{
+	struct private_net *n = arg;
+
+	if (ready) {
+		n->dnsmasq_ready = true;
+		check_open(n);
+	} else if (n->open_done) {
+		fail_open(n, ERR_HOST, "dnsmasq does not start; see the helper's log");
+	}
+}
+
+static int start_egress(struct private_net *n, struct err *e);
+
+static void on_egress(void *arg, bool ready)
+{
+	struct private_net *n = arg;
+	struct err e = ERR_INIT;
+
+	if (ready) {
+		n->egress_ready = true;
+		check_open(n);
+		return;
+	}
+	n->egress = NULL;
+	if (n->open_done) {
+		fail_open(n, ERR_HOST, "slirp4netns does not start; see the helper's log");
+		return;
+	}
+	fprintf(stderr, "network: slirp4netns ended by itself\n");
+	if (n->egress_restarts++ < MAX_EGRESS_RESTARTS && start_egress(n, &e) < 0)
+		fprintf(stderr, "network: no way out any more: %s\n", e.msg);
+}
+
+static int start_egress(struct private_net *n, struct err *e)
+{
+	char cidr[SUBNET_SIZE + 8];
+	struct egress_options o = {
+		.launcher_fd = n->launcher_fd, .ifname = EGRESS_IFNAME, .cidr = cidr};
+
+	snprintf(cidr, sizeof(cidr), "%s.0/24", n->egress_net);
+	return egress_open(n->loop, &o, on_egress, n, &n->egress, e);
+}
+
+/* "a.b.c.0/24" of a private range or not: it is the caller's business; only the form is checked. */
+static int take_subnet(struct private_net *n, const char *wanted, struct err *e)
+{
+	unsigned a, b, c;
+	char after;
+
+	if (!wanted)
+		wanted = "10.83.0.0/24";
+	if (sscanf(wanted, "%3u.%3u.%3u.0/24%c", &a, &b, &c, &after) != 3 || a < 1 || a > 223 ||
+	    a == 127 || b > 255 || c > 255)
+		return err_set(e, ERR_INVALID, "subnet '%s' is not of the form a.b.c.0/24", wanted);
+	snprintf(n->network, sizeof(n->network), "%u.%u.%u", a, b, c);
+	snprintf(n->subnet, sizeof(n->subnet), "%s.0/24", n->network);
+	snprintf(n->egress_net, sizeof(n->egress_net), "%s",
+		 strcmp(n->network, "10.0.2") == 0 ? "10.0.3" : "10.0.2");
+	return 0;
+}
+
+static int start_dnsmasq(struct private_net *n, struct err *e)
+{
+	char server[SUBNET_SIZE + 8];
+	struct dnsmasq_options o = {.dir = n->dir,
+				    .ifname = BRIDGE,
+				    .network = n->network,
+				    .server = n->want_egress ? server : NULL};
+
+	snprintf(server, sizeof(server), "%s.3", n->egress_net);
+	return dnsmasq_open(n->loop, &o, on_dnsmasq, n, &n->dnsmasq, e);
+}
+
+static int make_parts(struct private_net *n, struct err *e)
+{
+	int r = 0;
+
+	if (n->want_egress) {
+		r = links_nat_make(n->subnet, EGRESS_IFNAME, e);
+		n->has_nat = r == 0;
+	}
+	if (r == 0)
+		r = start_dnsmasq(n, e);
+	if (r == 0 && n->want_egress)
+		r = start_egress(n, e);
+	return r;
+}
+
+int private_net_open(uv_loop_t *loop, const struct private_net_options *o,
+		     private_net_open_cb *done, void *arg, struct err *e)
+{
+	struct private_net *n = calloc(1, sizeof(*n));
+	char gateway[IP_SIZE + 8];
+	int r;
+
+	if (!n)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	n->loop = loop;
+	n->launcher_fd = o->sandbox->egress_fd;
+	n->want_egress = o->egress;
+	n->dir = strdup(o->dir);
+	r = n->dir ? take_subnet(n, o->subnet, e) : err_set(e, ERR_NO_MEMORY, "out of memory");
+	if (r == 0) {
+		r = files_mkdir_all(n->dir, 0700);
+		if (r < 0)
+			err_errno(e, r, "make %s", n->dir);
+	}
+	if (r == 0) {
+		snprintf(gateway, sizeof(gateway), "%s.1", n->network);
+		r = links_bridge_make(BRIDGE, gateway, e);
+	}
+	if (r < 0) {
+		net_free(n);
+		return r;
+	}
+	r = make_parts(n, e);
+	if (r < 0) {
+		begin_close(n); /* nobody is told */
+		return r;
+	}
+	n->open_done = done;
+	n->open_arg = arg;
+	timer_start(loop, OPEN_MS, on_deadline, n, &n->deadline);
+	return 0;
+}
+
+/* The last part of @ip when it is a member's address in this network, else 0. */
+static unsigned host_number(const struct private_net *n, const char *ip)
+{
+	size_t len = strlen(n->network);
+	int64_t number;
+
+	if (!ip || strncmp(ip, n->network, len) != 0 || ip[len] != '.' ||
+	    str_to_int64(ip + len + 1, FIRST_HOST, LAST_HOST, &number) < 0)
+		return 0;
+	return (unsigned)number;
+}
+
+/* The number that @name has, or gets; 0 when all are taken. */
+static unsigned choose(const struct private_net *n, const char *name, const char *ip_hint)
+{
+	unsigned hint = host_number(n, ip_hint);
+
+	for (unsigned i = FIRST_HOST; i <= LAST_HOST; i++)
+		if (strcmp(n->hosts[i].name, name) == 0)
+			return i;
+	if (hint && !n->hosts[hint].name[0])
+		return hint;
+	for (unsigned i = FIRST_HOST; i <= LAST_HOST; i++)
+		if (!n->hosts[i].name[0])
+			return i;
+	return 0;
+}
+
+int private_net_reserve(struct private_net *n, const char *name, const char *mac,
+			const char *ip_hint, char ret_ip[IP_SIZE], struct err *e)
+{
+	unsigned number = choose(n, name, ip_hint);
+	char ip[IP_SIZE];
+	int r = 0;
+
+	if (number == 0)
+		return err_set(e, ERR_NO_ADDRESS, "all addresses of %s are taken", n->subnet);
+	snprintf(ip, sizeof(ip), "%s.%u", n->network, number);
+	if (!n->hosts[number].name[0])
+		r = dnsmasq_add(n->dnsmasq, name, mac, ip, e);
+	if (r < 0)
+		return r;
+	snprintf(n->hosts[number].name, NAME_SIZE, "%s", name);
+	memcpy(ret_ip, ip, IP_SIZE);
+	return 0;
+}
+
+int private_net_tap(struct private_net *n, int *ret_fd, char ret_ifname[IF_NAMESIZE], struct err *e)
+{
+	return links_tap_make(BRIDGE, ret_fd, ret_ifname, e);
+}

@@ -1,0 +1,145 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# The command's door: bad input gets exit code 2 or 1 and a sentence on stderr; good input does its work over the fake
+# backend, which boots nothing.   cli_test.sh path/to/drover
+set -u
+drover=$(realpath "${1:?path to drover}")
+home=$(mktemp -d)
+export DROVER_HOME=$home/home
+n=0
+bad=0
+
+finish() {
+	"$drover" rm -f --all >/dev/null 2>&1
+	rm -rf "$home"
+}
+trap finish EXIT
+
+result() {
+	n=$((n + 1))
+	if [ "$1" -eq 0 ]; then
+		echo "ok $n - $2"
+	else
+		bad=1
+		echo "not ok $n - $2"
+		printf '# exit %s\n' "$status"
+		sed 's/^/# out: /' "$home/out"
+		sed 's/^/# err: /' "$home/err"
+	fi
+}
+
+# run ARGS...: leaves $status, $home/out, $home/err
+run() {
+	status=0
+	timeout 60 "$drover" "$@" >"$home/out" 2>"$home/err" </dev/null || status=$?
+}
+
+# refuses STATUS TEXT ARGS...: exit status and a sentence with TEXT on stderr, nothing on stdout
+refuses() {
+	local want=$1 text=$2
+	shift 2
+	run "$@"
+	[ "$status" -eq "$want" ] && grep -qF -- "$text" "$home/err" && [ ! -s "$home/out" ] &&
+		head -n 1 "$home/err" | grep -q '^drover: '
+	result $? "drover $* ends with $want and says: $text"
+}
+
+# does TEXT ARGS...: exit status 0 and TEXT on stdout
+does() {
+	local text=$1
+	shift
+	run "$@"
+	[ "$status" -eq 0 ] && grep -qE -- "$text" "$home/out"
+	result $? "drover $* prints $text"
+}
+
+# --- usage
+refuses 2 "which command?"
+refuses 2 "did you mean 'exec'?" exce
+refuses 2 "there is no command 'frobnicate'" frobnicate
+refuses 2 "unknown option '--frob'" --frob
+refuses 2 "unknown option '--frob'" up --frob web
+refuses 2 "See 'drover help up'" up --frob web
+refuses 2 "unknown option '-x'" up -x web
+refuses 2 "option --mem needs a value" up web --mem
+refuses 2 "option --mem: '12Q' is not a size" up web --mem 12Q
+refuses 2 "option --mem: '0' is not a size" up web --mem=0
+refuses 2 "option --mem: '99999999999999999999' is not a size" up web --mem 99999999999999999999
+refuses 2 "option --cpus: 'two' is not a number" up web --cpus two
+refuses 2 "option --cpus: '-1' is not a number" up web --cpus=-1
+refuses 2 "option -n: '0' is not a number" up web -n 0
+refuses 2 "option --image: the value is empty" up web --image ""
+refuses 2 "option --json takes no value" up web --json=yes
+refuses 2 "option -n takes exactly one prefix" up -n 2 web db
+refuses 2 "up needs the name" up
+refuses 2 "Web_1" up Web_1
+refuses 2 "../x" up ../x
+refuses 2 "'web' is named twice" up web db web
+refuses 2 "exec needs the name" exec
+refuses 2 "exec needs a command" exec web
+refuses 2 "run needs a command" run -n 2
+refuses 2 "ssh needs the name" ssh
+refuses 2 "down needs a name" down
+refuses 2 "--all takes no names" down --all web
+refuses 2 "rm needs a name" rm
+refuses 2 "logs needs the name" logs
+refuses 2 "is not table or json" ls -o yaml
+refuses 2 "image needs one of" image
+refuses 2 "image cannot 'eat'" image eat
+refuses 2 "needs option --name" image import /x
+refuses 2 "is for image import only" image ls --name x
+refuses 2 "'70000' is not a port" dial web 70000
+refuses 2 "there is no command 'nope'" help nope
+
+# --- what is not there
+refuses 1 "no member or cluster is called 'nope'" down nope
+refuses 1 "no member or cluster is called 'nope'" rm -f nope
+refuses 1 "no member is called 'nope'" logs nope
+refuses 1 "no member is called 'nope'" ssh nope
+refuses 1 "nope" exec nope -- true
+refuses 1 "nope" dial nope 22
+refuses 1 "no-such-image" image rm no-such-image
+
+# --- help
+does '^drover [0-9]' version
+does '^drover [0-9]' --version
+does 'Commands:' help
+does 'Commands:' --help
+does '--image' help up
+does '--image' up --help
+does '^usage: drover exec ' exec -h
+for c in up ls ssh exec run logs down rm image version help; do
+	does "^usage: drover $c" help "$c"
+done
+does '^NAME +STATE +ADDRESS' ls
+does '^\[\]$' ls --json
+does '^NAME +CACHED' image ls
+
+# --- work, over the fake backend
+if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
+	does '^web-1 .*drover ssh web-1$' up web -n 2 --backend fake
+	does '^web-1 .*running already' up web -n 2 --backend fake
+	does '^web-3 .*drover ssh web-3$' up web-1 web-3 --backend fake
+	does '^web-3 +running' ls
+	does '"already_running":true' up web-1 --json --backend fake
+	does '^web-2: stopped$' down web-2
+	does '^web-2: was not running$' down web-2
+	refuses 1 "'web-2' is not running" ssh web-2
+	does '^web-2 +stopped' ls web-2
+	does '^web-2 .*drover ssh web-2$' up web-2 --quiet --backend fake
+	refuses 1 "use -f" rm web
+	does '^web-1: removed$' rm -f web
+	does '^\[\]$' ls --json
+	does '^run-[0-9]+-1 run-[0-9]+-2 /' run -n 2 --backend fake --quiet -- \
+		sh -c 'echo $DROVER_MEMBERS $DROVER_HOME'
+	run run --backend fake -- sh -c 'exit 7'
+	[ "$status" -eq 7 ]
+	result $? "drover run passes on the exit status 7"
+	run run --backend fake -- /no/such/program
+	[ "$status" -eq 127 ]
+	result $? "drover run says 127 for a program that is not there"
+	does '^\[\]$' ls --json
+fi
+
+echo "1..$n"
+exit $bad

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: MIT */
+/* libdrover in front of a real helper that runs the fake backend. */
+#include "check.h"
+
+#include "drover.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+static char home[64];
+
+static struct drover_options fake_options(void)
+{
+	struct drover_options o = DROVER_OPTIONS_INIT;
+
+	o.home = home;
+	o.backend = "fake";
+	o.timeout_ms = 20000;
+	return o;
+}
+
+static int make_home(void **state)
+{
+	snprintf(home, sizeof(home), "/tmp/drover-client-XXXXXX");
+	assert_non_null(mkdtemp(home));
+	return check_setup(state);
+}
+
+static int remove_home(void **state)
+{
+	char command[128];
+
+	snprintf(command, sizeof(command), "rm -rf '%s'", home);
+	assert_int_equal(system(command), 0);
+	return check_teardown(state);
+}
+
+#define HOME_TEST(name) cmocka_unit_test_setup_teardown(name, make_home, remove_home)
+
+static const char *const pair[] = {"web-1", "web-2"};
+
+static struct drover_cluster *start_pair(const struct drover_options *o)
+{
+	struct drover_cluster *c = NULL;
+	struct drover_error e = {.message = ""};
+
+	if (drover_cluster_start(pair, 2, o, &c, &e) < 0)
+		print_error("start: %s: %s\n", e.code, e.message);
+	assert_non_null(c);
+	return c;
+}
+
+static int count_members(int *ret_running)
+{
+	struct drover_member *members = NULL;
+	struct drover_error e = {.message = ""};
+	int n = drover_list(home, &members, &e);
+
+	*ret_running = 0;
+	for (int i = 0; i < n; i++)
+		*ret_running += members[i].pid != 0;
+	free(members);
+	return n;
+}
+
+static void test_a_cluster_starts_is_listed_and_is_destroyed(void **state)
+{
+	struct drover_options o = fake_options();
+	struct drover_cluster *c = start_pair(&o);
+	struct drover_error e;
+	int running;
+
+	assert_int_equal(drover_cluster_size(c), 2);
+	assert_string_equal(drover_vm_name(drover_cluster_vm(c, 1)), "web-2");
+	assert_non_null(strstr(drover_vm_address(drover_cluster_vm(c, 0)), "203.0.113."));
+	assert_string_equal(drover_vm_state(drover_cluster_vm(c, 0)), "running");
+	assert_int_equal(count_members(&running), 2);
+	assert_int_equal(running, 2);
+	assert_int_equal(drover_cluster_destroy(c, &e), 0);
+	assert_int_equal(count_members(&running), 0);
+}
+
+static void test_a_stopped_cluster_keeps_its_members(void **state)
+{
+	struct drover_options o = fake_options();
+	struct drover_cluster *c = start_pair(&o);
+	struct drover_error e;
+	int running;
+
+	assert_int_equal(drover_cluster_stop(c, &e), 0);
+	assert_string_equal(drover_vm_state(drover_cluster_vm(c, 0)), "stopped");
+	drover_cluster_close(c);
+	assert_int_equal(count_members(&running), 2);
+	assert_int_equal(running, 0);
+	c = start_pair(&o); /* and they boot again */
+	assert_int_equal(drover_cluster_destroy(c, &e), 0);
+}
+
+static void test_a_running_member_is_not_started_twice(void **state)
+{
+	struct drover_options o = fake_options();
+	struct drover_cluster *c = start_pair(&o);
+	struct drover_cluster *second = NULL;
+	struct drover_error e;
+
+	assert_true(drover_cluster_start(pair, 1, &o, &second, &e) < 0);
+	assert_string_equal(e.code, "already_running");
+	assert_null(second);
+	assert_int_equal(drover_cluster_destroy(c, &e), 0);
+}
+
+static void test_a_detached_cluster_outlives_its_handle(void **state)
+{
+	struct drover_options o = fake_options();
+	struct drover_cluster *c;
+	struct drover_error e;
+	int running;
+
+	o.detached = true;
+	drover_cluster_close(start_pair(&o));
+	assert_int_equal(count_members(&running), 2);
+	assert_int_equal(running, 2);
+	assert_int_equal(drover_cluster_open(home, "web-2", &c, &e), 0);
+	assert_int_equal(drover_cluster_size(c), 2);
+	assert_non_null(strstr(drover_vm_address(drover_cluster_find(c, "web-1")), "203.0.113."));
+	assert_int_equal(drover_cluster_destroy(c, &e), 0);
+	assert_int_equal(count_members(&running), 0);
+}
+
+static void test_a_member_joins_a_running_cluster(void **state)
+{
+	struct drover_options o = fake_options();
+	struct drover_cluster *c = start_pair(&o);
+	struct drover_vm *third = NULL;
+	struct drover_error e = {.message = ""};
+	int running;
+
+	if (drover_cluster_add(c, "web-3", &o, &third, &e) < 0)
+		print_error("add: %s\n", e.message);
+	assert_non_null(third);
+	assert_string_equal(drover_vm_state(third), "running");
+	assert_int_equal(drover_vm_pause(third, &e), 0);
+	assert_string_equal(drover_vm_state(third), "paused");
+	assert_int_equal(drover_vm_resume(third, &e), 0);
+	assert_int_equal(drover_vm_destroy(third, &e), 0);
+	assert_int_equal(drover_vm_destroy(third, &e), 0);
+	assert_int_equal(count_members(&running), 2);
+	assert_int_equal(drover_stop(home, "web-2", &e), 0);
+	assert_int_equal(drover_remove(home, "web-2", &e), 0);
+	assert_true(drover_remove(home, "web-2", &e) < 0);
+	assert_string_equal(e.code, "not_found");
+	assert_int_equal(drover_cluster_destroy(c, &e), 0);
+}
+
+static void test_a_dialed_port_carries_bytes(void **state)
+{
+	struct drover_options o = fake_options();
+	struct drover_cluster *c = start_pair(&o);
+	struct drover_error e;
+	char echo[5] = "";
+	int fd = drover_vm_dial(drover_cluster_vm(c, 0), 80, 5000, &e);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, "ping", 4), 4);
+	assert_int_equal(read(fd, echo, 4), 4);
+	assert_string_equal(echo, "ping");
+	close(fd);
+	assert_int_equal(drover_cluster_destroy(c, &e), 0);
+}
+
+static void test_a_failed_start_leaves_nothing(void **state)
+{
+	struct drover_options o = fake_options();
+	struct drover_cluster *c = NULL;
+	struct drover_error e;
+	int running;
+
+	setenv("DROVER_FAKE_FAIL_CREATE", "web-2", 1);
+	assert_true(drover_cluster_start(pair, 2, &o, &c, &e) < 0);
+	unsetenv("DROVER_FAKE_FAIL_CREATE");
+	assert_string_equal(e.code, "boot_failed");
+	assert_int_equal(count_members(&running), 0);
+}
+
+static void test_a_canceled_start_leaves_nothing(void **state)
+{
+	struct drover_options o = fake_options();
+	struct drover_cluster *c = NULL;
+	struct drover_error e;
+	int running;
+
+	o.cancel = drover_cancel_new();
+	drover_cancel_now(o.cancel);
+	setenv("DROVER_FAKE_BOOT_MS", "60000", 1);
+	assert_true(drover_cluster_start(pair, 2, &o, &c, &e) < 0);
+	unsetenv("DROVER_FAKE_BOOT_MS");
+	assert_string_equal(e.code, "canceled");
+	drover_cancel_free(o.cancel);
+	assert_int_equal(count_members(&running), 0);
+}
+
+static void test_a_bound_cluster_dies_with_its_client(void **state)
+{
+	struct drover_options o = fake_options();
+	struct drover_member *members = NULL;
+	struct drover_error e;
+	struct pollfd p = {.events = POLLIN};
+	int pair_of_pipes[2];
+	int running;
+	char byte;
+	pid_t child;
+
+	assert_int_equal(pipe(pair_of_pipes), 0);
+	child = fork();
+	if (child == 0) {
+		start_pair(&o);
+		(void)!write(pair_of_pipes[1], "x", 1);
+		pause();
+		_exit(0);
+	}
+	assert_int_equal(read(pair_of_pipes[0], &byte, 1), 1);
+	assert_int_equal(drover_list(home, &members, &e), 2);
+	p.fd = (int)syscall(SYS_pidfd_open, members[0].pid, 0);
+	assert_true(p.fd >= 0);
+	kill(child, SIGKILL);
+	assert_int_equal(waitpid(child, NULL, 0), child);
+	assert_int_equal(poll(&p, 1, 10000), 1); /* the helper is gone */
+	assert_int_equal(count_members(&running), 2);
+	assert_int_equal(running, 0);
+	assert_int_equal(drover_remove(home, "web-1", &e), 0);
+	assert_int_equal(drover_remove(home, "web-2", &e), 0);
+	free(members);
+	close(p.fd);
+	close(pair_of_pipes[0]);
+	close(pair_of_pipes[1]);
+}
+
+static void test_bad_arguments_are_named(void **state)
+{
+	struct drover_options o = fake_options();
+	struct drover_cluster *c = NULL;
+	struct drover_error e;
+	const char *bad = "Web_1";
+	const char *twice[] = {"a", "a"};
+
+	assert_true(drover_cluster_start(&bad, 1, &o, &c, &e) < 0);
+	assert_string_equal(e.code, "invalid_name");
+	assert_true(drover_cluster_start(twice, 2, &o, &c, &e) < 0);
+	assert_string_equal(e.code, "invalid_argument");
+	assert_true(drover_cluster_start(NULL, 0, &o, &c, &e) < 0);
+	o.backend = "nonsense";
+	assert_true(drover_cluster_start(pair, 2, &o, &c, &e) < 0);
+	assert_string_equal(e.code, "invalid_argument");
+	assert_true(drover_cluster_open(home, "nobody", &c, &e) < 0);
+	assert_string_equal(e.code, "not_found");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		HOME_TEST(test_a_cluster_starts_is_listed_and_is_destroyed),
+		HOME_TEST(test_a_stopped_cluster_keeps_its_members),
+		HOME_TEST(test_a_running_member_is_not_started_twice),
+		HOME_TEST(test_a_detached_cluster_outlives_its_handle),
+		HOME_TEST(test_a_member_joins_a_running_cluster),
+		HOME_TEST(test_a_dialed_port_carries_bytes),
+		HOME_TEST(test_a_failed_start_leaves_nothing),
+		HOME_TEST(test_a_canceled_start_leaves_nothing),
+		HOME_TEST(test_a_bound_cluster_dies_with_its_client),
+		HOME_TEST(test_bad_arguments_are_named),
+	};
+
+	return RUN_TESTS(tests);
+}
