@@ -317,7 +317,7 @@ int drover_cluster_destroy(struct drover_cluster *c, struct drover_error *pe)
 	session_end(&c->session, END_MS);
 	for (size_t i = 0; i < c->n_vms; i++) {
 		struct err late = ERR_INIT;
-		int removed = store_member_remove(&c->store, c->vms[i]->name, &late);
+		int removed = member_remove_locked(&c->store, c->vms[i]->name, &late);
 
 		if (removed < 0 && r == 0) {
 			e = late;

@@ -6,10 +6,14 @@
 #include "base/scoped.h"
 #include "client/client.h"
 
+#include <fcntl.h>
+#include <poll.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
 
-enum { STATUS_MS = 3000 };
+enum { STATUS_MS = 3000, LOCK_MS = 5000 };
 
 static inline void scoped_names(struct name_list *l)
 {
@@ -245,6 +249,30 @@ int drover_cluster_open(const char *home, const char *member, struct drover_clus
 
 /* --- Stop and remove ----------------------------------------------------------------------------------------- */
 
+/*
+ * A helper drops a member's pidfile and socket first and its lock at once after: waits for that, where the member has no
+ * helper any more. The lock's end is the close of its file, which is an event.
+ */
+static void await_lock(const struct store *store, const char *name)
+{
+	scoped(mem) char *path = store_member_path(store, name, ".lock");
+	scoped(fd) int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
+	scoped(fd) int events = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	uint64_t end = uv_hrtime() / 1000000 + LOCK_MS;
+	struct pollfd p = {.fd = events, .events = POLLIN};
+	char drained[4096];
+
+	if (fd < 0 || events < 0 || inotify_add_watch(events, path, IN_CLOSE_WRITE) < 0)
+		return;
+	while (flock(fd, LOCK_EX | LOCK_NB) < 0 && store_owner_alive(store, name) == 0) {
+		uint64_t now = uv_hrtime() / 1000000;
+
+		if (now >= end || poll(&p, 1, (int)(end - now)) <= 0 ||
+		    read(events, drained, sizeof(drained)) < 0)
+			return;
+	}
+}
+
 int member_remove_locked(const struct store *store, const char *name, struct err *e)
 {
 	scoped(mem) char *dir = store_member_path(store, name, NULL);
@@ -255,6 +283,7 @@ int member_remove_locked(const struct store *store, const char *name, struct err
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	if (!files_exist(dir))
 		return 0;
+	await_lock(store, name);
 	r = store_member_lock(store, name, &lock, e);
 	return r < 0 ? r : store_member_remove(store, name, e);
 }

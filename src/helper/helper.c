@@ -2,6 +2,7 @@
 #include "helper/helper.h"
 
 #include "backend/fake/fake.h"
+#include "backend/qemu/qemu.h"
 #include "base/files.h"
 #include "base/scoped.h"
 
@@ -31,9 +32,18 @@ void helper_log(const char *fmt, ...)
 
 static struct backend *make_backend(struct helper *h, struct err *e)
 {
-	if (strcmp(h->o->backend, "fake") == 0)
+	const char *name = h->o->backend;
+	scoped(mem) char *dir = store_socket_path(h->o->store, h->o->members.names[0], "net");
+
+	if (strcmp(name, "fake") == 0)
 		return fake_backend_new(&h->loop, e);
-	err_set(e, ERR_INVALID, "unknown backend '%s': there are fake and qemu", h->o->backend);
+	if (!dir) {
+		err_set(e, ERR_NO_MEMORY, "out of memory");
+		return NULL;
+	}
+	if (strcmp(name, "qemu") == 0 || strcmp(name, "auto") == 0)
+		return qemu_backend_new(&h->loop, h->o->sandbox, dir, e);
+	err_set(e, ERR_INVALID, "unknown backend '%s': there are fake and qemu", name);
 	return NULL;
 }
 
@@ -56,8 +66,8 @@ static void close_handles(struct helper *h)
 		return;
 	h->closing = true;
 	timer_stop(&h->idle);
-	set_signals_blocked(
-		true); /* there is nothing more to ask for, and the end must not look violent */
+	/* A signal has nothing more to ask for, and must not make the end look violent. */
+	set_signals_blocked(true);
 	for (size_t i = 0; i < sizeof(h->signals) / sizeof(h->signals[0]); i++)
 		uv_close((uv_handle_t *)&h->signals[i], NULL);
 	if (h->watching_client)
@@ -162,8 +172,8 @@ static int start_signals(struct helper *h, struct err *e)
 		if (r < 0)
 			return err_errno(e, r, "watch signals");
 	}
-	set_signals_blocked(
-		false); /* they were when sandbox_enter returned, so that none is lost */
+	/* They were when sandbox_enter returned, so that none is lost. */
+	set_signals_blocked(false);
 	return 0;
 }
 

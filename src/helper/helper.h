@@ -66,10 +66,9 @@ struct reserved {
 struct helper_options {
 	const struct store *store; /* borrowed */
 	struct name_list members;  /* borrowed: registered at the start; the first is the primary */
-	struct name_list
-		*served; /* borrowed, may be NULL: gets the name of every member ever registered */
-	const char *backend;    /* name */
-	struct procid identity; /* the process that pidfiles name */
+	struct name_list *served;  /* borrowed, may be NULL: gets each name ever registered */
+	const char *backend;       /* name */
+	struct procid identity;    /* the process that pidfiles name */
 	bool bound;
 	int client_pidfd; /* bound: readable when the client is dead; taken, -1 when not to be had */
 	int ready_fd; /* "ready\n" is written to it once every socket listens; taken, -1: nobody asks */

@@ -220,8 +220,11 @@ static int run_sandboxed(const struct arguments *a, struct helper_options *o, st
 		return r;
 	}
 	if (r >= 256) {
+		scoped(mem) char *net = store_socket_path(o->store, a->members.names[0], "net");
 		bool violent = r - 256 > 128;
 
+		if (net && violent)
+			files_remove_tree(net); /* the network's files; the rest of it is gone */
 		store_sweep_owner(o->store, o->identity.pid, a->remove && violent);
 		if (violent && a->remove)
 			remove_members(o->store, &a->members);
@@ -232,6 +235,31 @@ static int run_sandboxed(const struct arguments *a, struct helper_options *o, st
 	r = run_here(a, o, e);
 	close(sandbox.egress_fd);
 	return r;
+}
+
+/* --reconcile: pidfiles and sockets of helpers that died with their supervisor. Whoever lives holds the lock. */
+static int reconcile(const struct store *store, struct err *e)
+{
+	static const char *const suffixes[] = {"sock", "ctl", "net"};
+	struct name_list all = {0};
+	int r = store_list(store, &all, e);
+
+	for (size_t i = 0; r >= 0 && i < all.n; i++) {
+		scoped(fd) int lock = -1;
+
+		if (store_member_lock(store, all.names[i], &lock, NULL) < 0)
+			continue;
+		store_owner_clear(store, all.names[i]);
+		for (size_t j = 0; j < sizeof(suffixes) / sizeof(suffixes[0]); j++) {
+			scoped(mem) char *path =
+				store_socket_path(store, all.names[i], suffixes[j]);
+
+			if (path)
+				files_remove_tree(path);
+		}
+	}
+	name_list_done(&all);
+	return r < 0 ? r : 0;
 }
 
 static int serve(const struct arguments *a, struct err *e)
@@ -247,6 +275,8 @@ static int serve(const struct arguments *a, struct err *e)
 	};
 	int r = store_open(NULL, &store, e);
 
+	if (r == 0 && a->reconcile)
+		return reconcile(&store, e);
 	if (r == 0)
 		r = identify(a, &o, e);
 	if (r < 0) {

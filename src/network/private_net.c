@@ -258,6 +258,7 @@ int private_net_open(uv_loop_t *loop, const struct private_net_options *o,
 	n->dir = strdup(o->dir);
 	r = n->dir ? take_subnet(n, o->subnet, e) : err_set(e, ERR_NO_MEMORY, "out of memory");
 	if (r == 0) {
+		files_remove_tree(n->dir); /* hosts of a helper that died here would answer */
 		r = files_mkdir_all(n->dir, 0700);
 		if (r < 0)
 			err_errno(e, r, "make %s", n->dir);

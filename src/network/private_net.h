@@ -21,7 +21,8 @@ struct private_net_options {
 	const struct sandbox *sandbox; /* borrowed for the network's life */
 	bool egress;
 	const char *subnet; /* wanted "a.b.c.0/24", NULL: chosen */
-	const char *dir;    /* for dnsmasq's files: private to this helper, removed at the end */
+	const char *
+		dir; /* for dnsmasq's files: this helper's alone; emptied first, removed at the end */
 };
 
 /* @e is NULL if and only if @r >= 0; then @net is the callee's until private_net_close. Runs once, from the loop. */

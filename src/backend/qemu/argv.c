@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: MIT */
+#include "backend/qemu/vm.h"
+
+#include "base/scoped.h"
+#include "base/str.h"
+
+#include <string.h>
+
+/*
+ * The translator's cache of code, in MiB: it sets QEMU's resident size (1 GiB guests: 317 MB at 64, 530 at 256, 800 by
+ * default); at 32 a whole Debian thrashes.
+ */
+enum { TB_SIZE_MIB = 64, MAX_ARGS = 256, MIB = 1 << 20 };
+
+struct args {
+	char **argv;
+	size_t n;
+	bool failed;
+};
+
+/* Takes @text (heap). */
+static void take(struct args *a, char *text)
+{
+	if (!text || a->n == MAX_ARGS - 1) {
+		a->failed = true;
+		free(text);
+		return;
+	}
+	a->argv[a->n++] = text;
+}
+
+static void add(struct args *a, const char *option, char *value)
+{
+	take(a, strdup(option));
+	take(a, value);
+}
+
+static void add_static(struct args *a, const char *option, const char *value)
+{
+	add(a, option, strdup(value));
+}
+
+/* A path inside an option: commas are doubled. Heap. */
+static char *quote(const char *path)
+{
+	size_t len = strlen(path);
+	char *ret = malloc(2 * len + 1);
+	char *to = ret;
+
+	if (!ret)
+		return NULL;
+	for (; *path; path++) {
+		if (*path == ',')
+			*to++ = ',';
+		*to++ = *path;
+	}
+	*to = '\0';
+	return ret;
+}
+
+static void add_machine(struct args *a, const struct qemu_vm *vm, bool kvm)
+{
+	const struct vm_spec *s = &vm->spec;
+
+	add(a, "-name", str_format("guest=%s", s->name));
+	add_static(a, "-machine", "q35,dump-guest-core=off");
+	if (kvm) {
+		add_static(a, "-accel", "kvm");
+		add_static(a, "-cpu", "host");
+	} else {
+		add(a, "-accel", str_format("tcg,thread=multi,tb-size=%d", TB_SIZE_MIB));
+		add_static(a, "-cpu", "max,+svm,+npt");
+	}
+	add(a, "-smp", str_format("%lld", (long long)s->cpus));
+	add(a, "-m",
+	    str_format("size=%lluM", (unsigned long long)((s->memory_bytes + MIB - 1) / MIB)));
+	add_static(a, "-rtc", "base=utc");
+}
+
+static void add_boot(struct args *a, const struct vm_spec *s)
+{
+	if (!s->kernel_path)
+		return; /* SeaBIOS, from the disk */
+	add_static(a, "-kernel", s->kernel_path);
+	if (s->initrd_path)
+		add_static(a, "-initrd", s->initrd_path);
+	if (s->cmdline)
+		add_static(a, "-append", s->cmdline);
+}
+
+static void add_drive(struct args *a, const char *id, const char *path, const char *options)
+{
+	scoped(mem) char *quoted = quote(path);
+
+	if (!quoted) {
+		a->failed = true;
+		return;
+	}
+	add(a, "-drive", str_format("if=none,id=%s,file=%s,%s", id, quoted, options));
+	add(a, "-device", str_format("virtio-blk-pci,drive=%s", id));
+}
+
+static void add_drives(struct args *a, const struct qemu_vm *vm)
+{
+	static const char read_only[] = "format=raw,readonly=on";
+	const struct vm_spec *s = &vm->spec;
+	char options[64];
+	char id[32];
+
+	snprintf(options, sizeof(options), "format=%s,cache=writeback,discard=unmap",
+		 vm->disk_format ? vm->disk_format : "raw");
+	if (s->disk_path)
+		add_drive(a, "disk", s->disk_path, options);
+	if (s->seed_path)
+		add_drive(a, "seed", s->seed_path, read_only);
+	for (size_t i = 0; i < s->n_fixture_paths; i++) {
+		snprintf(id, sizeof(id), "fixture%zu", i);
+		add_drive(a, id, s->fixture_paths[i], read_only);
+	}
+	for (size_t i = 0; i < s->n_credential_paths; i++) {
+		scoped(mem) char *quoted = quote(s->credential_paths[i]);
+
+		add(a, "-smbios", quoted ? str_format("type=11,path=%s", quoted) : NULL);
+	}
+}
+
+static void add_lines(struct args *a, const struct qemu_vm *vm)
+{
+	const char *log = vm->spec.serial_log_path;
+	scoped(mem) char *quoted = log ? quote(log) : NULL;
+
+	add(a, "-netdev", str_format("tap,id=net0,fd=%d", CHILD_FD_TAP));
+	add(a, "-device", str_format("virtio-net-pci,netdev=net0,mac=%s,romfile=", vm->res.mac));
+	add_static(a, "-device", "virtio-rng-pci");
+	add(a, "-chardev", str_format("socket,id=qmp,fd=%d", CHILD_FD_QMP));
+	add_static(a, "-mon", "chardev=qmp,mode=control");
+	if (quoted)
+		add(a, "-chardev",
+		    str_format("socket,id=serial0,fd=%d,logfile=%s,logappend=on", CHILD_FD_SERIAL,
+			       quoted));
+	else
+		add(a, "-chardev", str_format("socket,id=serial0,fd=%d", CHILD_FD_SERIAL));
+	add_static(a, "-serial", "chardev:serial0");
+}
+
+char **argv_make(const struct qemu_vm *vm, bool kvm)
+{
+	struct args a = {.argv = calloc(MAX_ARGS, sizeof(char *))};
+
+	if (!a.argv)
+		return NULL;
+	take(&a, strdup(QEMU_PROGRAM));
+	take(&a, strdup("-nodefaults"));
+	take(&a, strdup("-no-user-config"));
+	add_static(&a, "-display", "none");
+	add_static(&a, "-sandbox",
+		   "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
+	add_machine(&a, vm, kvm);
+	add_boot(&a, &vm->spec);
+	add_drives(&a, vm);
+	add_lines(&a, vm);
+	if (a.failed) {
+		argv_free(a.argv);
+		return NULL;
+	}
+	return a.argv;
+}
+
+void argv_free(char **argv)
+{
+	for (size_t i = 0; argv && argv[i]; i++)
+		free(argv[i]);
+	free(argv);
+}

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT */
+#include "backend/qemu/console.h"
+
+#include "backend/qemu/tail.h"
+#include "base/err.h"
+#include "base/list.h"
+#include "base/scoped.h"
+#include "loop/stream.h"
+
+#include <sys/socket.h>
+
+enum { SCROLLBACK = 64 << 10, MAX_QUEUED = 1 << 20, DRAIN_MS = 2000 };
+
+struct console {
+	uv_loop_t *loop;
+	struct stream *guest; /* NULL when QEMU closed it */
+	struct buf last;
+	struct list clients;
+};
+
+struct client {
+	struct list link;
+	struct console *console;
+	struct stream *stream;
+};
+
+static void client_free(struct client *client)
+{
+	list_remove(&client->link);
+	stream_close(client->stream);
+	free(client);
+}
+
+static void on_client_read(void *arg, const char *data, ssize_t len, int fd)
+{
+	struct client *client = arg;
+	struct console *c = client->console;
+
+	close_fd(&fd);
+	if (len <= 0)
+		client_free(client);
+	else if (c->guest && stream_queued(c->guest) < MAX_QUEUED)
+		stream_write(c->guest, data, (size_t)len);
+}
+
+static void on_guest_read(void *arg, const char *data, ssize_t len, int fd)
+{
+	struct console *c = arg;
+
+	close_fd(&fd);
+	if (len <= 0) {
+		stream_close(c->guest);
+		c->guest = NULL;
+		return;
+	}
+	tail_add(&c->last, data, (size_t)len, SCROLLBACK);
+	list_for_each_safe (pos, &c->clients) {
+		struct client *client = list_entry(pos, struct client, link);
+
+		/* A dead peer tells by its own read. */
+		if (stream_write(client->stream, data, (size_t)len) == 0 &&
+		    stream_queued(client->stream) > MAX_QUEUED)
+			client_free(client);
+	}
+}
+
+struct console *console_open(uv_loop_t *loop, int fd)
+{
+	struct console *c = calloc(1, sizeof(*c));
+
+	if (!c) {
+		close(fd);
+		return NULL;
+	}
+	c->loop = loop;
+	list_init(&c->clients);
+	c->guest = stream_open(loop, fd, on_guest_read, c);
+	if (!c->guest) {
+		free(c);
+		return NULL;
+	}
+	return c;
+}
+
+int console_attach(struct console *c, int *ret_fd, struct err *e)
+{
+	struct client *client;
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		return err_errno(e, -errno, "socketpair");
+	client = calloc(1, sizeof(*client));
+	if (client)
+		client->stream = stream_open(c->loop, pair[0], on_client_read, client);
+	else
+		close(pair[0]);
+	if (!client || !client->stream) {
+		free(client);
+		close(pair[1]);
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	}
+	client->console = c;
+	list_append(&c->clients, &client->link);
+	if (c->last.len)
+		stream_write(client->stream, c->last.data, c->last.len);
+	*ret_fd = pair[1];
+	return 0;
+}
+
+void console_tail(struct console *c, char *ret, size_t size)
+{
+	if (c->guest)
+		stream_kick(c->guest);
+	tail_text(&c->last, ret, size);
+}
+
+void console_close(struct console *c)
+{
+	if (!c)
+		return;
+	while (!list_is_empty(&c->clients)) {
+		struct client *client = list_entry(c->clients.next, struct client, link);
+
+		list_remove(&client->link);
+		stream_close_drained(client->stream, DRAIN_MS);
+		free(client);
+	}
+	stream_close(c->guest);
+	buf_done(&c->last);
+	free(c);
+}

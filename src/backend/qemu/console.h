@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The serial line: one socket to QEMU, any number of clients that all see the same output and may all type.
+ * A new client first gets what came last (up to 64 KiB); one that does not read is dropped.
+ */
+#ifndef DROVER_BACKEND_QEMU_CONSOLE_H
+#define DROVER_BACKEND_QEMU_CONSOLE_H
+
+#include <stddef.h>
+#include <uv.h>
+
+struct console;
+struct err;
+
+/* Takes @fd, QEMU's other end. NULL: out of memory. */
+struct console *console_open(uv_loop_t *loop, int fd);
+
+/* One more client: its end of a socket, the caller's. 0 or < 0 with @e. */
+int console_attach(struct console *c, int *ret_fd, struct err *e);
+
+/* The last lines that fit into @size bytes, made printable, newlines as " | "; "" when nothing was said. */
+void console_tail(struct console *c, char *ret, size_t size);
+
+/* Clients see the end, after what is queued for them. NULL is harmless. */
+void console_close(struct console *c);
+
+#endif

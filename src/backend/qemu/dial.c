@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: MIT */
+#include "backend/qemu/dial.h"
+
+#include "base/err.h"
+#include "base/scoped.h"
+#include "base/str.h"
+#include "loop/stream.h"
+#include "loop/timer.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/socket.h>
+
+enum {
+	SSH_PORT = 22,
+	USER_TIMEOUT_MS = 30000, /* unacknowledged data: the guest is gone */
+	BANNER_TRY_MS = 400,     /* one attempt to connect */
+	BANNER_READ_MS = 10000,  /* from connect to the banner: sshd starts slowly */
+	BANNER_PAUSE_MS = 100    /* after a refusal: the guest is up, its sshd is not */
+};
+
+struct dialer {
+	uv_poll_t poll;
+	int fd; /* -1 when given away */
+	struct timer *deadline;
+	dialer_cb *cb;
+	void *arg;
+};
+
+static void on_dialer_closed(uv_handle_t *h)
+{
+	struct dialer *d = h->data;
+
+	close_fd(&d->fd);
+	free(d);
+}
+
+static void dialer_end(struct dialer *d, int r)
+{
+	dialer_cb *cb = d->cb;
+	void *arg = d->arg;
+	int fd = -1;
+
+	/* uv_close takes the descriptor out of epoll at once, so it may be given away now. */
+	timer_stop(&d->deadline);
+	uv_close((uv_handle_t *)&d->poll, on_dialer_closed);
+	if (r == 0)
+		fd = take_fd(&d->fd);
+	cb(arg, r, fd);
+}
+
+static void on_connected(uv_poll_t *h, int status, int events)
+{
+	struct dialer *d = h->data;
+	socklen_t len = sizeof(int);
+	int error = 0;
+
+	if (getsockopt(d->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
+		error = errno;
+	if (error == 0 && status < 0)
+		error = -status;
+	dialer_end(d, -error);
+}
+
+static void on_deadline(void *arg)
+{
+	dialer_end(arg, -ETIMEDOUT);
+}
+
+/*
+ * A socket that a client holds keeps the whole network namespace alive, and after the guest's death the kernel would go
+ * on sending FIN there; so closing resets, and silence ends it.
+ */
+static void set_options(int fd)
+{
+	const struct linger reset = {.l_onoff = 1, .l_linger = 0};
+	const unsigned timeout = USER_TIMEOUT_MS;
+	const int on = 1;
+
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout, sizeof(timeout));
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+}
+
+int dialer_start(uv_loop_t *loop, const char *ip, uint16_t port, uint64_t timeout_ms, dialer_cb *cb,
+		 void *arg, struct dialer **ret, struct err *e)
+{
+	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
+	scoped(fd) int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct dialer *d;
+
+	if (fd < 0)
+		return err_errno(e, -errno, "socket");
+	if (inet_pton(AF_INET, ip, &to.sin_addr) != 1)
+		return err_set(e, ERR_INVALID, "'%s' is no address", ip);
+	set_options(fd);
+	if (connect(fd, (struct sockaddr *)&to, sizeof(to)) < 0 && errno != EINPROGRESS)
+		return err_errno(e, -errno, "connect to %s:%u", ip, port);
+	d = calloc(1, sizeof(*d));
+	if (!d || uv_poll_init(loop, &d->poll, fd) < 0) {
+		free(d);
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	}
+	d->fd = take_fd(&fd);
+	d->poll.data = d;
+	d->cb = cb;
+	d->arg = arg;
+	if (timeout_ms)
+		timer_start(loop, timeout_ms, on_deadline, d, &d->deadline);
+	uv_poll_start(&d->poll, UV_WRITABLE, on_connected);
+	*ret = d;
+	return 0;
+}
+
+void dialer_cancel(struct dialer *d)
+{
+	if (!d)
+		return;
+	timer_stop(&d->deadline);
+	uv_close((uv_handle_t *)&d->poll, on_dialer_closed);
+}
+
+/* --- The banner ---------------------------------------------------------------------------------------------- */
+
+/*
+ * Nothing inside the guest tells when its SSH server listens, so this asks again and again: a SYN that meets no guest is
+ * lost, and the kernel's own next one comes after 1 s, then 2, then 4; fresh attempts find the guest sooner.
+ */
+struct banner {
+	uv_loop_t *loop;
+	char ip[IP_SIZE];
+	struct dialer *dialer; /* one of the three is set */
+	struct stream *stream;
+	struct timer *timer; /* the pause, or the deadline of the stream */
+	char seen[4];
+	size_t n_seen;
+	banner_cb *cb;
+	void *arg;
+};
+
+static void banner_try(void *arg);
+
+static void banner_free(struct banner *b)
+{
+	dialer_cancel(b->dialer);
+	stream_close(b->stream);
+	timer_stop(&b->timer);
+	free(b);
+}
+
+static void banner_again(void *arg)
+{
+	struct banner *b = arg;
+
+	stream_close(b->stream);
+	b->stream = NULL;
+	timer_stop(&b->timer);
+	timer_start(b->loop, BANNER_PAUSE_MS, banner_try, b, &b->timer);
+}
+
+static void on_banner_read(void *arg, const char *data, ssize_t len, int fd)
+{
+	struct banner *b = arg;
+	banner_cb *cb = b->cb;
+	void *cb_arg = b->arg;
+
+	close_fd(&fd);
+	for (ssize_t i = 0; i < len && b->n_seen < sizeof(b->seen); i++)
+		b->seen[b->n_seen++] = data[i];
+	if (b->n_seen == sizeof(b->seen) && memcmp(b->seen, "SSH-", sizeof(b->seen)) == 0) {
+		banner_free(b);
+		cb(cb_arg);
+	} else if (len <= 0 || b->n_seen == sizeof(b->seen)) {
+		banner_again(b);
+	}
+}
+
+static void on_banner_dialed(void *arg, int r, int fd)
+{
+	struct banner *b = arg;
+
+	b->dialer = NULL;
+	if (r == -ETIMEDOUT) {
+		banner_try(b);
+		return;
+	}
+	b->n_seen = 0;
+	if (r == 0)
+		b->stream = stream_open(b->loop, fd, on_banner_read, b);
+	if (b->stream)
+		timer_start(b->loop, BANNER_READ_MS, banner_again, b, &b->timer);
+	else
+		banner_again(b);
+}
+
+static void banner_try(void *arg)
+{
+	struct banner *b = arg;
+
+	if (dialer_start(b->loop, b->ip, SSH_PORT, BANNER_TRY_MS, on_banner_dialed, b, &b->dialer,
+			 NULL) < 0)
+		banner_again(b);
+}
+
+struct banner *banner_wait(uv_loop_t *loop, const char *ip, banner_cb *cb, void *arg)
+{
+	struct banner *b = calloc(1, sizeof(*b));
+
+	if (!b)
+		return NULL;
+	b->loop = loop;
+	b->cb = cb;
+	b->arg = arg;
+	snprintf(b->ip, sizeof(b->ip), "%s", ip);
+	banner_try(b);
+	return b;
+}
+
+void banner_cancel(struct banner *b)
+{
+	if (b)
+		banner_free(b);
+}

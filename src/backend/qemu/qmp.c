@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT */
+#include "backend/qemu/qmp.h"
+
+#include "base/err.h"
+#include "base/list.h"
+#include "base/scoped.h"
+#include "loop/stream.h"
+#include "wire/framer.h"
+#include "wire/json.h"
+
+#include <string.h>
+
+enum { MAX_MESSAGE = 4 << 20 };
+
+struct qmp {
+	struct stream *stream;
+	struct framer in;
+	struct list calls; /* struct qmp_pending */
+	int64_t last_id;
+	qmp_event_cb *on_event;
+	void *arg;
+	bool handling; /* a callback runs: qmp_close leaves the freeing to its caller */
+	bool closed;
+};
+
+struct qmp_pending {
+	struct list link;
+	int64_t id;
+	qmp_reply_cb *on_reply;
+	void *arg;
+};
+
+static void handle_reply(struct qmp *q, json_t *message)
+{
+	int64_t id = json_integer_value(json_object_get(message, "id"));
+	json_t *ret = json_object_get(message, "return");
+	const char *desc =
+		json_string_value(json_object_get(json_object_get(message, "error"), "desc"));
+
+	list_for_each_safe (pos, &q->calls) {
+		struct qmp_pending *call = list_entry(pos, struct qmp_pending, link);
+
+		if (call->id != id)
+			continue;
+		list_remove(&call->link);
+		if (call->on_reply)
+			call->on_reply(call->arg, ret,
+				       ret    ? NULL
+				       : desc ? desc
+					      : "no reason given");
+		free(call);
+		return;
+	}
+}
+
+static void handle_message(struct qmp *q, const char *text, size_t len)
+{
+	json_t *message = wire_json_parse(text, len, NULL);
+	const char *event = json_string_value(json_object_get(message, "event"));
+
+	if (event)
+		q->on_event(q->arg, event, json_object_get(message, "data"));
+	else if (json_object_get(message, "return") || json_object_get(message, "error"))
+		handle_reply(q, message);
+	json_decref(message);
+}
+
+static void qmp_free(struct qmp *q)
+{
+	list_for_each_safe (pos, &q->calls)
+		free(list_entry(pos, struct qmp_pending, link));
+	framer_done(&q->in);
+	free(q);
+}
+
+/* The end of the connection tells nothing: QEMU's exit does. */
+static void on_read(void *arg, const char *data, ssize_t len, int fd)
+{
+	struct qmp *q = arg;
+	const char *text;
+	size_t n;
+
+	close_fd(&fd);
+	if (len <= 0 || framer_feed(&q->in, data, (size_t)len) < 0) {
+		stream_close(q->stream);
+		q->stream = NULL;
+		return;
+	}
+	q->handling = true;
+	while (!q->closed && framer_next(&q->in, &text, &n) > 0)
+		handle_message(q, text, n);
+	q->handling = false;
+	if (q->closed)
+		qmp_free(q);
+}
+
+struct qmp *qmp_open(uv_loop_t *loop, int fd, qmp_event_cb *on_event, void *arg)
+{
+	struct qmp *q = calloc(1, sizeof(*q));
+
+	if (!q) {
+		close(fd);
+		return NULL;
+	}
+	list_init(&q->calls);
+	framer_init(&q->in, MAX_MESSAGE);
+	q->on_event = on_event;
+	q->arg = arg;
+	q->stream = stream_open(loop, fd, on_read, q);
+	if (!q->stream || qmp_call(q, "qmp_capabilities", NULL, NULL) < 0) {
+		stream_close(q->stream);
+		qmp_free(q);
+		return NULL;
+	}
+	return q;
+}
+
+int qmp_call(struct qmp *q, const char *command, qmp_reply_cb *on_reply, void *arg)
+{
+	struct qmp_pending *call;
+	char line[128];
+	int n;
+
+	if (!q->stream)
+		return -ENOTCONN;
+	call = calloc(1, sizeof(*call));
+	if (!call)
+		return -ENOMEM;
+	call->id = ++q->last_id;
+	call->on_reply = on_reply;
+	call->arg = arg;
+	list_append(&q->calls, &call->link);
+	n = snprintf(line, sizeof(line), "{\"execute\":\"%s\",\"id\":%lld}\n", command,
+		     (long long)call->id);
+	if (n < (int)sizeof(line) && stream_write(q->stream, line, (size_t)n) == 0)
+		return 0;
+	list_remove(&call->link);
+	free(call);
+	return -EPIPE;
+}
+
+void qmp_close(struct qmp *q)
+{
+	if (!q)
+		return;
+	stream_close(q->stream);
+	q->stream = NULL;
+	q->closed = true;
+	if (!q->handling)
+		qmp_free(q);
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * QEMU's control protocol (QMP) over one connected socket: JSON lines both ways.
+ *
+ * How it works: QEMU greets; the client negotiates; then commands are answered in any order, matched by id, and events
+ * come between. Commands given before the greeting wait in the socket. After qmp_close nothing is called.
+ */
+#ifndef DROVER_BACKEND_QEMU_QMP_H
+#define DROVER_BACKEND_QEMU_QMP_H
+
+#include <jansson.h>
+#include <uv.h>
+
+struct qmp;
+
+/* @ret is "return", borrowed; NULL when QEMU refused: then @error says why. Not called when the connection ends. */
+typedef void qmp_reply_cb(void *arg, json_t *ret, const char *error);
+/* @data may be NULL. Both borrowed. qmp_close is allowed inside. */
+typedef void qmp_event_cb(void *arg, const char *event, json_t *data);
+
+/* Takes @fd. NULL: out of memory. */
+struct qmp *qmp_open(uv_loop_t *loop, int fd, qmp_event_cb *on_event, void *arg);
+
+/* Sends @command without arguments; @on_reply may be NULL. 0 or -errno. */
+int qmp_call(struct qmp *q, const char *command, qmp_reply_cb *on_reply, void *arg);
+
+/* NULL is harmless. */
+void qmp_close(struct qmp *q);
+
+#endif

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: MIT
+# What every script of this folder uses: TAP, a home of its own, and the proof that nothing is left.
+# shellcheck shell=bash
+
+n=0
+failures=0
+home=$(mktemp -d /tmp/drover-vm.XXXXXX)
+export DROVER_HOME=$home
+export DROVER_IMAGE_CACHE=${DROVER_IMAGE_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/drover/images}
+DROVER=${DROVER:?the command under test}
+
+# ok CLAIM COMMAND...: the command's output is shown when it fails.
+ok() {
+	local claim=$1 out
+	shift
+	n=$((n + 1))
+	if out=$("$@" 2>&1); then
+		echo "ok $n - $claim"
+	else
+		failures=$((failures + 1))
+		echo "not ok $n - $claim"
+		echo "$out" | tail -n 30 | sed 's/^/# /'
+	fi
+}
+
+# fails CLAIM STATUS PATTERN COMMAND...: exit status and a line on stderr are both as said.
+fails() {
+	local claim=$1 status=$2 pattern=$3 err rc
+	shift 3
+	n=$((n + 1))
+	err=$("$@" 2>&1 >/dev/null </dev/null)
+	rc=$?
+	if [ "$rc" -eq "$status" ] && grep -Eq -- "$pattern" <<<"$err"; then
+		echo "ok $n - $claim"
+	else
+		failures=$((failures + 1))
+		echo "not ok $n - $claim"
+		echo "# exit $rc instead of $status, or no /$pattern/ in: $err"
+	fi
+}
+
+# Processes that carry this home in their environment or command line, this script and its children aside.
+processes() {
+	local p pid
+	for p in /proc/[0-9]*; do
+		pid=${p#/proc/}
+		[ "$pid" = $$ ] || [ "$pid" = "$BASHPID" ] && continue
+		grep -qs -- "$home" "$p/cmdline" && echo "$pid $(tr '\0' ' ' <"$p/cmdline")"
+	done
+	return 0
+}
+
+# Every helper, VM, DHCP server and way out of this home is gone, and so are sockets and pidfiles. Ends are waited for
+# by pidfd (tail --pid), at most 10 s each.
+nothing_left() {
+	local pid rest
+	for pid in $(processes | cut -d' ' -f1); do
+		timeout 10 tail --pid="$pid" -f /dev/null
+	done
+	rest=$(processes; find "$home/run" "$home/clusters" \( -type s -o -name pid -o -name owner \) 2>/dev/null)
+	[ -z "$rest" ] || { echo "left: $rest"; return 1; }
+}
+
+finish() {
+	local pid
+	for pid in $(processes | cut -d' ' -f1); do
+		kill -9 "$pid" 2>/dev/null
+	done
+	rm -rf "$home"
+}
+trap finish EXIT
+
+done_testing() {
+	echo "1..$n"
+	[ "$failures" -eq 0 ]
+}

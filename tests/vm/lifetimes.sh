@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Bound and detached, kill -9 of everybody, with real guests of the image tiny.
+cd "$(dirname "$0")" && . ./lib.sh
+
+helper_pid() { cat "$home/clusters/$1/$2/pid"; }
+pids_of() { processes | grep -- "$1" | cut -d' ' -f1; }
+vm_pids() { processes | grep qemu-system | cut -d' ' -f1; }
+
+address() { "$DROVER" ls -o json | python3 -c '
+import json, sys
+print([m["address"] for m in json.load(sys.stdin) if m["name"] == sys.argv[1]][0])' "$1"; }
+comes_back() {
+	local before
+	before=$(address t-1)
+	"$DROVER" down t && "$DROVER" up t -n 2 && [ "$(address t-1)" = "$before" ]
+}
+kill_helper() { # how
+	kill -9 "$(helper_pid t t-1)" && nothing_left && "$DROVER" ls | grep -q stopped
+}
+kill_vm() {
+	local pid
+	pid=$(processes | grep qemu-system | grep -- "guest=t-1" | head -n 1 | cut -d' ' -f1)
+	[ -n "$pid" ] || { echo "no VM process"; return 1; }
+	kill -9 "$pid"
+	timeout 10 tail --pid="$pid" -f /dev/null
+	"$DROVER" exec t-2 -- true && "$DROVER" ls | grep t-1 | grep -Eq 'error|stopped'
+}
+run_and_kill() {
+	mkfifo "$home/up"
+	"$DROVER" run -n 2 --image tiny -- sh -c "echo up > $home/up; exec cat" >/dev/null 2>"$home/run.err" < <(exec tail -f /dev/null --pid=$$) &
+	local client=$!
+	timeout 120 head -n 1 "$home/up" >/dev/null || { cat "$home/run.err"; return 1; }
+	[ "$(vm_pids | wc -l)" -eq 2 ] || { echo "$(vm_pids | wc -l) VMs"; return 1; }
+	kill -9 "$client"
+	nothing_left && [ -z "$("$DROVER" ls -q)" ]
+}
+
+ok "image tiny is built or there" "$DROVER" image build tiny
+ok "two members boot, detached" "$DROVER" up t -n 2 --image tiny
+ok "after down and up a member has its address again" comes_back
+ok "a VM that is killed is told, the other runs on" kill_vm
+ok "kill -9 of the helper leaves nothing, and ls tells the truth" kill_helper
+ok "the next up works" "$DROVER" up t -n 2
+ok "rm of a running cluster" "$DROVER" rm -f t
+ok "nothing is left" nothing_left
+ok "run gives its command the members, and everything dies with it" \
+	"$DROVER" run -n 1 --image tiny -- sh -c 'test -n "$DROVER_MEMBERS"'
+ok "nothing is left of run" nothing_left
+fails "run passes the exit status on" 9 '' "$DROVER" run -n 1 --image tiny -- sh -c 'exit 9'
+ok "kill -9 of run takes the cluster with it" run_and_kill
+done_testing
