@@ -88,7 +88,7 @@ static void print_json(const struct drover_progress *e)
 static int format_line(const struct line *l, char *ret, size_t size)
 {
 	char seconds[32];
-	char percent[8] = "";
+	char percent[16] = "";
 
 	say_seconds(l->elapsed_ms, seconds, sizeof(seconds));
 	if (l->percent >= 0)

@@ -121,6 +121,8 @@ static int list_members(const struct store *store, const struct name_list *names
 			fill_status(&status[i], &members[i]);
 		else if (pid) /* alive, but with nothing to say yet */
 			snprintf(members[i].state, sizeof(members[i].state), "starting");
+		else
+			store_sweep_dead(store, names->names[i]);
 	}
 	return r;
 }

@@ -18,6 +18,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <time.h>
 
 enum {
@@ -29,6 +30,8 @@ struct ssh_session {
 	ssh_session ssh;
 	char name[64];
 	int fd;
+	ino_t inode; /* of @fd */
+	dev_t device;
 };
 
 static inline void scoped_key(ssh_key *key)
@@ -170,6 +173,7 @@ int ssh_open(int fd, const struct ssh_options *o, struct ssh_session **ret, stru
 			  .cancel_fd = o->cancel_fd,
 			  .cancel = o->cancel,
 			  .input_fd = -1};
+	struct stat st;
 	int one = 1;
 	int r;
 
@@ -181,6 +185,10 @@ int ssh_open(int fd, const struct ssh_options *o, struct ssh_session **ret, stru
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	}
 	s->fd = fd;
+	if (fstat(fd, &st) == 0) {
+		s->inode = st.st_ino;
+		s->device = st.st_dev;
+	}
 	snprintf(s->name, sizeof(s->name), "%s", o->name);
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
@@ -201,14 +209,15 @@ int ssh_open(int fd, const struct ssh_options *o, struct ssh_session **ret, stru
 
 void ssh_close(struct ssh_session *s)
 {
+	struct stat now;
+
 	if (!s)
 		return;
-	if (ssh_is_connected(s->ssh))
-		ssh_disconnect(s->ssh);
-	/* A descriptor that libssh was given and has closed is not ours to close again. */
-	if (ssh_get_fd(s->ssh) == s->fd)
-		close(s->fd);
+	ssh_disconnect(s->ssh);
 	ssh_free(s->ssh);
+	/* libssh leaves a descriptor that it was given open, but for some of its errors: closed if it is still that socket. */
+	if (fstat(s->fd, &now) == 0 && now.st_ino == s->inode && now.st_dev == s->device)
+		close(s->fd);
 	free(s);
 }
 
@@ -220,7 +229,8 @@ struct running {
 	ssh_channel channel;
 	struct limit limit;
 	struct ssh_channel_callbacks_struct callbacks;
-	int status; /* -1: not told yet */
+	int status;  /* -1: not told yet */
+	bool closed; /* the peer has closed the channel */
 	const char *input;
 	size_t input_len;
 	bool input_ended; /* EOF was sent */
@@ -232,6 +242,13 @@ static void on_exit_status(ssh_session session, ssh_channel channel, int status,
 	struct running *run = arg;
 
 	run->status = status;
+}
+
+static void on_close(ssh_session session, ssh_channel channel, void *arg)
+{
+	struct running *run = arg;
+
+	run->closed = true;
 }
 
 static int signal_number(const char *name)
@@ -369,10 +386,24 @@ static int pump_input(struct running *run, struct err *e)
 	return r;
 }
 
+/*
+ * Nothing more can come: the output has ended and the status is there, or the channel is closed. libssh puts its own
+ * notice of the close off while output is unread, and reads nothing by itself after the output's end: hence the callback
+ * and the question for the status, which reads.
+ */
+static bool is_over(struct running *run)
+{
+	bool eof = ssh_channel_is_eof(run->channel);
+
+	if (eof && run->status < 0)
+		ssh_channel_get_exit_status(run->channel);
+	return (eof && run->status >= 0) || run->closed;
+}
+
 static int watch(struct running *run, struct err *e)
 {
 	for (;;) {
-		bool closed = ssh_channel_is_closed(run->channel);
+		bool closed = is_over(run);
 		int out = pump_output(run, 1, e);
 		int err = out < 0 ? out : pump_output(run, 2, e);
 		int in = err < 0 ? err : closed ? 0 : pump_input(run, e);
@@ -385,7 +416,7 @@ static int watch(struct running *run, struct err *e)
 		if (!ssh_is_connected(run->s->ssh))
 			return err_set(e, ERR_SSH, "SSH to %s: the connection was lost",
 				       run->s->name);
-		if (out || err || in || ssh_channel_is_closed(run->channel))
+		if (out || err || in || is_over(run))
 			continue;
 		r = wait_io(&run->limit, e);
 		if (r < 0)
@@ -404,6 +435,7 @@ static int run_channel(struct running *run, bool *ret_started, struct err *e)
 	run->callbacks.userdata = run;
 	run->callbacks.channel_exit_status_function = on_exit_status;
 	run->callbacks.channel_exit_signal_function = on_exit_signal;
+	run->callbacks.channel_close_function = on_close;
 	ssh_callbacks_init(&run->callbacks);
 	ssh_set_channel_callbacks(run->channel, &run->callbacks);
 	r = begin(run, ret_started, e);

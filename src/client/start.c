@@ -48,9 +48,10 @@ struct run {
 	const struct settings *settings;
 	struct boot *boots;
 	size_t n;
-	unsigned pending; /* members on their way */
-	unsigned working; /* work threads under way */
-	struct err error; /* the first failure */
+	unsigned pending;   /* members on their way */
+	unsigned working;   /* work threads under way */
+	unsigned reserving; /* requests of the network that cannot be taken back */
+	struct err error;   /* the first failure */
 	bool failed;
 	uint64_t deadline; /* uv_hrtime */
 	atomic_bool cancel;
@@ -254,6 +255,7 @@ static void on_reserved(void *arg, int r, const struct reservation *v, const str
 	struct boot *b = arg;
 	struct member_config *config = &b->prepare.config;
 
+	b->run->reserving--;
 	if (b->ended)
 		return;
 	if (r < 0) {
@@ -278,6 +280,8 @@ static void begin_member(struct boot *b)
 	b->run->pending++;
 	if (backend_reserve(c->network, b->vm->name, *hint ? hint : NULL, on_reserved, b, &e) < 0)
 		boot_end(b, &e);
+	else
+		b->run->reserving++;
 }
 
 /* --- The run ------------------------------------------------------------------------------------------------- */
@@ -370,8 +374,9 @@ static void roll_back(struct run *run)
 		b->ended = true;
 		timer_stop(&b->retry);
 	}
-	while (run->working > 0)
-		uv_run(&c->loop, UV_RUN_ONCE); /* on its cancel flag: soon */
+	while (run->working > 0 || run->reserving > 0)
+		uv_run(&c->loop,
+		       UV_RUN_ONCE); /* work sees its cancel flag; a reservation has a deadline */
 	for (size_t i = 0; i < run->n; i++)
 		if (run->boots[i].vm && run->boots[i].vm->handle)
 			vm_stop_wait(run->boots[i].vm, NULL);

@@ -327,3 +327,18 @@ void store_sweep_owner(const struct store *s, pid_t pid, bool remove_members)
 	}
 	name_list_done(&all);
 }
+
+void store_sweep_dead(const struct store *s, const char *name)
+{
+	scoped(mem) char *pid = store_member_path(s, name, "pid");
+	scoped(mem) char *net = store_socket_path(s, name, "net");
+	scoped(fd) int lock = -1;
+
+	if (!pid || !net || !files_exist(pid) || store_owner_alive(s, name) ||
+	    store_member_lock(s, name, &lock, NULL) < 0)
+		return; /* whoever holds the lock is about to write an owner, or was and goes */
+	store_owner_clear(s, name);
+	remove_socket(s, name, "sock");
+	remove_socket(s, name, "ctl");
+	files_remove_tree(net);
+}

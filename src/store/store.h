@@ -71,6 +71,9 @@ pid_t store_owner_alive(const struct store *s, const char *name);
  */
 void store_sweep_owner(const struct store *s, pid_t pid, bool remove_members);
 
+/* The same for one member whose helper and supervisor were both killed. Nothing happens while its owner lives. */
+void store_sweep_dead(const struct store *s, const char *name);
+
 struct member_config {
 	char name[NAME_SIZE];
 	char mac[MAC_SIZE];
