@@ -5,10 +5,7 @@
 
 #include <stdbool.h>
 
-/*
- * Guests can run VMs themselves: with KVM when its module allows nesting, without KVM on x86-64, where QEMU's own
- * translator offers AMD's svm to the guest.
- */
+/* Guests can run VMs themselves: on x86-64 always, since QEMU's own translator offers AMD's svm to the guest. */
 bool host_nested_virt_supported(void);
 
 /* Several VMs can share a network: on Linux always. */

@@ -69,6 +69,21 @@ static int wait_time(const struct limit *l)
 	return left >= INT32_MAX ? -1 : (int)left;
 }
 
+/*
+ * Reads what has come. libssh's own calls do not when a channel has ended in one of several ways, and what then waits in
+ * the socket would be waited for for ever. Errors show in ssh_is_connected.
+ */
+static void take_packets(struct ssh_session *s)
+{
+	ssh_event event = ssh_event_new();
+
+	if (event && ssh_event_add_session(event, s->ssh) == SSH_OK) {
+		ssh_event_dopoll(event, 0);
+		ssh_event_remove_session(event, s->ssh);
+	}
+	ssh_event_free(event);
+}
+
 /* 0 when something came in, could go out, or the input is ready. */
 static int wait_io(const struct limit *l, struct err *e)
 {
@@ -83,6 +98,8 @@ static int wait_io(const struct limit *l, struct err *e)
 
 		if (p[1].revents || (l->cancel && atomic_load(l->cancel)))
 			return err_set(e, ERR_CANCELED, "canceled");
+		if (n > 0 && p[0].revents)
+			take_packets(l->s);
 		if (n > 0)
 			return 0;
 		if (l->deadline && now_ms() >= l->deadline)

@@ -8,8 +8,7 @@
  *
  *   reserve -> prepare (work thread) -> boot-member -> login (dial, then a work thread) -> ready
  *
- * The first failure ends the run: pending steps are canceled, members that this call made are removed, members that
- * existed are stopped.
+ * The first failure ends the run: steps are canceled, members that this call made are removed, others only stopped.
  */
 #include "client/client.h"
 
