@@ -12,6 +12,11 @@
 #include <sys/file.h>
 #include <sys/inotify.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* What a helper may take to end once its last member is gone. */
+enum { HELPER_END_MS = 5000 };
 
 enum { STATUS_MS = 3000, LOCK_MS = 5000 };
 
@@ -290,19 +295,39 @@ int member_remove_locked(const struct store *store, const char *name, struct err
 	return r < 0 ? r : store_member_remove(store, name, e);
 }
 
+/* Once a helper's last member is gone it takes its network down: "stopped" means that this is over too. */
+static void await_helper(const struct store *store, pid_t pid, int pidfd)
+{
+	scoped(names) struct name_list names = {0};
+	struct pollfd p = {.fd = pidfd, .events = POLLIN};
+
+	if (pidfd < 0 || store_list(store, &names, NULL) < 0)
+		return;
+	for (size_t i = 0; i < names.n; i++)
+		if (store_owner_alive(store, names.names[i]) == pid)
+			return; /* the helper stays for this one */
+	poll(&p, 1, HELPER_END_MS);
+}
+
 /* Stops a member that runs, without a handle on the rest of its cluster. */
 static int stop_running(const char *home, const char *name, struct err *e)
 {
 	scoped(store) struct store store = {0};
+	scoped(fd) int pidfd = -1;
 	struct drover_cluster *c;
+	pid_t pid;
 	int r = store_open(home, &store, e);
 
 	if (r < 0)
 		return r;
+	pid = store_owner_alive(&store, name);
+	pidfd = pid ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
 	c = cluster_new(&store, name, e);
 	r = c ? attach(c, name, e) : err_code_number(e->code);
 	if (r == 0)
 		r = vm_stop_wait(c->vms[0], e);
+	if (r == 0)
+		await_helper(&c->store, pid, pidfd);
 	cluster_free(c);
 	return r;
 }
