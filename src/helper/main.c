@@ -233,6 +233,7 @@ static int run_sandboxed(const struct arguments *a, struct helper_options *o, st
 	o->sandbox = &sandbox;
 	o->namespaced = sandbox.is_user_ns;
 	r = run_here(a, o, e);
+	o->sandbox = NULL;
 	close(sandbox.egress_fd);
 	return r;
 }
