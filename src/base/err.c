@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#define DROVER_BASE_ERR_C
 #include "base/err.h"
 
 #include <stdio.h>

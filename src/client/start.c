@@ -495,7 +495,7 @@ static int init_boots(struct run *run, const struct name_list *names, const stru
 {
 	int r = 0;
 
-	run->boots = calloc(names->n, sizeof(*run->boots));
+	run->boots = calloc(names->n + 1, sizeof(*run->boots));
 	if (!run->boots)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	for (size_t i = 0; i < names->n && r == 0; i++) {

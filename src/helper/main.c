@@ -205,6 +205,7 @@ static int run_here(const struct arguments *a, struct helper_options *o, struct 
 	r = helper_run(o, e);
 	if (r == 0 && a->remove)
 		remove_members(o->store, &served);
+	o->served = NULL;
 	name_list_done(&served);
 	return r;
 }
