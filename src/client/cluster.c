@@ -186,6 +186,7 @@ void cluster_free(struct drover_cluster *c)
 
 struct drover_vm *cluster_add_vm(struct drover_cluster *c, const char *name)
 {
+	/* NOLINTNEXTLINE(bugprone-sizeof-expression): an array of pointers it is */
 	struct drover_vm **vms = realloc(c->vms, (c->n_vms + 1) * sizeof(*vms));
 	struct drover_vm *vm;
 

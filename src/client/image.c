@@ -122,7 +122,7 @@ int prepare_image(const struct store *store, const struct settings *s, atomic_bo
 		  struct prepare *template, struct err *e)
 {
 	struct image image = {0};
-	struct bridge bridge;
+	struct bridge bridge = {.stop_fd = -1};
 	int r;
 
 	if (strcmp(s->backend, "fake") == 0)
@@ -177,7 +177,7 @@ int drover_image_get(const char *name, const struct drover_options *o, struct dr
 	scoped(store) struct store store = {0};
 	struct settings s = {0};
 	struct image image = {0};
-	struct bridge bridge;
+	struct bridge bridge = {.stop_fd = -1};
 	struct err e = ERR_INIT;
 	atomic_bool flag = false;
 	int r = settings_from(o, &s, &e);
@@ -199,7 +199,7 @@ int drover_image_import(const char *source, const char *name, const char *sha256
 {
 	scoped(store) struct store store = {0};
 	struct settings s = {0};
-	struct bridge bridge;
+	struct bridge bridge = {.stop_fd = -1};
 	struct err e = ERR_INIT;
 	atomic_bool flag = false;
 	int r = settings_from(o, &s, &e);
