@@ -4,8 +4,10 @@
 #include "contract/factory.h"
 
 #include "backend/fake/fake.h"
+#include "backend/qemu/qemu.h"
 #include "backend/remote/remote.h"
 #include "base/files.h"
+#include "guest/guest.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -15,6 +17,52 @@
 #include <sys/wait.h>
 
 extern char **environ;
+
+static const struct factory_kind kinds[] = {
+	{.name = "fake",
+	 .subnet = "",
+	 .address = "203.0.113.1",
+	 .bad = ERR_BOOT,
+	 .bad_text = "forced Create failure",
+	 .deadline_ms = 10000},
+	{.name = "remote",
+	 .helper_backend = "fake",
+	 .subnet = "",
+	 .address = "203.0.113.1",
+	 .bad = ERR_BOOT,
+	 .bad_text = "forced Create failure",
+	 .deadline_ms = 10000},
+	{.name = "qemu",
+	 .has_guests = true,
+	 .subnet = "10.83.0.0/24",
+	 .address = "10.83.0.",
+	 .bad = ERR_NOT_FOUND,
+	 .bad_text = "the kernel of bad",
+	 .deadline_ms = 120000},
+	{.name = "remote-qemu",
+	 .helper_backend = "qemu",
+	 .has_guests = true,
+	 .subnet = "10.83.0.0/24",
+	 .address = "10.83.0.",
+	 .bad = ERR_NOT_FOUND,
+	 .bad_text = "the kernel of bad",
+	 .deadline_ms = 120000},
+};
+
+static const struct sandbox *sandbox;
+
+const struct factory_kind *factory_kind(const char *name)
+{
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+		if (strcmp(kinds[i].name, name) == 0)
+			return &kinds[i];
+	return NULL;
+}
+
+void factory_use_sandbox(const struct sandbox *s)
+{
+	sandbox = s;
+}
 
 static void set_number(const char *name, unsigned n)
 {
@@ -26,14 +74,8 @@ static void set_number(const char *name, unsigned n)
 
 static void spawn_helper(struct factory *f)
 {
-	const char *argv[] = {getenv("DROVER_HELPER"),
-			      "--members",
-			      "m1",
-			      "--backend",
-			      "fake",
-			      "--ready-fd",
-			      "3",
-			      NULL};
+	const char *argv[] = {getenv("DROVER_HELPER"), "--members",  "m1", "--backend",
+			      f->kind->helper_backend, "--ready-fd", "3",  NULL};
 	posix_spawn_file_actions_t actions;
 	char line[512] = "";
 	int ready[2];
@@ -55,9 +97,8 @@ static void spawn_helper(struct factory *f)
 	f->helper_pid = pid;
 }
 
-static struct backend *open_remote(struct factory *f, uv_loop_t *loop)
+static void open_store(struct factory *f)
 {
-	struct remote_options o = {.loop = loop, .primary = "m1", .connect_window_ms = 0};
 	char home[] = "/tmp/drv-XXXXXX";
 	struct err e = ERR_INIT;
 
@@ -66,23 +107,81 @@ static struct backend *open_remote(struct factory *f, uv_loop_t *loop)
 	setenv("DROVER_HOME", home, 1);
 	f->store = calloc(1, sizeof(struct store));
 	assert_int_equal(store_open(home, f->store, &e), 0);
-	spawn_helper(f);
-	o.store = f->store;
-	return remote_backend_new(&o, &e);
 }
 
-struct backend *factory_open(struct factory *f, enum factory_kind kind, uv_loop_t *loop,
+/* What a member of the image "tiny" boots from, or of a disk that holds nothing. */
+static void find_guest(struct factory *f)
+{
+	struct image image = {0};
+	struct err e = ERR_INIT;
+	int r;
+
+	f->spec.cpus = 1;
+	f->spec.memory_bytes = 256 << 20;
+	if (f->never) {
+		f->spec.disk_path = str_format("%s/empty.img", f->home);
+		f->spec.disk_format = strdup("raw");
+		assert_int_equal(files_publish(f->spec.disk_path, "", 0, 0600), 0);
+		assert_int_equal(truncate(f->spec.disk_path, 1 << 20), 0);
+		return;
+	}
+	r = image_resolve(f->store, "tiny", NULL, NULL, NULL, &image, &e);
+	if (r < 0)
+		fail_msg("the image tiny: %s", e.msg);
+	f->spec.kernel_path = strdup(image.kernel_path);
+	f->spec.initrd_path = strdup(image.initrd_path);
+	f->spec.cmdline = strdup(image.cmdline);
+	image_done(&image);
+}
+
+struct vm_spec factory_spec(const struct factory *f, const char *name)
+{
+	struct vm_spec spec = f->spec;
+
+	spec.name = (char *)name;
+	if (f->kind->has_guests && strcmp(name, "bad") == 0)
+		spec.kernel_path = (char *)"/nonexistent/vmlinuz";
+	return spec;
+}
+
+static struct backend *open_qemu(struct factory *f, uv_loop_t *loop, struct err *e)
+{
+	char dir[64];
+
+	snprintf(dir, sizeof(dir), "%s/net", f->home);
+	return qemu_backend_new(loop, sandbox, dir, e);
+}
+
+static struct backend *open_backend(struct factory *f, uv_loop_t *loop, struct err *e)
+{
+	struct remote_options o = {.loop = loop, .store = f->store, .primary = "m1"};
+
+	if (factory_is_remote(f->kind)) {
+		spawn_helper(f);
+		return remote_backend_new(&o, e);
+	}
+	return f->kind->has_guests ? open_qemu(f, loop, e) : fake_backend_new(loop, e);
+}
+
+struct backend *factory_open(struct factory *f, const struct factory_kind *kind, uv_loop_t *loop,
 			     unsigned boot_ms, unsigned stop_ms)
 {
 	struct err e = ERR_INIT;
 	struct backend *b;
 
-	*f = (struct factory){.kind = kind};
+	*f = (struct factory){.kind = kind,
+			      .never = boot_ms == FACTORY_NEVER_MS,
+			      .spec = {.cpus = 1, .memory_bytes = 1 << 20}};
 	set_number("DROVER_FAKE_BOOT_MS", boot_ms);
 	set_number("DROVER_FAKE_STOP_MS", stop_ms);
 	setenv("DROVER_FAKE_FAIL_CREATE", "bad", 1);
-	b = kind == FACTORY_FAKE ? fake_backend_new(loop, &e) : open_remote(f, loop);
-	assert_non_null(b);
+	if (factory_is_remote(kind) || kind->has_guests)
+		open_store(f);
+	if (kind->has_guests)
+		find_guest(f);
+	b = open_backend(f, loop, &e);
+	if (!b)
+		fail_msg("backend %s: %s", kind->name, e.msg);
 	return b;
 }
 
@@ -95,19 +194,24 @@ void factory_kill(struct factory *f)
 	f->helper_pid = 0;
 }
 
-void factory_close(struct factory *f)
+static void end_helper(struct factory *f)
 {
 	int status = 0;
 
-	if (f->kind != FACTORY_REMOTE)
+	if (!f->helper_pid)
 		return;
-	if (f->helper_pid) {
-		kill(f->helper_pid, SIGTERM);
-		kill(f->helper_pid,
-		     SIGTERM); /* a test may have left a member that takes its time */
-		assert_int_equal(waitpid(f->helper_pid, &status, 0), f->helper_pid);
-		assert_int_equal(status, 0);
-	}
+	kill(f->helper_pid, SIGTERM);
+	kill(f->helper_pid, SIGTERM); /* a test may have left a member that takes its time */
+	assert_int_equal(waitpid(f->helper_pid, &status, 0), f->helper_pid);
+	assert_int_equal(status, 0);
+}
+
+void factory_close(struct factory *f)
+{
+	end_helper(f);
+	vm_spec_done(&f->spec);
+	if (!f->store)
+		return;
 	store_close(f->store);
 	free(f->store);
 	files_remove_tree(f->home);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Where the contract suite gets its backends from. */
+/* Where the contract suite gets its backends from, and what is theirs alone. */
 #ifndef DROVER_TESTS_FACTORY_H
 #define DROVER_TESTS_FACTORY_H
 
@@ -7,26 +7,57 @@
 
 #include <stdbool.h>
 
-enum factory_kind { FACTORY_FAKE, FACTORY_REMOTE };
+struct sandbox;
 
-struct factory {
-	enum factory_kind kind;
-	char *home;
-	int helper_pid;
-	void *store; /* FACTORY_REMOTE */
+/* What the suite may expect of a backend where the contract leaves it a choice. */
+struct factory_kind {
+	const char *name;
+	const char *
+		helper_backend; /* "fake", "qemu": the remote backend in front of such a helper; NULL: direct */
+	bool has_guests;     /* real ones, by QEMU */
+	const char *subnet;  /* "" when addresses are known only after boot */
+	const char *address; /* what the first member's begins with */
+	enum err_code bad;   /* what the member "bad" fails with, and a part of the sentence */
+	const char *bad_text;
+	unsigned deadline_ms; /* for one operation */
 };
 
+/* By name; NULL when there is none such. */
+const struct factory_kind *factory_kind(const char *name);
+
+static inline bool factory_is_remote(const struct factory_kind *kind)
+{
+	return kind->helper_backend != NULL;
+}
+
+struct factory {
+	const struct factory_kind *kind;
+	char *home;
+	int helper_pid;
+	void *store; /* remote and qemu */
+	bool never;  /* guests that never get an address are wanted */
+	struct vm_spec spec;
+};
+
+/* What the VMs of a direct "qemu" run in; borrowed until the last factory is closed. */
+void factory_use_sandbox(const struct sandbox *sandbox);
+
 /*
- * A backend of @kind whose members take @boot_ms to boot and @stop_ms to stop, and whose member "bad" cannot be
- * created. The loop is the test's. Members "m1" and "bad" may be used. Fails the test when it cannot.
+ * A backend of @kind. Members of the fake take @boot_ms to boot and @stop_ms to stop; of real ones, those with
+ * FACTORY_NEVER_MS to boot have an empty disk and no kernel. The member "bad" cannot be created. The loop is the test's.
+ * Members "m1" and "bad" may be used. Fails the test when it cannot.
  */
-struct backend *factory_open(struct factory *f, enum factory_kind kind, uv_loop_t *loop,
+enum { FACTORY_NEVER_MS = 3600000 };
+struct backend *factory_open(struct factory *f, const struct factory_kind *kind, uv_loop_t *loop,
 			     unsigned boot_ms, unsigned stop_ms);
+
+/* The spec of @name; its texts are borrowed until factory_close. */
+struct vm_spec factory_spec(const struct factory *f, const char *name);
 
 /* After backend_free: ends the helper, checks that it ended well, and removes what it left. */
 void factory_close(struct factory *f);
 
-/* Ends the helper without grace; FACTORY_REMOTE only. */
+/* Ends the helper without grace; remote only. */
 void factory_kill(struct factory *f);
 
 #endif
