@@ -87,16 +87,16 @@ static char *copy_text(const char *text)
 	return text ? strdup(text) : NULL;
 }
 
-static int take_image(const struct image *i, const char *name, struct prepare *p, struct err *e)
+static int take_image(const struct image *i, struct prepare *p, struct err *e)
 {
 	struct member_config *c = &p->config;
 
 	if (i->disk_path && strlen(i->disk_path) >= sizeof(p->image_disk))
-		return err_set(e, ERR_IMAGE, "the path of image %s is too long", name);
+		return err_set(e, ERR_IMAGE, "the path of image %s is too long", i->name);
 	snprintf(p->image_disk, sizeof(p->image_disk), "%s", i->disk_path ? i->disk_path : "");
 	snprintf(p->image_format, sizeof(p->image_format), "%s",
 		 i->disk_format ? i->disk_format : "");
-	c->image = strdup(name);
+	c->image = strdup(i->name);
 	c->user = strdup(i->user ? i->user : "drover");
 	c->kernel_path = copy_text(i->kernel_path);
 	c->initrd_path = copy_text(i->initrd_path);
@@ -135,7 +135,7 @@ int prepare_image(const struct store *store, const struct settings *s, atomic_bo
 	bridge_end(&bridge);
 	if (r < 0)
 		return r;
-	r = take_image(&image, s->image, template, e);
+	r = take_image(&image, template, e);
 	image_done(&image);
 	return r;
 }

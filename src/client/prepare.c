@@ -84,7 +84,7 @@ static int make_seed(struct prepare *p, struct err *e)
 	scoped(mem) char *path =
 		store_member_path(p->store, p->config.name,
 				  provides(p, PROVISION_CREDENTIALS) ? "credentials" : "seed.iso");
-	struct seed seed = {.name = p->config.name, .user = p->config.user};
+	struct seed seed = {.name = p->config.name, .mac = p->config.mac, .user = p->config.user};
 	int r = keys_ensure(p->store, &t.public_key, e);
 
 	if (r == 0)

@@ -26,7 +26,7 @@ typedef void guest_progress_fn(void *arg, int percent, const char *text);
 #define PROVISION_CLOUD_INIT "cloud-init" /* a NoCloud seed */
 
 struct image {
-	char *name;        /* all texts owned; as the user named it */
+	char *name;        /* all texts owned; in the cache, or the path that the user gave */
 	char *disk_path;   /* base of overlays; NULL: the image needs no disk (tiny) */
 	char *disk_format; /* "qcow2" or "raw" */
 	char *kernel_path; /* direct boot; NULL: firmware */
@@ -40,7 +40,7 @@ void image_done(struct image *i);
 
 /*
  * Finds the image that @name means: a catalogue or imported name (built or downloaded into the cache unless it is there;
- * concurrent callers share one build), or the path of a qcow2 or raw file. ERR_NOT_FOUND lists the names there are;
+ * concurrent callers share one build), a URL (downloaded into the cache likewise), or the path of a qcow2 or raw file. ERR_NOT_FOUND lists the names there are;
  * ERR_IMAGE names a damaged file.
  */
 int image_resolve(const struct store *s, const char *name, atomic_bool *cancel,
@@ -83,6 +83,7 @@ int keys_ensure_host(const struct store *s, const char *name, struct err *e);
 
 struct seed {
 	const char *name; /* host name and instance id */
+	const char *mac;  /* of the one network card, which gets its address by DHCP */
 	const char *user;
 	const char *public_key; /* one line */
 	const char *host_key;   /* private key file's text (OpenSSH format), may be NULL */

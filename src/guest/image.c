@@ -74,12 +74,31 @@ static int not_found(const struct store *s, const char *name, struct err *e)
 		       names.data);
 }
 
+/* Once for all who name it, until `image rm`: what stands behind the URL later is not looked at. */
+static int resolve_url(const struct store *s, const char *url, atomic_bool *cancel,
+		       guest_progress_fn *progress, void *arg, struct image *ret, struct err *e)
+{
+	scoped(mem) char *name = image_name_of_url(url);
+	scoped(lock) int lock = -1;
+	int r = 0;
+
+	if (!name)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	if (!image_is_cached(s, name))
+		r = image_lock(s, name, cancel, &lock, e);
+	if (r == 0 && !image_is_cached(s, name))
+		r = image_import_locked(s, url, name, NULL, cancel, progress, arg, e);
+	return r < 0 ? r : image_cache_load(s, name, ret, e);
+}
+
 int image_resolve(const struct store *s, const char *name, atomic_bool *cancel,
 		  guest_progress_fn *progress, void *arg, struct image *ret, struct err *e)
 {
 	scoped(lock) int lock = -1;
 	int r;
 
+	if (image_is_url(name))
+		return resolve_url(s, name, cancel, progress, arg, ret, e);
 	if (is_path(name))
 		return resolve_path(name, ret, e);
 	if (!image_name_is_valid(name))

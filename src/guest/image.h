@@ -64,6 +64,18 @@ int image_in_catalog(const char *name, struct err *e);
 int image_build(const struct store *s, const char *name, atomic_bool *cancel,
 		guest_progress_fn *progress, void *arg, struct err *e);
 
+/* image_list.c */
+
+/*
+ * The name under which the image of @url is cached, heap: the URL's file name and a part of its digest, so that `image ls`
+ * shows what it is and two URLs never meet. NULL when out of memory.
+ */
+char *image_name_of_url(const char *url);
+/* Under the lock of @name: fetches, checks and keeps. */
+int image_import_locked(const struct store *s, const char *source, const char *name,
+			const char *sha256, atomic_bool *cancel, guest_progress_fn *progress,
+			void *arg, struct err *e);
+
 /* image_fetch.c: bytes from elsewhere into @path, with their SHA-256 in hex (64 digits) */
 
 int image_fetch(const char *source, const char *path, char ret_sha256[65], atomic_bool *cancel,

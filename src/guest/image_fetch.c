@@ -14,6 +14,7 @@
 #include <linux/fs.h>
 #include <openssl/evp.h>
 #include <pthread.h>
+#include <string.h>
 #include <strings.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -68,12 +69,21 @@ static void md_hex(EVP_MD_CTX *md, char ret[65])
 	str_hex(digest, 32, ret);
 }
 
+/* A run of zeros becomes a hole: a raw image is mostly that. */
+static bool is_zero(const char *data, size_t len)
+{
+	return len > 0 && data[0] == 0 && memcmp(data, data + 1, len - 1) == 0;
+}
+
 static size_t on_data(char *data, size_t size, size_t n, void *arg)
 {
 	struct fetch *f = arg;
 	size_t len = size * n;
 
-	f->r = files_write_all(f->fd, data, len);
+	if (is_zero(data, len))
+		f->r = lseek(f->fd, (off_t)len, SEEK_CUR) < 0 ? -errno : 0;
+	else
+		f->r = files_write_all(f->fd, data, len);
 	if (f->r < 0)
 		return len == 0 ? 1 : 0;
 	EVP_DigestUpdate(f->md, data, len);
@@ -148,6 +158,9 @@ static int download(struct fetch *f, char ret_sha256[65], struct err *e)
 	if (code != CURLE_OK)
 		return err_set(e, ERR_IO, "cannot download %s: %s", f->source,
 			       *error ? error : curl_easy_strerror(code));
+	/* the last bytes may be a hole */
+	if (ftruncate(f->fd, lseek(f->fd, 0, SEEK_CUR)) < 0)
+		return err_errno(e, -errno, "cannot keep %s", f->source);
 	md_hex(f->md, ret_sha256);
 	return 0;
 }

@@ -8,8 +8,10 @@
 #include "guest/run.h"
 #include "wire/json.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <openssl/sha.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
@@ -202,11 +204,27 @@ static int import_into(const char *dir, const char *source, const char *name, co
 	return write_json(dir, name, format, source, got, e);
 }
 
+int image_import_locked(const struct store *s, const char *source, const char *name,
+			const char *sha256, atomic_bool *cancel, guest_progress_fn *progress,
+			void *arg, struct err *e)
+{
+	scoped(mem) char *dir = NULL;
+	int r = image_tmp_make(s, name, &dir, e);
+
+	if (r < 0)
+		return r;
+	r = import_into(dir, source, name, sha256, cancel, progress, arg, e);
+	if (r < 0) {
+		files_remove_tree(dir);
+		return r;
+	}
+	return image_tmp_commit(s, name, dir, e);
+}
+
 int image_import(const struct store *s, const char *source, const char *name, const char *sha256,
 		 atomic_bool *cancel, guest_progress_fn *progress, void *arg, struct err *e)
 {
 	scoped(lock) int lock = -1;
-	scoped(mem) char *dir = NULL;
 	int r;
 
 	if (!image_name_is_valid(name))
@@ -227,15 +245,27 @@ int image_import(const struct store *s, const char *source, const char *name, co
 		return err_set(e, ERR_EXISTS,
 			       "image %s exists: remove it first with `drover image rm %s`", name,
 			       name);
-	r = image_tmp_make(s, name, &dir, e);
-	if (r < 0)
-		return r;
-	r = import_into(dir, source, name, sha256, cancel, progress, arg, e);
-	if (r < 0) {
-		files_remove_tree(dir);
-		return r;
+	return image_import_locked(s, source, name, sha256, cancel, progress, arg, e);
+}
+
+char *image_name_of_url(const char *url)
+{
+	unsigned char digest[SHA256_DIGEST_LENGTH];
+	char hex[2 * SHA256_DIGEST_LENGTH + 1];
+	const char *file = strrchr(url, '/');
+	char name[41];
+	size_t n = 0;
+
+	SHA256((const unsigned char *)url, strlen(url), digest);
+	str_hex(digest, sizeof(digest), hex);
+	for (file = file ? file + 1 : url; *file && *file != '?' && n < sizeof(name) - 1; file++) {
+		char c = (char)tolower((unsigned char)*file);
+
+		if (isascii(c) && (isalnum((unsigned char)c) || (n > 0 && strchr("._-", c))))
+			name[n++] = c;
 	}
-	return image_tmp_commit(s, name, dir, e);
+	name[n] = '\0';
+	return str_format("%s%s%.12s", name, n > 0 ? "-" : "", hex);
 }
 
 /* A member's disk is an overlay of its image, and worthless without it. */

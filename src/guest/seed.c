@@ -46,6 +46,8 @@ static int check_seed(const struct seed *s, char **ret_key, char **ret_host_key,
 		return r;
 	if (!user_is_valid(s->user))
 		return err_set(e, ERR_INVALID, "'%s' cannot be a user's name", s->user);
+	if (s->mac && strspn(s->mac, "0123456789abcdefABCDEF:") != strlen(s->mac))
+		return err_set(e, ERR_INVALID, "'%s' is no MAC address", s->mac);
 	for (int i = 0; i < 2; i++) {
 		*ret[i] = strdup(from[i]);
 		if (!*ret[i])
@@ -104,13 +106,21 @@ static int user_data(struct buf *b, const struct seed *s, const char *key, const
 	return r;
 }
 
-/* Every Ethernet card by DHCP: what cloud-init falls back to, said so that it never has to guess which card. */
-static const char network_config[] = "version: 2\n"
-				     "ethernets:\n"
-				     "  all:\n"
-				     "    match:\n"
-				     "      name: \"e*\"\n"
-				     "    dhcp4: true\n";
+/* By its MAC, under one name: what every renderer of cloud-init understands (ifupdown's knows no pattern of names). */
+static int network_config(struct buf *b, const struct seed *s)
+{
+	if (!s->mac)
+		return -EINVAL;
+	return buf_addf(b,
+			"version: 2\n"
+			"ethernets:\n"
+			"  eth0:\n"
+			"    match:\n"
+			"      macaddress: \"%s\"\n"
+			"    set-name: eth0\n"
+			"    dhcp4: true\n",
+			s->mac);
+}
 
 static int add_file(struct archive *a, const char *name, const char *data, size_t len)
 {
@@ -136,16 +146,19 @@ static int write_files(struct archive *a, const struct seed *s, const char *key,
 {
 	scoped(buf) struct buf meta = BUF_INIT;
 	scoped(buf) struct buf user = BUF_INIT;
+	scoped(buf) struct buf network = BUF_INIT;
 	int r = buf_addf(&meta, "instance-id: %s\nlocal-hostname: %s\n", s->name, s->name);
 
 	if (r == 0)
 		r = user_data(&user, s, key, host_key);
 	if (r == 0)
+		r = network_config(&network, s);
+	if (r == 0)
 		r = add_file(a, "meta-data", meta.data, meta.len);
 	if (r == 0)
 		r = add_file(a, "user-data", user.data, user.len);
 	if (r == 0)
-		r = add_file(a, "network-config", network_config, sizeof(network_config) - 1);
+		r = add_file(a, "network-config", network.data, network.len);
 	return r;
 }
 

@@ -392,6 +392,7 @@ static void openssh_reads_the_keys(void **state)
 
 static const struct seed a_seed = {
 	.name = "web-1",
+	.mac = "02:00:00:aa:bb:cc",
 	.user = "drover",
 	.public_key = "ssh-ed25519 AAAAkey drover\n",
 	.host_key = "-----BEGIN OPENSSH PRIVATE KEY-----\nabc\n-----END OPENSSH PRIVATE KEY-----\n",
@@ -431,6 +432,7 @@ static void a_seed_has_its_label_name_user_and_keys(void **state)
 	assert_non_null(strstr(out.data, "      - \"ssh-ed25519 AAAAkey drover\"\n"));
 	assert_non_null(strstr(out.data, "  ed25519_private: |\n    -----BEGIN"));
 	assert_non_null(strstr(out.data, "network-config:version: 2\n"));
+	assert_non_null(strstr(out.data, "      macaddress: \"02:00:00:aa:bb:cc\"\n"));
 	assert_int_equal(files_read(at("seed.iso"), 1 << 24, &raw, NULL), 0);
 	assert_memory_equal(raw + 32768 + 40, "cidata ", 7);
 	free(raw);

@@ -34,4 +34,7 @@ ok "down stops both" "$DROVER" down web
 ok "nothing runs" nothing_left
 ok "rm removes both" "$DROVER" rm -f web
 ok "no member is left" out_is "" "$DROVER" ls -q
+ok "the README's example says who runs" \
+	bash -c '"${DROVER_EXAMPLE:?}" | tee /dev/stderr | grep -c "^hello-[12]: Linux hello-[12] " | grep -qx 2'
+ok "nothing is left of the example" nothing_left
 done_testing
