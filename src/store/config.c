@@ -27,40 +27,80 @@ void member_config_done(struct member_config *c)
 	*c = (struct member_config){0};
 }
 
-static void load_text(json_t *root, const char *key, char *ret, size_t size)
-{
-	const char *text = json_string_value(json_object_get(root, key));
+/* One file's fields, read one after the other; the first that is not what it should be is kept. */
+struct fields {
+	json_t *root;
+	const char *wrong; /* NULL: all well; static text */
+};
 
-	if (text)
+/* The field, or NULL when it is absent or of the wrong type. */
+static const char *load_any_text(struct fields *f, const char *key)
+{
+	json_t *value = json_object_get(f->root, key);
+
+	if (value && !json_is_string(value))
+		f->wrong = f->wrong ? f->wrong : key;
+	return json_string_value(value);
+}
+
+static void load_text(struct fields *f, const char *key, char *ret, size_t size)
+{
+	const char *text = load_any_text(f, key);
+
+	if (text && strlen(text) >= size)
+		f->wrong = f->wrong ? f->wrong : key;
+	else if (text)
 		snprintf(ret, size, "%s", text);
 }
 
-static void load_heap(json_t *root, const char *key, char **ret)
+static int load_heap(struct fields *f, const char *key, char **ret)
 {
-	const char *text = json_string_value(json_object_get(root, key));
+	const char *text = load_any_text(f, key);
 
-	if (text && *text)
-		*ret = strdup(text);
+	if (!text || !*text)
+		return 0;
+	*ret = strdup(text);
+	return *ret ? 0 : -ENOMEM;
 }
 
-static void load_fields(json_t *root, struct member_config *c)
+static void load_size(struct fields *f, const char *key, int64_t *ret)
 {
-	load_text(root, "name", c->name, sizeof(c->name));
-	load_text(root, "mac", c->mac, sizeof(c->mac));
-	load_text(root, "ip", c->ip, sizeof(c->ip));
-	load_text(root, "created_at", c->created_at, sizeof(c->created_at));
-	load_text(root, "backend", c->backend, sizeof(c->backend));
-	c->cpus = json_integer_value(json_object_get(root, "cpus"));
-	c->memory_mb = json_integer_value(json_object_get(root, "memory_mb"));
-	c->disk_mb = json_integer_value(json_object_get(root, "disk_mb"));
-	c->no_egress = json_is_true(json_object_get(root, "no_egress"));
-	load_heap(root, "image", &c->image);
-	load_heap(root, "user", &c->user);
-	load_heap(root, "kernel_path", &c->kernel_path);
-	load_heap(root, "initrd_path", &c->initrd_path);
-	load_heap(root, "cmdline", &c->cmdline);
-	load_heap(root, "disk_format", &c->disk_format);
-	load_heap(root, "provision", &c->provision);
+	json_t *value = json_object_get(f->root, key);
+
+	if (value && (!json_is_integer(value) || json_integer_value(value) < 0))
+		f->wrong = f->wrong ? f->wrong : key;
+	*ret = json_integer_value(value);
+}
+
+static void load_flag(struct fields *f, const char *key, bool *ret)
+{
+	json_t *value = json_object_get(f->root, key);
+
+	if (value && !json_is_boolean(value))
+		f->wrong = f->wrong ? f->wrong : key;
+	*ret = json_is_true(value);
+}
+
+/* 0 or -ENOMEM; what is wrong is in @f. */
+static int load_fields(struct fields *f, struct member_config *c)
+{
+	load_text(f, "name", c->name, sizeof(c->name));
+	load_text(f, "mac", c->mac, sizeof(c->mac));
+	load_text(f, "ip", c->ip, sizeof(c->ip));
+	load_text(f, "created_at", c->created_at, sizeof(c->created_at));
+	load_text(f, "backend", c->backend, sizeof(c->backend));
+	load_size(f, "cpus", &c->cpus);
+	load_size(f, "memory_mb", &c->memory_mb);
+	load_size(f, "disk_mb", &c->disk_mb);
+	load_flag(f, "no_egress", &c->no_egress);
+	if (load_heap(f, "image", &c->image) < 0 || load_heap(f, "user", &c->user) < 0 ||
+	    load_heap(f, "kernel_path", &c->kernel_path) < 0 ||
+	    load_heap(f, "initrd_path", &c->initrd_path) < 0 ||
+	    load_heap(f, "cmdline", &c->cmdline) < 0 ||
+	    load_heap(f, "disk_format", &c->disk_format) < 0 ||
+	    load_heap(f, "provision", &c->provision) < 0)
+		return -ENOMEM;
+	return 0;
 }
 
 int store_config_load(const struct store *s, const char *name, struct member_config *ret,
@@ -69,7 +109,8 @@ int store_config_load(const struct store *s, const char *name, struct member_con
 	scoped(mem) char *path = store_member_path(s, name, "config.json");
 	scoped(mem) char *text = NULL;
 	scoped(json) json_t *root = NULL;
-	struct member_config c = {0};
+	scoped(config) struct member_config c = {0};
+	struct fields fields = {0};
 	json_error_t why;
 	int r;
 
@@ -83,12 +124,16 @@ int store_config_load(const struct store *s, const char *name, struct member_con
 	root = json_loads(text, 0, &why);
 	if (!json_is_object(root))
 		return err_set(e, ERR_IO, "%s is damaged: %.160s", path, why.text);
-	load_fields(root, &c);
-	if (strcmp(c.name, name) != 0) {
-		member_config_done(&c);
+	fields.root = root;
+	if (load_fields(&fields, &c) < 0)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	if (fields.wrong)
+		return err_set(e, ERR_IO, "%s is damaged: its \"%s\" is not what it should be",
+			       path, fields.wrong);
+	if (strcmp(c.name, name) != 0)
 		return err_set(e, ERR_IO, "%s is damaged: it does not name '%s'", path, name);
-	}
 	*ret = c;
+	c = (struct member_config){0};
 	return 0;
 }
 

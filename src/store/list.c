@@ -6,6 +6,7 @@
 #include "store/store.h"
 
 #include <string.h>
+#include <sys/stat.h>
 
 void name_list_done(struct name_list *l)
 {
@@ -37,11 +38,20 @@ static int compare_names(const void *a, const void *b)
 	return r ? r : strverscmp(a, b);
 }
 
+/* What cannot be looked at counts as there: whoever reads it then says why. */
+static bool may_exist(const char *path)
+{
+	struct stat st;
+
+	return path && (stat(path, &st) == 0 || (errno != ENOENT && errno != ENOTDIR));
+}
+
 static bool is_member(const struct store *s, const char *name)
 {
+	scoped(mem) char *config = store_member_path(s, name, "config.json");
 	scoped(mem) char *pid = store_member_path(s, name, "pid");
 
-	return store_member_exists(s, name) || (pid && files_exist(pid));
+	return may_exist(config) || may_exist(pid);
 }
 
 static int list_cluster(const struct store *s, const char *cluster, struct name_list *l)
@@ -51,6 +61,9 @@ static int list_cluster(const struct store *s, const char *cluster, struct name_
 	struct dirent *entry;
 	int r = 0;
 
+	if (!dir && errno != ENOENT && errno != ENOTDIR && name_is_valid(cluster))
+		return name_list_add(l,
+				     cluster); /* not silently: its configuration cannot be read */
 	while (r == 0 && dir && (entry = readdir(dir))) {
 		char derived[NAME_SIZE];
 

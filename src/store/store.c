@@ -82,8 +82,10 @@ static int find_run(struct store *s, struct err *e)
 		s->run = str_format("%s/run", s->root);
 	} else {
 		name_socket_key(s->root, key);
-		s->run = str_format("%s/drover/%s", runtime && *runtime == '/' ? runtime : "/tmp",
-				    key);
+		if (runtime && *runtime == '/')
+			s->run = str_format("%s/drover/%s", runtime, key);
+		else
+			s->run = str_format("/tmp/drover-%u/%s", (unsigned)geteuid(), key);
 		if (s->run && strlen(s->run) + 1 + SOCKET_NAME_LEN >= SOCKET_PATH_MAX)
 			return err_set(
 				e, ERR_INVALID,
@@ -99,6 +101,37 @@ static int make_dir(const char *path, struct err *e)
 	int r = files_mkdir_all(path, 0700);
 
 	return r < 0 ? err_errno(e, r, "make directory %s", path) : 0;
+}
+
+/* Sockets are only as private as their directory, whose name anybody can guess: nobody else may have made it. */
+static int check_private(const char *path, struct err *e)
+{
+	struct stat st;
+
+	if (lstat(path, &st) < 0)
+		return err_errno(e, -errno, "look at %s", path);
+	if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 077))
+		return err_set(
+			e, ERR_DENIED,
+			"%s is not a directory that is yours alone (mode 0700): remove it, or "
+			"set XDG_RUNTIME_DIR",
+			path);
+	return 0;
+}
+
+/* A run directory outside the root, and the one above it, which is named for drover too. */
+static int check_run(const struct store *s, struct err *e)
+{
+	scoped(mem) char *above = strdup(s->run);
+	int r;
+
+	if (!above)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	if (str_starts(s->run, s->root))
+		return 0;
+	*strrchr(above, '/') = '\0';
+	r = check_private(above, e);
+	return r == 0 ? check_private(s->run, e) : r;
 }
 
 int store_open(const char *root, struct store *ret, struct err *e)
@@ -117,6 +150,8 @@ int store_open(const char *root, struct store *ret, struct err *e)
 		r = make_dir(clusters, e);
 	if (r == 0)
 		r = make_dir(s.run, e);
+	if (r == 0)
+		r = check_run(&s, e);
 	if (r < 0) {
 		store_close(&s);
 		return r;
@@ -300,7 +335,9 @@ int store_member_remove(const struct store *s, const char *name, struct err *e)
 
 	if (!dir || !config)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
-	unlink(config); /* first: from here on there is no such member, whatever happens */
+	/* First: from here on there is no such member, whatever happens. */
+	if (unlink(config) < 0 && errno != ENOENT && errno != ENOTDIR)
+		return err_errno(e, -errno, "remove %s", config);
 	r = files_remove_tree(dir);
 	if (r < 0)
 		return err_errno(e, r, "remove %s", dir);

@@ -3,7 +3,8 @@
  * The tree on disk, the same for client and helper.
  *
  *   <root>/clusters/<cluster>/<member>/   config.json disk.qcow2 seed.iso serial.log pid owner .lock ...
- *   <root>/run/<key>.sock .ctl            sockets (or $XDG_RUNTIME_DIR/drover/... when <root> is too long)
+ *   <root>/run/<key>.sock .ctl            sockets (or $XDG_RUNTIME_DIR/drover/... when <root> is too long,
+ *                                             else /tmp/drover-<uid>/..., yours alone or refused)
  *   <images>/                             $XDG_CACHE_HOME/drover/images, or <root>/images under DROVER_HOME
  *   <root>/id_ed25519[.pub]               <root>/helper-<first name>.log
  *

@@ -125,6 +125,90 @@ static void a_damaged_config_is_named(void **state)
 	close_store(&s);
 }
 
+static void a_field_of_the_wrong_type_is_named(void **state)
+{
+	static const char text[] = "{\"name\": \"a\", \"cpus\": \"two\"}";
+	struct member_config c = {0};
+	struct err e = ERR_INIT;
+	struct store s;
+	char *path;
+
+	open_store(&s);
+	save(&s, "a");
+	path = store_member_path(&s, "a", "config.json");
+	assert_int_equal(files_replace(path, text, strlen(text), 0600), 0);
+	assert_true(store_config_load(&s, "a", &c, &e) < 0);
+	assert_non_null(strstr(e.msg, path));
+	assert_non_null(strstr(e.msg, "\"cpus\""));
+	free(path);
+	close_store(&s);
+}
+
+static void a_cluster_that_cannot_be_read_is_listed_beside_the_rest(void **state)
+{
+	char loop[80];
+	struct member_config c = {0};
+	struct name_list all = {0};
+	struct err e = ERR_INIT;
+	struct store s;
+
+	open_store(&s);
+	save(&s, "a");
+	snprintf(loop, sizeof(loop), "%s/clusters/web", home);
+	assert_int_equal(symlink("web", loop), 0); /* what not even root can read */
+	assert_int_equal(store_list(&s, &all, &e), 0);
+	assert_int_equal(all.n, 2);
+	assert_string_equal(all.names[0], "a");
+	assert_string_equal(all.names[1], "web");
+	name_list_done(&all);
+	assert_true(store_config_load(&s, "web", &c, &e) < 0);
+	assert_non_null(strstr(e.msg, "clusters/web"));
+	close_store(&s);
+}
+
+static void a_config_that_cannot_be_removed_is_an_error(void **state)
+{
+	struct err e = ERR_INIT;
+	struct store s;
+	char *path;
+
+	open_store(&s);
+	assert_int_equal(store_member_mkdir(&s, "a", &e), 0);
+	path = store_member_path(&s, "a", "config.json");
+	assert_int_equal(mkdir(path, 0700), 0); /* unlink fails, for root too */
+	assert_true(store_member_remove(&s, "a", &e) < 0);
+	assert_non_null(strstr(e.msg, path));
+	assert_true(files_exist(path));
+	free(path);
+	close_store(&s);
+}
+
+/* A home whose sockets must live elsewhere: the runtime directory is made by someone before us. */
+static void a_run_directory_that_others_can_enter_is_refused(void **state)
+{
+	char deep[200];
+	char runtime[80];
+	char ours[100];
+	struct err e = ERR_INIT;
+	struct store s;
+
+	open_store(&s);
+	store_close(&s);
+	snprintf(deep, sizeof(deep), "%s/%0100d", home, 0);
+	snprintf(runtime, sizeof(runtime), "%s/r", home);
+	snprintf(ours, sizeof(ours), "%s/drover", runtime);
+	assert_int_equal(files_mkdir_all(ours, 0700), 0);
+	assert_int_equal(setenv("XDG_RUNTIME_DIR", runtime, 1), 0);
+	assert_int_equal(chmod(ours, 0755), 0);
+	assert_true(store_open(deep, &s, &e) < 0);
+	assert_int_equal(e.code, ERR_DENIED);
+	assert_non_null(strstr(e.msg, ours));
+	assert_int_equal(chmod(ours, 0700), 0);
+	assert_int_equal(store_open(deep, &s, &e), 0);
+	unsetenv("XDG_RUNTIME_DIR");
+	close_store(&s);
+}
+
 static void the_lock_is_held_by_one(void **state)
 {
 	struct err e = ERR_INIT;
@@ -211,6 +295,10 @@ int main(void)
 		TEST(a_config_comes_back_and_is_listed_in_order),
 		TEST(a_removed_member_takes_its_cluster_when_it_was_the_last),
 		TEST(a_damaged_config_is_named),
+		TEST(a_field_of_the_wrong_type_is_named),
+		TEST(a_cluster_that_cannot_be_read_is_listed_beside_the_rest),
+		TEST(a_config_that_cannot_be_removed_is_an_error),
+		TEST(a_run_directory_that_others_can_enter_is_refused),
 		TEST(the_lock_is_held_by_one),
 		TEST(an_owner_is_alive_only_as_itself),
 		TEST(a_zombie_owns_nothing),
