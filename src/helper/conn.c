@@ -27,6 +27,8 @@ struct conn {
 	struct framer in;
 	size_t counted; /* bytes of @in that helper.pending_bytes holds */
 	struct timer *deadline;
+	uint64_t deadline_at; /* when that fires; it then looks whether the time is really up */
+	uint64_t since;    /* loop time: connected, or the last request ended, or a new one began */
 	struct list calls; /* under way */
 	unsigned n_calls;
 	char *watch_id;
@@ -96,20 +98,56 @@ static void send_error(struct conn *c, const char *id, const struct err *e)
 		stream_write(c->stream, line.data, line.len);
 }
 
-/* Answers what is wrong with the connection itself, and ends it. */
+/*
+ * Answers what is wrong with the connection itself, and ends it: at once, or, when requests are still under way on it,
+ * after their replies. Nothing more is read.
+ */
 static void conn_refuse(struct conn *c, const char *id, const struct err *e)
 {
 	c->helper->total_refusals++;
 	send_error(c, id, e);
-	conn_finish(c);
+	if (c->n_calls == 0) {
+		conn_finish(c);
+		return;
+	}
+	c->done = true;
+	c->watching = false;
+	timer_stop(&c->deadline);
+	framer_done(&c->in);
+	count_pending(c);
+	stream_hold(c->stream, true);
 }
+
+/* Nobody waits for the peer while it waits for us. */
+static bool is_busy(const struct conn *c)
+{
+	return c->watching || c->n_calls > 0 || c->done;
+}
+
+static bool is_between_requests(const struct conn *c)
+{
+	return c->kept && framer_is_idle(&c->in);
+}
+
+static uint64_t due_time(const struct conn *c)
+{
+	return c->since + (is_between_requests(c) ? WIRE_IDLE_MS : WIRE_REQUEST_MS);
+}
+
+static void set_deadline(struct conn *c);
 
 static void on_deadline(void *arg)
 {
 	struct conn *c = arg;
 	struct err e;
 
-	if (c->kept && framer_is_idle(&c->in)) {
+	if (is_busy(c))
+		return; /* set again when it is no more */
+	if (uv_now(&c->helper->loop) < due_time(c)) {
+		set_deadline(c);
+		return;
+	}
+	if (is_between_requests(c)) {
 		conn_finish(c);
 		return;
 	}
@@ -118,15 +156,17 @@ static void on_deadline(void *arg)
 	conn_refuse(c, NULL, &e);
 }
 
+/* A timer that fires too early looks again: so the usual request starts and stops none. */
 static void set_deadline(struct conn *c)
 {
-	bool idle = c->kept && framer_is_idle(&c->in);
+	uint64_t due = due_time(c);
+	uint64_t now = uv_now(&c->helper->loop);
 
-	timer_stop(&c->deadline);
-	if (c->watching || c->n_calls > 0 || c->done)
+	if (is_busy(c) || (c->deadline && c->deadline_at <= due))
 		return;
-	timer_start(&c->helper->loop, idle ? WIRE_IDLE_MS : WIRE_REQUEST_MS, on_deadline, c,
-		    &c->deadline);
+	timer_stop(&c->deadline);
+	c->deadline_at = due;
+	timer_start(&c->helper->loop, due > now ? due - now : 0, on_deadline, c, &c->deadline);
 }
 
 /* The connection may have ended after this. */
@@ -140,8 +180,9 @@ static void conn_settle(struct conn *c)
 		conn_drop(c);
 		return;
 	}
-	if (!c->done && !c->eof)
-		stream_hold(c->stream, c->n_calls >= WIRE_MAX_INFLIGHT ||
+	if (!c->eof)
+		stream_hold(c->stream, (c->done && !c->watching) ||
+					       c->n_calls >= WIRE_MAX_INFLIGHT ||
 					       stream_queued(c->stream) > WIRE_MAX_QUEUED);
 	set_deadline(c);
 }
@@ -181,8 +222,6 @@ static bool handle_request(struct conn *c, const char *text, size_t len)
 	h->total_requests++;
 	if (!q.id) {
 		c->done = true;
-		if (q.verb != VERB_WATCH)
-			stream_hold(c->stream, true);
 	} else {
 		c->kept = true;
 	}
@@ -235,6 +274,7 @@ static void on_read(void *arg, const char *data, ssize_t len, int fd)
 	struct conn *c = arg;
 	struct helper *h = c->helper;
 	struct err e = ERR_INIT;
+	bool was_idle;
 
 	close_fd(&fd); /* no request brings a descriptor */
 	if (len < 0) {
@@ -250,10 +290,13 @@ static void on_read(void *arg, const char *data, ssize_t len, int fd)
 		return;        /* bytes after a protocol-2 request are ignored */
 	list_remove(&c->link); /* no longer the longest idle */
 	list_append(&h->conns, &c->link);
+	was_idle = is_between_requests(c);
 	if (framer_feed(&c->in, data, (size_t)len) < 0) {
 		conn_drop(c);
 		return;
 	}
+	if (was_idle && !is_between_requests(c))
+		c->since = uv_now(&h->loop);
 	count_pending(c);
 	if (h->pending_bytes > MAX_PENDING_BYTES && c->in.in.len > SMALL_REQUEST) {
 		err_set(&e, ERR_BUSY,
@@ -342,6 +385,7 @@ void conn_accept(struct helper *h, struct member *m, int fd, uid_t peer)
 		return;
 	}
 	stream_on_drain(c->stream, on_drain);
+	c->since = uv_now(&h->loop);
 	set_deadline(c);
 	stream_kick(c->stream); /* the request is often there already */
 }
@@ -381,6 +425,7 @@ static void call_end(struct call *call)
 	free(call);
 	if (c) {
 		c->n_calls--;
+		c->since = uv_now(&c->helper->loop);
 		conn_settle(c);
 	}
 }
@@ -500,6 +545,11 @@ static void event_text(struct helper *h, const struct member *m, const char *eve
 void event_stage(struct helper *h, const struct member *m, const char *stage)
 {
 	event_text(h, m, WIRE_EVENT_STAGE, "stage", stage);
+}
+
+void event_address(struct helper *h, const struct member *m)
+{
+	event_text(h, m, WIRE_EVENT_ADDRESS, "ip", m->ip);
 }
 
 void event_gone(struct helper *h, const struct member *m)

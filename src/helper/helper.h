@@ -156,6 +156,7 @@ void call_watch(struct call *c);
 /* Tells the watchers. */
 void event_state(struct helper *h, const struct member *m);
 void event_stage(struct helper *h, const struct member *m, const char *stage);
+void event_address(struct helper *h, const struct member *m);
 void event_gone(struct helper *h, const struct member *m);
 
 /* rpc_v2.c, rpc_more.c: one function a verb; each takes the call. @q is borrowed. */

@@ -123,6 +123,7 @@ static int take_option(int option, struct arguments *a, struct err *e)
 static int parse_arguments(int argc, char **argv, struct arguments *a, struct err *e)
 {
 	int option;
+	int first = 0;
 
 	opterr = 0;
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -133,10 +134,13 @@ static int parse_arguments(int argc, char **argv, struct arguments *a, struct er
 			      stdout);
 			return 1;
 		}
-		r = take_option(option, a, e);
-		if (r < 0)
-			return r;
+		/* The first error counts; the rest is read for --ready-fd, which is to hear of it. */
+		r = take_option(option, a, first < 0 ? NULL : e);
+		if (first == 0)
+			first = r;
 	}
+	if (first < 0)
+		return first;
 	if (optind < argc)
 		return err_set(e, ERR_INVALID, "unexpected argument '%s'", argv[optind]);
 	if (!a->reconcile && a->members.n == 0)
@@ -298,6 +302,8 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	use_all_descriptors();
 	r = parse_arguments(argc, argv, &a, &e);
+	if (r < 0)
+		tell_failure(a.ready_fd, &e);
 	r = r == 0 ? serve(&a, &e) : r > 0 ? 0 : r;
 	name_list_done(&a.members);
 	if (r < 0) {

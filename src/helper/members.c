@@ -294,6 +294,7 @@ static void on_address(void *arg, int r, const char *ip, const struct err *e)
 		return;
 	}
 	snprintf(m->ip, sizeof(m->ip), "%s", ip);
+	event_address(m->helper, m);
 	set_state(m, MEMBER_RUNNING);
 	answer_boot(m, NULL);
 	if (backend_wait(m->vm, 0, on_vm_ended, m, &why) < 0)

@@ -26,6 +26,11 @@ static struct member *target(struct call *c, const struct request *q)
 	return NULL;
 }
 
+static void refuse_state(struct call *c, const struct member *m)
+{
+	call_errorf(c, ERR_NOT_RUNNING, "member %s is %s", m->name, member_state_word(m));
+}
+
 /* The same, when it has a VM that is up. */
 static struct member *running_target(struct call *c, const struct request *q)
 {
@@ -33,7 +38,18 @@ static struct member *running_target(struct call *c, const struct request *q)
 
 	if (!m || (m->vm && m->state != MEMBER_STOPPING))
 		return m;
-	call_errorf(c, ERR_NOT_RUNNING, "member %s is %s", m->name, member_state_word(m));
+	refuse_state(c, m);
+	return NULL;
+}
+
+/* The same, when it has booted: a boot that were paused could not end, and would be told as running when it does. */
+static struct member *booted_target(struct call *c, const struct request *q)
+{
+	struct member *m = running_target(c, q);
+
+	if (!m || !m->booting)
+		return m;
+	refuse_state(c, m);
 	return NULL;
 }
 
@@ -129,7 +145,7 @@ static void on_resumed(void *arg, int r, const struct err *e)
 
 void rpc_pause(struct call *c, const struct request *q)
 {
-	struct member *m = running_target(c, q);
+	struct member *m = booted_target(c, q);
 	struct err e = ERR_INIT;
 
 	if (!m)
@@ -141,7 +157,7 @@ void rpc_pause(struct call *c, const struct request *q)
 
 void rpc_resume(struct call *c, const struct request *q)
 {
-	struct member *m = running_target(c, q);
+	struct member *m = booted_target(c, q);
 	struct err e = ERR_INIT;
 
 	if (!m)

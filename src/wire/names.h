@@ -7,7 +7,7 @@
 
 #define WIRE_PROTOCOL "2"
 
-/* id, name, who may answer: MEMBER = the member whose socket it came in by, CLUSTER = any socket */
+/* id, name */
 #define VERB_MAP(X)                       \
 	X(STATUS, "status")               \
 	X(STOP, "stop")                   \

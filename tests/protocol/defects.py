@@ -218,6 +218,10 @@ def many_large_unfinished_requests_are_bounded_together():
             c.send(b'{"cmd":"' + b"x" * 900000)
             conns.append(c)
         expect("one more", "starting", h.status()["state"])
+        with open(f"/proc/{h.pid}/status", encoding="utf-8") as file:
+            own = [int(line.split()[1]) for line in file if line.startswith("RssAnon")][0]
+        if "asan" not in open(f"/proc/{h.pid}/maps", encoding="utf-8").read():
+            expect(f"{own} KiB of its own are below 16 MiB", True, own < 16384)
         refused = 0
         for c in conns:
             c.sock.shutdown(harness.socket.SHUT_WR)

@@ -153,7 +153,7 @@ class Conn:
 class Helper:
     """drover-helper on the fake backend, in a temporary home. Leaving the `with` ends it and checks what it left."""
 
-    def __init__(self, *members, bound=None, env=None, arguments=(), home=None, own_home=True):
+    def __init__(self, *members, bound=None, env=None, arguments=(), home=None, own_home=True, log=None):
         self.members = members
         self.home = home or tempfile.mkdtemp(prefix="drv-")
         self.own_home = own_home
@@ -165,7 +165,7 @@ class Helper:
                    "--ready-fd", str(theirs), *arguments]
         if bound:
             command += ["--bound", str(bound)]
-        self.log_path = os.path.join(self.home, "log")
+        self.log_path = log or os.path.join(self.home, "log")
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(command, env=self.environment, stdin=subprocess.DEVNULL, stdout=log,
                                             stderr=log, pass_fds=[theirs])
@@ -242,6 +242,8 @@ class Helper:
         expect("the helper's exit code", want, self.process.wait(DEADLINE))
 
     def log(self):
+        if not os.path.isfile(self.log_path):
+            return ""
         with open(self.log_path, encoding="utf-8", errors="replace") as file:
             return file.read()
 

@@ -1,0 +1,263 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Peers that mean harm, or only die at a bad moment: the answer that docs/protocol.md states, and what the others see.
+
+environment: DROVER_HELPER
+"""
+import array
+import json
+import os
+import resource
+import select
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+
+import harness
+from harness import Helper, Skip, expect
+
+NOBODY = 65534
+TESTS = []
+
+
+def test(function):
+    TESTS.append((function.__name__.replace("_", " "), function))
+    return function
+
+
+def code(reply):
+    return (reply or {}).get("code")
+
+
+def descriptors(helper):
+    return len(os.listdir(f"/proc/{helper.pid}/fd"))
+
+
+def resident_kib(helper, field):
+    with open(f"/proc/{helper.pid}/status", encoding="utf-8") as file:
+        return [int(line.split()[1]) for line in file if line.startswith(field)][0]
+
+
+def sanitized(helper):
+    with open(f"/proc/{helper.pid}/maps", encoding="utf-8") as file:
+        return "asan" in file.read()
+
+
+def as_nobody(helper, suffix, data):
+    """What another uid gets that finds the socket open to everybody."""
+    ours, theirs = os.pipe()
+    child = os.fork()
+    if child == 0:
+        reply = b"no connection"
+        try:
+            os.setgroups([])
+            os.setresgid(NOBODY, NOBODY, NOBODY)
+            os.setresuid(NOBODY, NOBODY, NOBODY)
+            with helper.connect(suffix=suffix) as c:
+                c.send(data)
+                reply = c.line() or c.buffer
+        finally:
+            os.write(theirs, reply)
+            os._exit(0)
+    os.close(theirs)
+    os.waitpid(child, 0)
+    reply = os.read(ours, 4096)
+    os.close(ours)
+    return reply
+
+
+def open_to_everybody(helper):
+    os.chmod(helper.home, 0o755)
+    os.chmod(os.path.join(helper.home, "run"), 0o755)
+    for name in os.listdir(os.path.join(helper.home, "run")):
+        os.chmod(os.path.join(helper.home, "run", name), 0o666)
+
+
+@test
+def sockets_are_for_their_owner_by_file_mode():
+    with Helper("solo", bound=os.getpid()) as h:
+        run = os.path.join(h.home, "run")
+        expect("run", 0o700, stat.S_IMODE(os.stat(run).st_mode))
+        expect("sockets", {0o600}, {stat.S_IMODE(os.stat(os.path.join(run, n)).st_mode) for n in os.listdir(run)})
+
+
+@test
+def another_uid_is_refused_by_its_credentials():
+    if os.geteuid() != 0:
+        raise Skip("only root can be somebody else")
+    with Helper("solo") as h:
+        open_to_everybody(h)
+        reply = json.loads(as_nobody(h, "sock", b'{"cmd":"stop"}'))
+        expect("stop", "permission_denied", code(reply))
+        expect("nothing was stopped", "starting", h.status()["state"])
+        expect("counted", 1, h.call({"cmd": "stats"})["stats"]["helper"]["refusals"])
+
+
+@test
+def another_uid_cannot_bind_the_helper_to_itself():
+    if os.geteuid() != 0:
+        raise Skip("only root can be somebody else")
+    with Helper("solo", bound=os.getpid()) as h:
+        open_to_everybody(h)
+        expect("handshake", b"", as_nobody(h, "ctl", b"bindack"))
+        expect("its end ended nothing", "starting", h.status()["state"])
+
+
+@test
+def a_thousand_idle_connections_hurt_nobody():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 1200:
+        raise Skip(f"this process may open {hard} files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 1200), hard))
+    with Helper("solo") as h:
+        idle = [h.connect() for _ in range(1000)]
+        expect("status", "starting", h.status()["state"])
+        expect("boot", {}, h.boot("solo"))
+        expect("the first to come was the first to go", "busy", code(idle[0].reply()))
+        expect(f"{descriptors(h)} descriptors are within the limit", True, descriptors(h) < 300)
+        if not sanitized(h):
+            own = resident_kib(h, "RssAnon")
+            expect(f"{own} KiB of its own are below 4 MiB", True, own < 4096)
+        for conn in idle:
+            conn.close()
+
+
+@test
+def a_watcher_that_never_reads_is_dropped_and_the_others_hear_all():
+    with Helper("solo") as h:
+        h.boot("solo")
+        deaf = h.watch()
+        with h.connect() as c:
+            c.request({"cmd": "watch", "id": "w"})
+            expect("the state there is", "running", c.reply()["state"])
+            for i in range(6000):
+                c.request({"cmd": "resume" if i % 2 else "pause", "id": i})
+                expect("event", ("w", "running" if i % 2 else "paused"), (lambda e: (e["id"], e.get("state")))(c.reply()))
+                expect("reply", {"id": i}, c.reply())
+        expect("refusals", 1, h.call({"cmd": "stats"})["stats"]["helper"]["refusals"])
+        while deaf.line() is not None:
+            pass
+        deaf.close()
+
+
+@test
+def a_bad_request_on_a_kept_connection_loses_no_reply_under_way():
+    with Helper("a", env={"DROVER_FAKE_BOOT_MS": "200"}) as h:
+        h.call({"cmd": "createnetwork"})
+        h.call({"cmd": "reserve", "name": "a"})
+        with h.connect() as c:
+            c.request({"cmd": "boot-member", "spec": {"name": "a"}, "id": 1})
+            c.request({"cmd": "frobnicate", "id": 2})
+            c.request({"cmd": "status", "id": 3})  # not read any more
+            expect("the bad one", (2, "unknown_command"), (lambda r: (r["id"], r["code"]))(c.reply()))
+            expect("the boot", {"id": 1}, c.reply())
+            expect("then the end", True, c.closed())
+
+
+@test
+def a_pause_during_a_boot_is_refused():
+    with Helper("a", env={"DROVER_FAKE_BOOT_MS": "200"}) as h:
+        h.call({"cmd": "createnetwork"})
+        h.call({"cmd": "reserve", "name": "a"})
+        with h.begin_boot("a") as boot:
+            for verb in ("pause", "resume"):
+                expect(verb, {"error": "member a is starting", "code": "not_running"}, h.call({"cmd": verb}))
+            expect("boot", {}, boot.reply())
+        expect("pause", {}, h.call({"cmd": "pause"}))
+        expect("state", "paused", h.status()["state"])
+        expect("again", {}, h.call({"cmd": "pause"}))
+
+
+@test
+def a_wrong_option_is_told_on_the_ready_descriptor():
+    for arguments, word in ((["--frobnicate"], "option"), (["--bound", "x"], "'x'"), (["--network", "lan"], "'lan'"),
+                            (["--members", "a/b"], "'a/b'"), (["surplus"], "surplus")):
+        h = Helper("solo", arguments=arguments)
+        expect(f"{arguments}: exit code", 1, h.process.wait(harness.DEADLINE))
+        expect(f"{arguments}: {h.ready!r}", True, h.ready.startswith("error ") and word in h.ready)
+        expect("the same on stderr", True, h.ready.split(" ", 2)[2].strip() in h.log())
+        harness.shutil.rmtree(h.home)
+    # In front of --ready-fd too: what is wrong first is told.
+    ready, theirs = os.pipe()
+    helper = subprocess.run([os.environ["DROVER_HELPER"], "--members", "A", "--ready-fd", str(theirs)],
+                            pass_fds=[theirs], stderr=subprocess.DEVNULL, check=False)
+    os.close(theirs)
+    expect("exit code", 1, helper.returncode)
+    expect("told", True, os.read(ready, 4096).startswith(b"error invalid_name "))
+    os.close(ready)
+
+
+@test
+def peers_that_leave_before_their_descriptor_comes_leak_none():
+    with Helper("solo") as h:
+        h.boot("solo")
+        for _ in range(400):
+            h.connect().request({"cmd": "dial", "port": 22}).close()
+            h.connect().request({"cmd": "console"}).close()
+        expect("status", "running", h.status()["state"])
+        expect(f"{descriptors(h)} descriptors are open", True, descriptors(h) < 300)
+
+
+@test
+def descriptors_that_a_peer_sends_are_closed():
+    with Helper("solo") as h:
+        null = os.open("/dev/null", os.O_RDONLY)
+        with h.connect() as c:
+            for i in range(300):
+                c.sock.sendmsg([b'{"cmd":"status","id":%d}' % i],
+                               [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [null] * 16))])
+                expect("reply", i, c.reply()["id"])
+            expect(f"{descriptors(h)} descriptors are open", True, descriptors(h) < 100)
+        os.close(null)
+
+
+@test
+def a_full_log_disk_ends_no_helper():
+    with Helper("solo", log="/dev/full") as h:
+        h.boot("solo")
+        h.process.send_signal(harness.signal.SIGHUP)
+        expect("status", "running", h.status()["state"])
+    if os.geteuid() != 0 or subprocess.run(["unshare", "-m", "true"], check=False).returncode != 0:
+        return
+    # The same with a real disk that fills up: a tmpfs of one page, in a mount namespace of the helper's own.
+    home = tempfile.mkdtemp(prefix="drv-")
+    script = ('mkdir "$DROVER_HOME/logs" && mount -t tmpfs -o size=4k none "$DROVER_HOME/logs" && '
+              'exec >"$DROVER_HOME/logs/log" 2>&1 && ! head -c 8192 /dev/zero && exec "$HELPER" "$@"')
+    with tempfile.NamedTemporaryFile("w", suffix=".sh") as wrapper:
+        wrapper.write("#!/bin/sh\n" + 'exec unshare -m sh -c \'' + script + "' sh \"$@\"\n")
+        wrapper.flush()
+        os.chmod(wrapper.name, 0o755)
+        program = os.environ["DROVER_HELPER"]
+        copy = wrapper.name + ".run"
+        harness.shutil.copy(wrapper.name, copy)
+        os.environ["DROVER_HELPER"] = copy
+        try:
+            with Helper("solo", home=home, env={"HELPER": program}) as h:
+                expect("ready", "ready\n", h.ready)
+                h.boot("solo")
+                expect("status", "running", h.status()["state"])
+        finally:
+            os.environ["DROVER_HELPER"] = program
+            os.unlink(copy)
+            harness.shutil.rmtree(home, ignore_errors=True)
+
+
+@test
+def bytes_that_trickle_in_win_no_time():
+    # Opened first of all, looked at last: the other tests ran meanwhile.
+    end = time.monotonic() + 2 * harness.DEADLINE
+    while not select.select([DRIP.sock], [], [], 0.2)[0]:
+        DRIP.send(b" ")
+        expect("the request still waits after twice the time", True, time.monotonic() < end)
+    expect("error", "timeout", code(DRIP.reply()))
+
+
+with Helper("patient") as patient:
+    DRIP = patient.connect()
+    DRIP.send(b'{"cmd":')
+    result = harness.run_tests(TESTS)
+    DRIP.close()
+sys.exit(result)
