@@ -167,6 +167,23 @@ typedef int target_fn(const char *name, struct drover_error *e);
 int targets_each(const struct targets *t, target_fn *work, const char *done_text,
 		 const char *ignored_code, const char *ignored_text);
 
+/* --- ssh_options.c: what ssh must be told to reach a member */
+
+enum { SSH_OPTIONS = 9 };
+
+struct ssh_options {
+	char *v[SSH_OPTIONS]; /* owned, each "Option=value": for -o and for a configuration file */
+};
+
+/* 0, or -ENOMEM with @ret filled in part. End it with ssh_options_done in both cases. */
+int ssh_options_make(const struct drover_member *m, struct ssh_options *ret);
+void ssh_options_done(struct ssh_options *o);
+
+static inline void scoped_ssh_options(struct ssh_options *o)
+{
+	ssh_options_done(o);
+}
+
 /* --- members.c: what up and run share */
 
 struct member_settings {

@@ -4,16 +4,21 @@
 
 struct command;
 
+extern const struct command command_console;
 extern const struct command command_dial; /* hidden: for the ProxyCommand of ssh */
 extern const struct command command_down;
 extern const struct command command_exec;
 extern const struct command command_help;
 extern const struct command command_image;
+extern const struct command command_kill;
 extern const struct command command_logs;
 extern const struct command command_ls;
+extern const struct command command_pause;
+extern const struct command command_resume;
 extern const struct command command_rm;
 extern const struct command command_run;
 extern const struct command command_ssh;
+extern const struct command command_ssh_config;
 extern const struct command command_up;
 extern const struct command command_version;
 

@@ -89,6 +89,10 @@ refuses 2 "image cannot 'eat'" image eat
 refuses 2 "needs option --name" image import /x
 refuses 2 "is for image import only" image ls --name x
 refuses 2 "'70000' is not a port" dial web 70000
+refuses 2 "pause needs a name" pause
+refuses 2 "resume needs a name" resume
+refuses 2 "kill needs a name" kill
+refuses 2 "console needs the name" console
 refuses 2 "there is no command 'nope'" help nope
 
 # --- what is not there
@@ -98,6 +102,10 @@ refuses 1 "no member is called 'nope'" logs nope
 refuses 1 "no member is called 'nope'" ssh nope
 refuses 1 "nope" exec nope -- true
 refuses 1 "nope" dial nope 22
+refuses 1 "no member or cluster is called 'nope'" pause nope
+refuses 1 "no member or cluster is called 'nope'" kill nope
+refuses 1 "no member or cluster is called 'nope'" ssh-config nope
+refuses 1 "nope" console nope
 refuses 1 "no-such-image" image rm no-such-image
 
 # --- help
@@ -108,7 +116,7 @@ does 'Commands:' --help
 does '--image' help up
 does '--image' up --help
 does '^usage: drover exec ' exec -h
-for c in up ls ssh exec run logs down rm image version help; do
+for c in up ls ssh ssh-config exec run logs console pause resume kill down rm image version help; do
 	does "^usage: drover $c" help "$c"
 done
 does '^NAME +STATE +ADDRESS' ls
@@ -122,6 +130,21 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 	does '^web-3 .*drover ssh web-3$' up web-1 web-3 --backend fake
 	does '^web-3 +running' ls
 	does '"already_running":true' up web-1 --json --backend fake
+	does '^web-2: paused$' pause web
+	does '^web-1 +paused' ls
+	does '^web-1: running$' resume web
+	does '^web-1 +running' ls
+	does '^Host web-2$' ssh-config web
+	ssh -F "$home/out" -G web-2 >"$home/seen" 2>"$home/err" && grep -qx 'user drover' "$home/seen" &&
+		grep -q "^proxycommand env DROVER_HOME='$DROVER_HOME' .* dial --fd web-2 22$" "$home/seen"
+	result $? "ssh reads what ssh-config prints"
+	status=0
+	printf '~~tilde\n~.' | timeout 20 "$drover" console web-1 >"$home/out" 2>"$home/err" || status=$?
+	[ "$status" -eq 0 ]
+	result $? "~. leaves the console"
+	does '^web-3: killed$' kill web-3
+	does '^web-3 +stopped' ls
+	refuses 1 "not running" kill web-3
 	does '^web-2: stopped$' down web-2
 	does '^web-2: was not running$' down web-2
 	refuses 1 "'web-2' is not running" ssh web-2

@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# What people do with a running member, with a real guest of the image tiny.
+cd "$(dirname "$0")" && . ./lib.sh
+
+plain_ssh() {
+	"$DROVER" ssh-config >"$home/config" && [ "$(cd / && env -u DROVER_HOME ssh -F "$home/config" u-1 hostname)" = u-1 ]
+}
+is_frozen() { # a command has no answer while the member is paused, and gets it when the member runs on
+	"$DROVER" pause u-1 && "$DROVER" ls u-1 | grep -q paused || return 1
+	! "$DROVER" exec -t 2 u-1 -- true || { echo "a paused guest ran a command"; return 1; }
+	"$DROVER" resume u-1 && "$DROVER" exec u-1 -- true
+}
+console_answers() { # the shell that the image has there
+	coproc CONSOLE { exec "$DROVER" console u-1; }
+	local pid=$CONSOLE_PID line='' typed shown
+	exec {typed}>&"${CONSOLE[1]}" {shown}<&"${CONSOLE[0]}"
+	printf 'echo x$((6*7))x\n' >&"$typed"
+	until [[ $line == *x42x* ]]; do
+		read -r -t 60 line <&"$shown" || return 1
+		echo "$line"
+	done
+	printf '~.' >&"$typed"
+	timeout 10 tail --pid="$pid" -f /dev/null
+}
+
+ok "image tiny is built or there" "$DROVER" image build tiny
+ok "a member boots" "$DROVER" up u-1 --image tiny --mem 256M --cpus 1
+ok "plain ssh reaches it with what ssh-config prints, from anywhere" plain_ssh
+ok "pause freezes it, resume lets it run on" is_frozen
+ok "console types to the shell on the serial line and shows its answer; ~. leaves" console_answers
+ok "kill takes its power away" "$DROVER" kill u-1
+ok "nothing runs" nothing_left
+ok "it boots again from its disk" "$DROVER" up u-1
+ok "ssh-config's file of before still reaches it" \
+	bash -c '[ "$(ssh -F "$0/config" u-1 hostname)" = u-1 ]' "$home"
+ok "rm of it" "$DROVER" rm -f u
+ok "nothing is left" nothing_left
+done_testing
