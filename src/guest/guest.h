@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What a guest is made of: images, disks, seeds, keys. Everything here blocks (programs are run, files are copied) and is
- * meant for a work thread; @cancel (may be NULL), once true, ends the call soon with ERR_CANCELED and nothing half made.
+ * meant for a work thread; @cancel (may be NULL), once true, ends the call soon with ERR_CANCELED and nothing half made but the part
+ * of a download, from which the next call goes on.
  */
 #ifndef DROVER_GUEST_GUEST_H
 #define DROVER_GUEST_GUEST_H

@@ -29,11 +29,13 @@ int image_file_check_as(const char *path, const char *format, uint64_t *ret_byte
 /* ERR_IMAGE when a qcow2 file is only a part: one on top of another file, or with its data in one. */
 int image_file_check_alone(const char *path, struct err *e);
 
-/* image_cache.c: <images>/NAME, .NAME.lock, .NAME.tmp.PID */
+/* image_cache.c: <images>/NAME, .NAME.lock, .NAME.tmp.PID, .NAME.part */
 
 bool image_name_is_valid(const char *name);
 /* <images>/NAME[/FILE], heap. */
 char *image_cache_path(const struct store *s, const char *name, const char *file);
+/* <images>/.NAME.part, heap: what there is of a download that has not ended. */
+char *image_part_path(const struct store *s, const char *name);
 bool image_is_cached(const struct store *s, const char *name);
 /* Reads image.json and checks the files that it names. ERR_IMAGE when damaged. */
 int image_cache_load(const struct store *s, const char *name, struct image *ret, struct err *e);
@@ -76,10 +78,21 @@ int image_import_locked(const struct store *s, const char *source, const char *n
 			const char *sha256, atomic_bool *cancel, guest_progress_fn *progress,
 			void *arg, struct err *e);
 
-/* image_fetch.c: bytes from elsewhere into @path, with their SHA-256 in hex (64 digits) */
+/* image_copy.c: bytes of a file into the new file @path, with their SHA-256 in hex (64 digits) */
 
-int image_fetch(const char *source, const char *path, char ret_sha256[65], atomic_bool *cancel,
-		guest_progress_fn *progress, void *arg, struct err *e);
+int image_copy(const char *source, const char *path, char ret_sha256[65], atomic_bool *cancel,
+	       guest_progress_fn *progress, void *arg, struct err *e);
 bool image_is_url(const char *source);
+
+/* image_download.c */
+
+/*
+ * Bytes of @url into the file @part; goes on from what an earlier call left there. One caller at a time. On failure @part
+ * (and @part.from) stay only where the next call can go on from them.
+ */
+int image_download(const char *url, const char *part, char ret_sha256[65], atomic_bool *cancel,
+		   guest_progress_fn *progress, void *arg, struct err *e);
+/* Removes what a call left. */
+void image_download_forget(const char *part);
 
 #endif

@@ -37,6 +37,11 @@ char *image_cache_path(const struct store *s, const char *name, const char *file
 	return str_format("%s/%s%s%s", s->images, name, file ? "/" : "", file ? file : "");
 }
 
+char *image_part_path(const struct store *s, const char *name)
+{
+	return str_format("%s/.%s.part", s->images, name);
+}
+
 bool image_is_cached(const struct store *s, const char *name)
 {
 	scoped(mem) char *path = image_cache_path(s, name, IMAGE_JSON);

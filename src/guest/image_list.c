@@ -171,9 +171,28 @@ static int check_digest(const char *source, const char *want, const char *got, s
 	return err_set(e, ERR_IMAGE, "%s has the SHA-256 %s, not %s", source, got, want);
 }
 
+/* The part file is beside @dir, so that it outlives a failure and the next call goes on from it. */
+static int fetch(const struct store *s, const char *source, const char *name, const char *path,
+		 char ret_sha256[65], atomic_bool *cancel, guest_progress_fn *progress, void *arg,
+		 struct err *e)
+{
+	scoped(mem) char *part = image_part_path(s, name);
+	int r;
+
+	if (!part)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	if (!image_is_url(source))
+		return image_copy(source, path, ret_sha256, cancel, progress, arg, e);
+	r = image_download(source, part, ret_sha256, cancel, progress, arg, e);
+	if (r == 0 && rename(part, path) < 0)
+		r = err_errno(e, -errno, "cannot keep %s", source);
+	return r;
+}
+
 /* Fills @dir. The caller removes it on failure. */
-static int import_into(const char *dir, const char *source, const char *name, const char *sha256,
-		       atomic_bool *cancel, guest_progress_fn *progress, void *arg, struct err *e)
+static int import_into(const struct store *s, const char *dir, const char *source, const char *name,
+		       const char *sha256, atomic_bool *cancel, guest_progress_fn *progress,
+		       void *arg, struct err *e)
 {
 	scoped(mem) char *plain = str_format("%s/disk", dir);
 	scoped(mem) char *disk = NULL;
@@ -183,7 +202,7 @@ static int import_into(const char *dir, const char *source, const char *name, co
 
 	if (!plain)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
-	r = image_fetch(source, plain, got, cancel, progress, arg, e);
+	r = fetch(s, source, name, plain, got, cancel, progress, arg, e);
 	if (r == 0)
 		r = check_digest(source, sha256, got, e);
 	if (r < 0)
@@ -213,7 +232,7 @@ int image_import_locked(const struct store *s, const char *source, const char *n
 
 	if (r < 0)
 		return r;
-	r = import_into(dir, source, name, sha256, cancel, progress, arg, e);
+	r = import_into(s, dir, source, name, sha256, cancel, progress, arg, e);
 	if (r < 0) {
 		files_remove_tree(dir);
 		return r;
@@ -291,12 +310,13 @@ int image_remove(const struct store *s, const char *name, struct err *e)
 {
 	scoped(lock) int lock = -1;
 	scoped(mem) char *path = image_cache_path(s, name, NULL);
+	scoped(mem) char *part = image_part_path(s, name);
 	scoped(mem) char *dir = NULL;
 	int r;
 
-	if (!path)
+	if (!path || !part)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
-	if (!image_name_is_valid(name) || !files_exist(path))
+	if (!image_name_is_valid(name) || (!files_exist(path) && !files_exist(part)))
 		return err_set(e, ERR_NOT_FOUND, "no image named '%s' is in the cache", name);
 	r = check_unused(s, name, e);
 	if (r == 0)
@@ -305,6 +325,7 @@ int image_remove(const struct store *s, const char *name, struct err *e)
 		r = image_tmp_make(s, name, &dir, e);
 	if (r < 0)
 		return r;
+	image_download_forget(part);
 	/* Aside first: a half-removed image is never seen. */
 	if (rename(path, dir) < 0 && errno != ENOENT)
 		r = err_errno(e, -errno, "cannot remove %s", path);
