@@ -94,7 +94,9 @@ static int resolve_url(const struct store *s, const char *url, atomic_bool *canc
 int image_resolve(const struct store *s, const char *name, atomic_bool *cancel,
 		  guest_progress_fn *progress, void *arg, struct image *ret, struct err *e)
 {
+	scoped(stock) struct stock_image stock = {0};
 	scoped(lock) int lock = -1;
+	bool is_built;
 	int r;
 
 	if (image_is_url(name))
@@ -106,12 +108,17 @@ int image_resolve(const struct store *s, const char *name, atomic_bool *cancel,
 	if (image_is_cached(s, name))
 		return image_cache_load(s, name, ret, e);
 	r = image_in_catalog(name, e);
+	is_built = r > 0;
+	if (r == 0)
+		r = image_stock_find(name, &stock, e);
 	if (r <= 0)
 		return r < 0 ? r : not_found(s, name, e);
 	r = image_lock(s, name, cancel, &lock, e);
 	if (r < 0)
 		return r;
 	if (!image_is_cached(s, name))
-		r = image_build(s, name, cancel, progress, arg, e);
+		r = is_built ? image_build(s, name, cancel, progress, arg, e)
+			     : image_import_locked(s, stock.url, name, stock.sha256, cancel,
+						   progress, arg, e);
 	return r < 0 ? r : image_cache_load(s, name, ret, e);
 }

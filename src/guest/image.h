@@ -66,6 +66,22 @@ int image_in_catalog(const char *name, struct err *e);
 int image_build(const struct store *s, const char *name, atomic_bool *cancel,
 		guest_progress_fn *progress, void *arg, struct err *e);
 
+/* image_stock.c: the vendors' cloud images, each pinned by URL and digest for this machine's architecture */
+
+struct stock_image {
+	char *url; /* both owned */
+	char *sha256;
+};
+void stock_image_done(struct stock_image *i);
+static inline void scoped_stock(struct stock_image *i)
+{
+	stock_image_done(i);
+}
+/* 1 and @ret, 0 when @name is none, or < 0. */
+int image_stock_find(const char *name, struct stock_image *ret, struct err *e);
+/* Calls @each for each. */
+int image_stock_list(image_catalog_fn *each, void *arg, struct err *e);
+
 /* image_list.c */
 
 /*
@@ -87,11 +103,12 @@ bool image_is_url(const char *source);
 /* image_download.c */
 
 /*
- * Bytes of @url into the file @part; goes on from what an earlier call left there. One caller at a time. On failure @part
+ * Bytes of @url into the file @part; goes on from what an earlier call left there. One caller at a time. @name is what the
+ * image can be imported as, for the error's remedy. On failure @part
  * (and @part.from) stay only where the next call can go on from them.
  */
-int image_download(const char *url, const char *part, char ret_sha256[65], atomic_bool *cancel,
-		   guest_progress_fn *progress, void *arg, struct err *e);
+int image_download(const char *url, const char *name, const char *part, char ret_sha256[65],
+		   atomic_bool *cancel, guest_progress_fn *progress, void *arg, struct err *e);
 /* Removes what a call left. */
 void image_download_forget(const char *part);
 

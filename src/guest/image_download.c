@@ -40,6 +40,7 @@ enum {
 
 struct download {
 	const char *url;
+	const char *name;
 	const char *part;
 	char *from; /* owned: PART.from */
 	int fd;
@@ -399,11 +400,10 @@ static int failed(const struct download *d, CURLcode code, const char *error, st
 	if (!*error)
 		error = curl_easy_strerror(code);
 	if (is_offline)
-		return err_set(
-			e, ERR_UNREACHABLE,
-			"cannot download %s: %s; without a way there, bring the file and take it in with "
-			"`drover image import FILE --name NAME`",
-			d->url, error);
+		return err_set(e, ERR_UNREACHABLE,
+			       "cannot download %s: %s; without a way there, bring the file and "
+			       "take it in with `drover image import FILE --name %s`",
+			       d->url, error, d->name);
 	return err_set(e, code == CURLE_OPERATION_TIMEDOUT ? ERR_TIMEOUT : ERR_IO,
 		       "cannot download %s: %s%s", d->url, error,
 		       d->have > 0 && d->validator[0] ? "; the next try goes on from there" : "");
@@ -448,11 +448,12 @@ void image_download_forget(const char *part)
 	unlink(part);
 }
 
-int image_download(const char *url, const char *part, char ret_sha256[65], atomic_bool *cancel,
-		   guest_progress_fn *progress, void *arg, struct err *e)
+int image_download(const char *url, const char *name, const char *part, char ret_sha256[65],
+		   atomic_bool *cancel, guest_progress_fn *progress, void *arg, struct err *e)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	struct download d = {.url = url,
+			     .name = name,
 			     .part = part,
 			     .fd = -1,
 			     .cancel = cancel,

@@ -53,6 +53,18 @@ static int add_catalog(void *arg, const char *name, const char *description)
 	return 0;
 }
 
+static int add_stock(void *arg, const char *name, const char *description)
+{
+	struct image_info *v;
+	int r = add_catalog(arg, name, description);
+
+	if (r < 0)
+		return r;
+	v = list_add(arg, name);
+	snprintf(v->origin, sizeof(v->origin), "downloaded");
+	return 0;
+}
+
 static int64_t bytes_in(const char *path)
 {
 	scoped(dir) DIR *dir = opendir(path);
@@ -117,6 +129,8 @@ int image_list(const struct store *s, struct image_info **ret, size_t *ret_n, st
 	struct dirent *entry;
 	int r = image_catalog(add_catalog, &l, e);
 
+	if (r == 0)
+		r = image_stock_list(add_stock, &l, e);
 	if (r < 0) {
 		free(l.v);
 		return r;
@@ -183,7 +197,7 @@ static int fetch(const struct store *s, const char *source, const char *name, co
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	if (!image_is_url(source))
 		return image_copy(source, path, ret_sha256, cancel, progress, arg, e);
-	r = image_download(source, part, ret_sha256, cancel, progress, arg, e);
+	r = image_download(source, name, part, ret_sha256, cancel, progress, arg, e);
 	if (r == 0 && rename(part, path) < 0)
 		r = err_errno(e, -errno, "cannot keep %s", source);
 	return r;
@@ -243,6 +257,7 @@ int image_import_locked(const struct store *s, const char *source, const char *n
 int image_import(const struct store *s, const char *source, const char *name, const char *sha256,
 		 atomic_bool *cancel, guest_progress_fn *progress, void *arg, struct err *e)
 {
+	scoped(stock) struct stock_image stock = {0};
 	scoped(lock) int lock = -1;
 	int r;
 
@@ -257,13 +272,18 @@ int image_import(const struct store *s, const char *source, const char *name, co
 			     : err_set(e, ERR_EXISTS,
 				       "'%s' is an image of the catalogue: choose another name",
 				       name);
-	r = image_lock(s, name, cancel, &lock, e);
+	r = image_stock_find(name, &stock, e);
+	if (r >= 0)
+		r = image_lock(s, name, cancel, &lock, e);
 	if (r < 0)
 		return r;
 	if (image_is_cached(s, name))
 		return err_set(e, ERR_EXISTS,
 			       "image %s exists: remove it first with `drover image rm %s`", name,
 			       name);
+	/* a vendor's image brought by hand is the vendor's or none */
+	if (stock.sha256)
+		sha256 = stock.sha256;
 	return image_import_locked(s, source, name, sha256, cancel, progress, arg, e);
 }
 

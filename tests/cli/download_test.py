@@ -234,6 +234,36 @@ def test_where():
           drover("image", "import", f"http://127.0.0.1:{port}/x.raw", "--name", "it"), "drover image import FILE")
 
 
+def test_catalogue():
+    pins = HOME / "pins"
+    env = dict(ENV, DROVER_STOCK_IMAGES=str(pins))
+    server.good()
+    pins.write_text("".join(f"vendor-1 {arch} {server.url}/v.raw {SUM}\n" for arch in ("amd64", "arm64")), encoding="utf-8")
+    run = drover("image", "ls", env=env)
+    ok("an image of the catalogue is listed with its source", f"downloaded  {server.url}/v.raw" in run.stdout, run.stdout)
+    run = drover("image", "build", "vendor-1", env=env)
+    ok("it is downloaded by its name, and kept", run.returncode == 0 and left() == ["vendor-1"] and
+       (CACHE / "vendor-1/disk.raw").read_bytes() == BODY, run.stderr)
+    drover("image", "rm", "vendor-1")
+    server.good(body=OTHER)
+    run = drover("image", "build", "vendor-1", env=env)
+    ok("another digest than the pinned one is refused", run.returncode == 1 and SUM in run.stderr and left() == [], run.stderr)
+    source = HOME / "brought.raw"
+    source.write_bytes(OTHER)
+    run = drover("image", "import", str(source), "--name", "vendor-1", env=env)
+    ok("and so is a file brought under its name", run.returncode == 1 and SUM in run.stderr and left() == [], run.stderr)
+    source.write_bytes(BODY)
+    run = drover("image", "import", str(source), "--name", "vendor-1", env=env)
+    ok("the vendor's file can be brought by hand", run.returncode == 0 and left() == ["vendor-1"], run.stderr)
+    drover("image", "rm", "vendor-1")
+    pins.write_text("vendor-1 amd64 http://x\n", encoding="utf-8")
+    run = drover("image", "ls", env=env)
+    ok("a bad line in the list is named", run.returncode == 1 and str(pins) in run.stderr and "vendor-1" in run.stderr, run.stderr)
+    run = drover("image", "ls", "-q")
+    ok("built in are Debian's and Ubuntu's", {"debian-11-generic", "debian-12-generic", "debian-13-generic", "ubuntu-22.04",
+                                              "ubuntu-24.04", "ubuntu-26.04"} <= set(run.stdout.split()), run.stdout)
+
+
 def test_shared():
     server.good()
     argv = [DROVER, "image", "build", server.url + "/shared.raw"]
@@ -258,7 +288,7 @@ def test_full():
 
 threading.Thread(target=server.serve_forever, daemon=True).start()
 try:
-    for test in (test_connection_ends, test_next_call, test_killed, test_stalls, test_lies, test_where, test_shared, test_full):
+    for test in (test_connection_ends, test_next_call, test_killed, test_stalls, test_lies, test_where, test_catalogue, test_shared, test_full):
         test()
 finally:
     shutil.rmtree(HOME)

@@ -63,6 +63,7 @@ static int group_setup(void **state)
 		return -1;
 	setenv("DROVER_IMAGE_CACHE", at("images"), 1);
 	setenv("DROVER_IMAGE_BUILD", at("builder"), 1);
+	setenv("DROVER_STOCK_IMAGES", "/dev/null", 1);
 	setenv("COUNT_FILE", at("count"), 1);
 	put(at("builder"), builder_text, sizeof(builder_text) - 1, 0700);
 	return store_open(at("root"), &st, &e);
