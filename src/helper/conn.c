@@ -379,7 +379,7 @@ void conn_accept(struct helper *h, struct member *m, int fd, uid_t peer)
 	framer_init(&c->in, WIRE_MAX_REQUEST);
 	list_append(&h->conns, &c->link);
 	h->n_conns++;
-	c->stream = stream_open(&h->loop, fd, on_read, c);
+	c->stream = stream_open_unwatched(&h->loop, fd, on_read, c);
 	if (!c->stream) {
 		conn_free(c);
 		return;

@@ -21,6 +21,7 @@ struct chunk {
 
 struct stream {
 	uv_poll_t poll;
+	uv_loop_t *loop;
 	int fd;
 	stream_read_cb *on_read;
 	stream_drain_cb *on_drain;
@@ -31,22 +32,31 @@ struct stream {
 	bool held;
 	bool draining; /* closes when the queue is empty */
 	bool closing;
+	bool polling; /* @poll is a handle of the loop; not before the stream has to wait for something */
+	bool kicking; /* stream_kick runs, and frees what is closed meanwhile */
 };
 
 static void on_poll(uv_poll_t *h, int status, int events);
 
-static void watch(struct stream *s)
+static int watch(struct stream *s)
 {
 	int events = 0;
+	int r;
 
 	if (!s->held && !s->draining)
 		events |= UV_READABLE;
 	if (!list_is_empty(&s->queue))
 		events |= UV_WRITABLE;
-	if (events)
-		uv_poll_start(&s->poll, events, on_poll);
-	else
-		uv_poll_stop(&s->poll);
+	if (!events)
+		return s->polling ? uv_poll_stop(&s->poll) : 0;
+	if (!s->polling) {
+		r = uv_poll_init(s->loop, &s->poll, s->fd);
+		if (r < 0)
+			return r;
+		s->poll.data = s;
+		s->polling = true;
+	}
+	return uv_poll_start(&s->poll, events, on_poll);
 }
 
 static void chunk_free(struct chunk *c)
@@ -70,9 +80,12 @@ void stream_close(struct stream *s)
 	list_for_each_safe (pos, &s->queue)
 		chunk_free(list_entry(pos, struct chunk, link));
 	s->queued = 0;
-	uv_close((uv_handle_t *)&s->poll, on_closed);
+	if (s->polling)
+		uv_close((uv_handle_t *)&s->poll, on_closed);
 	close(s->fd); /* uv_close has taken it out of the poll set */
 	s->fd = -1;
+	if (!s->polling && !s->kicking)
+		free(s);
 }
 
 static void on_linger(void *arg)
@@ -89,7 +102,7 @@ void stream_close_drained(struct stream *s, unsigned ms)
 		return;
 	}
 	s->draining = true;
-	if (!timer_start(s->poll.loop, ms, on_linger, s, &s->linger)) {
+	if (!timer_start(s->loop, ms, on_linger, s, &s->linger)) {
 		stream_close(s);
 		return;
 	}
@@ -181,7 +194,8 @@ int stream_write_fd(struct stream *s, const void *data, size_t len, int fd)
 	}
 	if ((size_t)n < len) {
 		r = enqueue(s, bytes + n, len - (size_t)n, fd);
-		watch(s);
+		if (r == 0)
+			r = watch(s);
 	}
 	return r;
 }
@@ -291,27 +305,48 @@ static void on_poll(uv_poll_t *h, int status, int events)
 		read_turn(s);
 }
 
-struct stream *stream_open(uv_loop_t *loop, int fd, stream_read_cb *on_read, void *arg)
+struct stream *stream_open_unwatched(uv_loop_t *loop, int fd, stream_read_cb *on_read, void *arg)
 {
 	struct stream *s = calloc(1, sizeof(*s));
 
-	if (!s || uv_poll_init(loop, &s->poll, fd) < 0) {
-		free(s);
+	if (!s) {
 		close(fd);
 		return NULL;
 	}
-	s->poll.data = s;
+	s->loop = loop;
 	s->fd = fd;
 	s->on_read = on_read;
 	s->arg = arg;
 	list_init(&s->queue);
-	watch(s);
+	return s;
+}
+
+struct stream *stream_open(uv_loop_t *loop, int fd, stream_read_cb *on_read, void *arg)
+{
+	struct stream *s = stream_open_unwatched(loop, fd, on_read, arg);
+
+	if (s && watch(s) < 0) {
+		stream_close(s);
+		return NULL;
+	}
 	return s;
 }
 
 void stream_kick(struct stream *s)
 {
+	int r = 0;
+
+	s->kicking = true;
 	read_turn(s);
+	if (!s->closing)
+		r = watch(s);
+	if (r < 0 && !s->held) {
+		s->held = true;
+		s->on_read(s->arg, NULL, r, -1);
+	}
+	s->kicking = false;
+	if (s->closing && !s->polling)
+		free(s);
 }
 
 size_t stream_queued(const struct stream *s)
