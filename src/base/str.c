@@ -3,8 +3,8 @@
 
 #include "base/err.h"
 
-#include <openssl/evp.h>
-#include <openssl/sha.h>
+#include <nettle/base64.h>
+#include <nettle/sha2.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,24 +54,33 @@ void name_cluster(const char *name, char ret[NAME_SIZE])
 	ret[len] = '\0';
 }
 
+static void sha256_of(const void *data, size_t len, uint8_t ret[SHA256_DIGEST_SIZE])
+{
+	struct sha256_ctx ctx;
+
+	sha256_init(&ctx);
+	sha256_update(&ctx, len, data);
+	sha256_digest(&ctx, SHA256_DIGEST_SIZE, ret);
+}
+
 void name_socket_key(const char *name, char ret[SOCKET_KEY_LEN + 1])
 {
-	unsigned char digest[SHA256_DIGEST_LENGTH];
+	unsigned char digest[SHA256_DIGEST_SIZE];
 
-	SHA256((const unsigned char *)name, strlen(name), digest);
+	sha256_of(name, strlen(name), digest);
 	str_hex(digest, SOCKET_KEY_LEN / 2, ret);
 }
 
 void name_mac(const char *salt, const char *name, char ret[MAC_SIZE])
 {
-	unsigned char digest[SHA256_DIGEST_LENGTH];
+	unsigned char digest[SHA256_DIGEST_SIZE];
 	char text[256];
 	int len;
 
 	len = snprintf(text, sizeof(text), "%s%s", salt, name);
 	if (len < 0 || (size_t)len >= sizeof(text))
 		len = sizeof(text) - 1;
-	SHA256((const unsigned char *)text, (size_t)len, digest);
+	sha256_of(text, (size_t)len, digest);
 	snprintf(ret, MAC_SIZE, "%02x:%02x:%02x:%02x:%02x:%02x", (digest[0] & 0xfe) | 0x02,
 		 digest[1], digest[2], digest[3], digest[4], digest[5]);
 }
@@ -137,10 +146,10 @@ void str_hex(const void *data, size_t len, char *ret)
 
 char *str_base64(const void *data, size_t len)
 {
-	char *text = malloc(4 * ((len + 2) / 3) + 1);
+	char *text = calloc(1, BASE64_ENCODE_RAW_LENGTH(len) + 1);
 
 	if (text)
-		EVP_EncodeBlock((unsigned char *)text, data, (int)len);
+		base64_encode_raw(text, len, data);
 	return text;
 }
 
