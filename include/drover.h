@@ -181,6 +181,31 @@ DROVER_API int drover_vm_exec(struct drover_vm *vm, const struct drover_exec *x,
 			      struct drover_result *ret, struct drover_error *e);
 DROVER_API void drover_result_done(struct drover_result *r);
 
+struct drover_copy {
+	size_t size;                  /* sizeof(struct drover_copy) */
+	unsigned timeout_ms;          /* for the whole copy; default: none */
+	struct drover_cancel *cancel; /* borrowed */
+};
+#define DROVER_COPY_INIT                           \
+	{                                          \
+		.size = sizeof(struct drover_copy) \
+	}
+
+/*
+ * Copies a file or a tree over SSH, by the guest's tar, to exactly the path given: a new name is a rename, and a folder
+ * that is there already gets the new entries beside its own. Modes and times are kept, owners are not. Symbolic links are
+ * copied, never followed; devices, sockets and pipes are left out. The guest's path is absolute; folders above it are
+ * made in the guest, and must be there on the host. Of what a guest sends nothing lands outside of @host_path: absolute
+ * links, links out of the tree and entries behind links end the copy with permission_denied or io_error. A copy that
+ * failed may have left a part. @o may be NULL.
+ */
+DROVER_API int drover_vm_copy_to(struct drover_vm *vm, const char *host_path,
+				 const char *guest_path, const struct drover_copy *o,
+				 struct drover_error *e);
+DROVER_API int drover_vm_copy_from(struct drover_vm *vm, const char *guest_path,
+				   const char *host_path, const struct drover_copy *o,
+				   struct drover_error *e);
+
 /* Connects to a TCP port of the guest from inside its network. Returns the descriptor (the caller's), or < 0. */
 DROVER_API int drover_vm_dial(struct drover_vm *vm, uint16_t port, unsigned timeout_ms,
 			      struct drover_error *e);

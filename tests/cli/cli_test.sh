@@ -90,6 +90,10 @@ refuses 2 "needs option --name" image import /x
 refuses 2 "is for image import only" image ls --name x
 refuses 2 "'70000' is not a port" dial web 70000
 refuses 2 "pause needs a name" pause
+refuses 2 "cp needs a source" cp web:/x
+refuses 2 "one path of the host and one like NAME:/PATH" cp a b
+refuses 2 "one path of the host and one like NAME:/PATH" cp web-1:/a web-2:/b
+refuses 2 "'etc/passwd' is not" cp web:etc/passwd .
 refuses 2 "resume needs a name" resume
 refuses 2 "kill needs a name" kill
 refuses 2 "console needs the name" console
@@ -106,6 +110,7 @@ refuses 1 "no member or cluster is called 'nope'" pause nope
 refuses 1 "no member or cluster is called 'nope'" kill nope
 refuses 1 "no member or cluster is called 'nope'" ssh-config nope
 refuses 1 "nope" console nope
+refuses 1 "nope" cp /etc/hostname nope:/x
 refuses 1 "no-such-image" image rm no-such-image
 
 # --- help
@@ -116,7 +121,7 @@ does 'Commands:' --help
 does '--image' help up
 does '--image' up --help
 does '^usage: drover exec ' exec -h
-for c in up ls ssh ssh-config exec run logs console pause resume kill down rm image version help; do
+for c in up ls ssh ssh-config exec cp run logs console pause resume kill down rm image version help; do
 	does "^usage: drover $c" help "$c"
 done
 does '^NAME +STATE +ADDRESS' ls
@@ -142,6 +147,8 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 	printf '~~tilde\n~.' | timeout 20 "$drover" console web-1 >"$home/out" 2>"$home/err" || status=$?
 	[ "$status" -eq 0 ]
 	result $? "~. leaves the console"
+	refuses 1 "No such file" cp "$home/no-such-file" web-1:/x
+	refuses 1 "backend 'fake' runs no commands" cp /etc/hostname web-1:/x
 	does '^web-3: killed$' kill web-3
 	does '^web-3 +stopped' ls
 	refuses 1 "not running" kill web-3

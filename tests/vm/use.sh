@@ -23,12 +23,33 @@ console_answers() { # the shell that the image has there
 	printf '~.' >&"$typed"
 	timeout 10 tail --pid="$pid" -f /dev/null
 }
+copies_a_tree() { # there, and back under another name: the same names, modes, links and bytes
+	mkdir -p "$home/tree/sub" && seq 1 200000 >"$home/tree/sub/numbers" && chmod 640 "$home/tree/sub/numbers" &&
+		printf x >"$home/tree/a name with ' in it" && chmod 751 "$home/tree/a name with ' in it" &&
+		ln -s sub/numbers "$home/tree/link" && chmod 700 "$home/tree/sub" || return 1
+	"$DROVER" cp "$home/tree" u-1:/tmp/deep/er && "$DROVER" cp u-1:/tmp/deep/er "$home/back" || return 1
+	diff -r "$home/tree" "$home/back" &&
+		diff <(cd "$home/tree" && find . -printf '%P %m %l\n' | sort) <(cd "$home/back" && find . -printf '%P %m %l\n' | sort) &&
+		[ "$("$DROVER" exec u-1 -- stat -c %a /tmp/deep/er/sub/numbers)" = 640 ]
+}
+copies_a_file_into_a_folder() {
+	mkdir -p "$home/in" && "$DROVER" cp u-1:/tmp/deep/er/sub/numbers "$home/in/" && cmp "$home/in/numbers" "$home/tree/sub/numbers"
+}
+evil_link() {
+	"$DROVER" exec u-1 -- sh -c 'mkdir -p /tmp/evil && ln -sf /etc/passwd /tmp/evil/x' || return 1
+	"$DROVER" cp u-1:/tmp/evil "$home/evil"
+}
 
 ok "image tiny is built or there" "$DROVER" image build tiny
 ok "a member boots" "$DROVER" up u-1 --image tiny --mem 256M --cpus 1
 ok "plain ssh reaches it with what ssh-config prints, from anywhere" plain_ssh
 ok "pause freezes it, resume lets it run on" is_frozen
 ok "console types to the shell on the serial line and shows its answer; ~. leaves" console_answers
+ok "cp of a tree there and back" copies_a_tree
+ok "cp of a file into a folder" copies_a_file_into_a_folder
+fails "cp of what is not there" 1 "tar in u-1 ended with 1: .*no-such" "$DROVER" cp u-1:/tmp/no-such "$home/none"
+fails "cp refuses a link out of the tree" 1 "link to '/etc/passwd', out of the tree: refused" evil_link
+fails "cp to a folder that the guest cannot make" 1 "tar in u-1 ended with 1: .*proc" "$DROVER" cp "$home/tree" u-1:/proc/x/y
 ok "kill takes its power away" "$DROVER" kill u-1
 ok "nothing runs" nothing_left
 ok "it boots again from its disk" "$DROVER" up u-1
