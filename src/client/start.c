@@ -385,7 +385,7 @@ static void remove_made(struct run *run)
 {
 	for (size_t i = 0; i < run->n; i++)
 		if (run->boots[i].made && run->boots[i].vm)
-			store_member_remove(&run->cluster->store, run->boots[i].vm->name, NULL);
+			member_remove_locked(&run->cluster->store, run->boots[i].vm->name, NULL);
 }
 
 struct network_wait {
@@ -528,12 +528,10 @@ static int start_cluster(struct store *store, const struct name_list *names, boo
 		r = run_boots(&run, e);
 	member_config_done(&image.config);
 	if (r < 0 && c) {
-		/* Removed before the helper lets go of the locks. */
-		remove_made(&run);
 		if (s->detached)
 			cluster_shutdown(c);
 		session_end(&c->session, 10000);
-		remove_made(&run);
+		remove_made(&run); /* under the locks, which the helper has let go of */
 	}
 	free_boots(&run);
 	if (r < 0)

@@ -37,8 +37,6 @@ static bool sysctl_is(const char *path, const char *value)
 /* Why this host refuses namespaces, as far as its settings tell. */
 static int refused(int r, const char *what, struct err *e)
 {
-	if (geteuid() == 0 && r == -EPERM && sysctl_is("/proc/self/uid_map", "0"))
-		return err_set(e, ERR_HOST, "%s: not permitted, although root", what);
 	if (sysctl_is("/proc/sys/user/max_user_namespaces", "0"))
 		return err_set(e, ERR_HOST,
 			       "user namespaces are off on this host; as root: "
