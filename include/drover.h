@@ -210,6 +210,28 @@ DROVER_API int drover_vm_copy_from(struct drover_vm *vm, const char *guest_path,
 DROVER_API int drover_vm_dial(struct drover_vm *vm, uint16_t port, unsigned timeout_ms,
 			      struct drover_error *e);
 
+struct drover_forward {
+	size_t size;        /* sizeof(struct drover_forward) */
+	const char *host;   /* IPv4 address to listen on; default: 127.0.0.1 */
+	uint16_t host_port; /* 0: a free one */
+	uint16_t port;      /* the guest's */
+	void (*on_ready)(void *arg, uint16_t host_port); /* it listens, there; may be NULL */
+	void *arg;
+	struct drover_cancel *cancel; /* borrowed */
+};
+#define DROVER_FORWARD_INIT                           \
+	{                                             \
+		.size = sizeof(struct drover_forward) \
+	}
+
+/*
+ * Listens on a port of the host and passes each connection on to a port of the guest, many at a time. Blocks until
+ * canceled ("canceled") or the member ends ("not_running"): never returns success. A connection that the guest does not
+ * take ends at once. Whoever reaches the address can connect.
+ */
+DROVER_API int drover_vm_forward(struct drover_vm *vm, const struct drover_forward *f,
+				 struct drover_error *e);
+
 /* One end of the serial line, several may be open. Returns the descriptor (the caller's), or < 0. */
 DROVER_API int drover_vm_console(struct drover_vm *vm, struct drover_error *e);
 

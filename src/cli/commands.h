@@ -9,6 +9,7 @@ extern const struct command command_cp;
 extern const struct command command_dial; /* hidden: for the ProxyCommand of ssh */
 extern const struct command command_down;
 extern const struct command command_exec;
+extern const struct command command_forward;
 extern const struct command command_help;
 extern const struct command command_image;
 extern const struct command command_kill;

@@ -90,6 +90,10 @@ refuses 2 "needs option --name" image import /x
 refuses 2 "is for image import only" image ls --name x
 refuses 2 "'70000' is not a port" dial web 70000
 refuses 2 "pause needs a name" pause
+refuses 2 "forward needs the name" forward web
+refuses 2 "'80' is not [ADDRESS:]PORT:PORT" forward web 80
+refuses 2 "'80:0' is not" forward web 80:0
+refuses 2 "':80:80' is not" forward web :80:80
 refuses 2 "cp needs a source" cp web:/x
 refuses 2 "one path of the host and one like NAME:/PATH" cp a b
 refuses 2 "one path of the host and one like NAME:/PATH" cp web-1:/a web-2:/b
@@ -110,6 +114,7 @@ refuses 1 "no member or cluster is called 'nope'" pause nope
 refuses 1 "no member or cluster is called 'nope'" kill nope
 refuses 1 "no member or cluster is called 'nope'" ssh-config nope
 refuses 1 "nope" console nope
+refuses 1 "nope" forward nope 0:80
 refuses 1 "nope" cp /etc/hostname nope:/x
 refuses 1 "no-such-image" image rm no-such-image
 
@@ -121,7 +126,7 @@ does 'Commands:' --help
 does '--image' help up
 does '--image' up --help
 does '^usage: drover exec ' exec -h
-for c in up ls ssh ssh-config exec cp run logs console pause resume kill down rm image version help; do
+for c in up ls ssh ssh-config exec cp run logs console forward pause resume kill down rm image version help; do
 	does "^usage: drover $c" help "$c"
 done
 does '^NAME +STATE +ADDRESS' ls
@@ -149,7 +154,23 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 	result $? "~. leaves the console"
 	refuses 1 "No such file" cp "$home/no-such-file" web-1:/x
 	refuses 1 "backend 'fake' runs no commands" cp /etc/hostname web-1:/x
+	refuses 1 "'localhost' is not an IPv4 address" forward web-1 localhost:0:80
+	mkfifo "$home/ready"
+	"$drover" forward web-3 0:80 >"$home/ready" 2>"$home/err" &
+	forward=$!
+	read -r line <"$home/ready"
+	port=${line#127.0.0.1:}
+	port=${port%% *}
+	[ "$line" = "127.0.0.1:$port -> web-3:80" ] && exec 5<>"/dev/tcp/127.0.0.1/$port" 6<>"/dev/tcp/127.0.0.1/$port" &&
+		echo one >&5 && echo two >&6 && read -r -t 20 two <&6 && read -r -t 20 one <&5 && [ "$one $two" = "one two" ]
+	result $? "forward passes two connections on, there and back"
+	refuses 1 "Address already in use" forward web-1 "$port:80"
 	does '^web-3: killed$' kill web-3
+	status=0
+	wait $forward || status=$?
+	[ "$status" -eq 1 ] && grep -q "member web-3 is not running any more" "$home/err"
+	result $? "forward ends with its member"
+	exec 5>&- 6>&-
 	does '^web-3 +stopped' ls
 	refuses 1 "not running" kill web-3
 	does '^web-2: stopped$' down web-2

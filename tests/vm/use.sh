@@ -35,6 +35,16 @@ copies_a_tree() { # there, and back under another name: the same names, modes, l
 copies_a_file_into_a_folder() {
 	mkdir -p "$home/in" && "$DROVER" cp u-1:/tmp/deep/er/sub/numbers "$home/in/" && cmp "$home/in/numbers" "$home/tree/sub/numbers"
 }
+over_a_port() { # all bytes, there and back, through a real sshd
+	coproc FORWARD { exec "$DROVER" forward u-1 0:22; }
+	local pid=$FORWARD_PID port line
+	read -r -t 20 line <&"${FORWARD[0]}" && port=${line#*:} && port=${port%% *} || return 1
+	seq 1 300000 | ssh -F "$home/config" -o ProxyCommand=none -o ProxyUseFdpass=no -o HostName=127.0.0.1 -p "$port" u-1 cat |
+		cmp - <(seq 1 300000) || return 1
+	kill -TERM "$pid"
+	wait "$pid"
+	[ $? -eq 143 ]
+}
 evil_link() {
 	"$DROVER" exec u-1 -- sh -c 'mkdir -p /tmp/evil && ln -sf /etc/passwd /tmp/evil/x' || return 1
 	"$DROVER" cp u-1:/tmp/evil "$home/evil"
@@ -45,6 +55,7 @@ ok "a member boots" "$DROVER" up u-1 --image tiny --mem 256M --cpus 1
 ok "plain ssh reaches it with what ssh-config prints, from anywhere" plain_ssh
 ok "pause freezes it, resume lets it run on" is_frozen
 ok "console types to the shell on the serial line and shows its answer; ~. leaves" console_answers
+ok "forward carries ssh through a port of the host, and ends by SIGTERM" over_a_port
 ok "cp of a tree there and back" copies_a_tree
 ok "cp of a file into a folder" copies_a_file_into_a_folder
 fails "cp of what is not there" 1 "tar in u-1 ended with 1: .*no-such" "$DROVER" cp u-1:/tmp/no-such "$home/none"

@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A port of the host passed on to a port of a guest. Each connection is dialed through the helper, beside the others, and
+ * then relayed on the cluster's loop: what one side has sent and the other has not taken yet fills a fixed buffer, and
+ * only then that side is not read any more. The end of one direction is passed on alone.
+ *
+ * The forward and its connections are on the heap: the helper may answer a question of theirs after the call has ended,
+ * and the answer frees what asked.
+ */
+#include "base/scoped.h"
+#include "client/client.h"
+
+#include <arpa/inet.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/socket.h>
+
+enum { BUFFER = 32768, BACKLOG = 64, DIAL_MS = 10000 };
+
+struct way {
+	char data[BUFFER];
+	size_t start;
+	size_t len;
+	bool ended;     /* no more comes in */
+	bool passed_on; /* the other side was told */
+};
+
+struct connection {
+	struct list link;
+	struct forward *forward; /* NULL: its call is over */
+	int fd[2];               /* the host's and the guest's, -1: not there */
+	uv_poll_t poll[2];
+	unsigned handles; /* open polls */
+	struct way way[2];
+	bool closing;
+};
+
+struct forward {
+	struct drover_vm *vm;
+	uint16_t port;
+	int fd;
+	uv_poll_t listener;
+	struct list connections;
+	unsigned handles; /* open, connections' included */
+	unsigned pending; /* 1 until the VM ends or the listener fails */
+	bool waiting;     /* the helper still owes an answer to "has it ended" */
+	bool over;        /* the call is: that answer frees this */
+	struct err e;     /* why it ended by itself */
+};
+
+/* --- One connection ------------------------------------------------------------------------------------------ */
+
+static void connection_free(struct connection *c)
+{
+	close_fd(&c->fd[0]);
+	close_fd(&c->fd[1]);
+	free(c);
+}
+
+static void on_poll_closed(uv_handle_t *h)
+{
+	struct connection *c = h->data;
+
+	c->forward->handles--;
+	if (--c->handles == 0)
+		connection_free(c);
+}
+
+static void connection_close(struct connection *c)
+{
+	if (c->closing)
+		return;
+	c->closing = true;
+	list_remove(&c->link);
+	uv_close((uv_handle_t *)&c->poll[0], on_poll_closed);
+	uv_close((uv_handle_t *)&c->poll[1], on_poll_closed);
+}
+
+/* Reads from side @i what fits. < 0: the connection is broken. */
+static int take(struct connection *c, int i)
+{
+	struct way *w = &c->way[i];
+	ssize_t n;
+
+	if (w->len > 0 || w->ended)
+		return 0;
+	n = read(c->fd[i], w->data, sizeof(w->data));
+	if (n < 0)
+		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+	w->start = 0;
+	w->len = (size_t)n;
+	w->ended = n == 0;
+	return 0;
+}
+
+/* Gives to the other side what came from side @i, and its end. */
+static int give(struct connection *c, int i)
+{
+	struct way *w = &c->way[i];
+
+	while (w->len > 0) {
+		ssize_t n = send(c->fd[!i], w->data + w->start, w->len, MSG_NOSIGNAL);
+
+		if (n < 0)
+			return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+		w->start += (size_t)n;
+		w->len -= (size_t)n;
+	}
+	if (w->ended && !w->passed_on) {
+		w->passed_on = true;
+		shutdown(c->fd[!i], SHUT_WR);
+	}
+	return 0;
+}
+
+static void on_poll(uv_poll_t *h, int status, int events);
+
+static void watch_side(struct connection *c, int i)
+{
+	int events = 0;
+
+	if (c->way[i].len == 0 && !c->way[i].ended)
+		events |= UV_READABLE;
+	if (c->way[!i].len > 0)
+		events |= UV_WRITABLE;
+	if (events)
+		uv_poll_start(&c->poll[i], events, on_poll);
+	else
+		uv_poll_stop(&c->poll[i]);
+}
+
+static void on_poll(uv_poll_t *h, int status, int events)
+{
+	struct connection *c = h->data;
+	int i = h == &c->poll[1];
+	int r = status;
+
+	if (r == 0 && (events & UV_READABLE))
+		r = take(c, i);
+	if (r == 0)
+		r = give(c, 0);
+	if (r == 0)
+		r = give(c, 1);
+	if (r < 0 || (c->way[0].passed_on && c->way[1].passed_on)) {
+		connection_close(c);
+		return;
+	}
+	watch_side(c, 0);
+	watch_side(c, 1);
+}
+
+static void connection_begin(struct connection *c)
+{
+	struct forward *f = c->forward;
+	uv_loop_t *loop = &f->vm->cluster->loop;
+
+	for (int i = 0; i < 2; i++) {
+		int one = 1;
+
+		setsockopt(c->fd[i], IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+		if (uv_poll_init(loop, &c->poll[i], c->fd[i]) < 0) {
+			/* the first is open already: it ends the connection */
+			list_remove(&c->link);
+			if (i == 1)
+				uv_close((uv_handle_t *)&c->poll[0], on_poll_closed);
+			else
+				connection_free(c);
+			return;
+		}
+		c->poll[i].data = c;
+		c->handles++;
+		f->handles++;
+	}
+	watch_side(c, 0);
+	watch_side(c, 1);
+}
+
+/* A guest that does not answer shows as a connection that ends at once. */
+static void on_dialed(void *arg, int r, int fd, const struct err *e)
+{
+	struct connection *c = arg;
+
+	if (r >= 0)
+		c->fd[1] = fd;
+	if (c->forward && r >= 0) {
+		connection_begin(c);
+		return;
+	}
+	if (c->forward)
+		list_remove(&c->link);
+	connection_free(c);
+}
+
+/* --- The listener -------------------------------------------------------------------------------------------- */
+
+static void end_by_itself(struct forward *f)
+{
+	f->pending = 0;
+}
+
+static void on_incoming(uv_poll_t *h, int status, int events)
+{
+	struct forward *f = h->data;
+	int fd = accept4(f->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	struct connection *c;
+	struct err e = ERR_INIT;
+
+	if (fd < 0) {
+		/* a lack of descriptors would be told again and again */
+		if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
+			err_errno(&f->e, -errno, "accept a connection");
+			end_by_itself(f);
+		}
+		return;
+	}
+	c = calloc(1, sizeof(*c));
+	if (!c) {
+		close(fd);
+		return;
+	}
+	c->forward = f;
+	c->fd[0] = fd;
+	c->fd[1] = -1;
+	list_append(&f->connections, &c->link);
+	if (backend_dial(f->vm->handle, f->port, DIAL_MS, on_dialed, c, &e) < 0) {
+		list_remove(&c->link);
+		connection_free(c);
+	}
+}
+
+static int listen_on(const char *host, uint16_t port, int *ret_fd, uint16_t *ret_port,
+		     struct err *e)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port)};
+	socklen_t len = sizeof(a);
+	scoped(fd) int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int one = 1;
+
+	if (inet_pton(AF_INET, host, &a.sin_addr) != 1)
+		return err_set(e, ERR_INVALID, "'%s' is not an IPv4 address", host);
+	if (fd < 0)
+		return err_errno(e, -errno, "make a socket");
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 || listen(fd, BACKLOG) < 0 ||
+	    getsockname(fd, (struct sockaddr *)&a, &len) < 0)
+		return err_errno(e, -errno, "listen on %s:%u", host, port);
+	*ret_port = ntohs(a.sin_port);
+	*ret_fd = take_fd(&fd);
+	return 0;
+}
+
+/* --- The call ------------------------------------------------------------------------------------------------ */
+
+static void on_vm_ended(void *arg, int r, const struct err *e)
+{
+	struct forward *f = arg;
+
+	f->waiting = false;
+	if (f->over) {
+		free(f);
+		return;
+	}
+	err_set(&f->e, ERR_NOT_RUNNING, "member %s is not running any more", f->vm->name);
+	end_by_itself(f);
+}
+
+static void on_listener_closed(uv_handle_t *h)
+{
+	struct forward *f = h->data;
+
+	f->handles--;
+}
+
+/* Closes all that is open, and leaves @f to the one answer that may still come. */
+static void forward_end(struct forward *f)
+{
+	while (!list_is_empty(&f->connections)) {
+		struct connection *c = list_entry(f->connections.next, struct connection, link);
+
+		if (c->handles > 0) {
+			connection_close(c);
+			continue;
+		}
+		list_remove(&c->link); /* still dialing: the answer frees it */
+		c->forward = NULL;
+	}
+	uv_close((uv_handle_t *)&f->listener, on_listener_closed);
+	wait_loop(&f->vm->cluster->loop, &f->handles, 0, NULL, NULL);
+	close_fd(&f->fd);
+	f->over = true;
+	if (!f->waiting)
+		free(f);
+}
+
+static int forward_run(struct forward *f, struct drover_cancel *cancel, struct err *e)
+{
+	uv_loop_t *loop = &f->vm->cluster->loop;
+	int r = uv_poll_init(loop, &f->listener, f->fd);
+
+	if (r < 0) {
+		close_fd(&f->fd);
+		free(f);
+		return err_errno(e, r, "watch a socket");
+	}
+	f->handles = 1;
+	f->pending = 1;
+	f->listener.data = f;
+	uv_poll_start(&f->listener, UV_READABLE, on_incoming);
+	r = backend_wait(f->vm->handle, 0, on_vm_ended, f, e);
+	f->waiting = r == 0;
+	if (r == 0)
+		r = wait_loop(loop, &f->pending, 0, cancel, e);
+	if (r == 0)
+		r = err_copy(e, &f->e);
+	forward_end(f);
+	return r;
+}
+
+int drover_vm_forward(struct drover_vm *vm, const struct drover_forward *from,
+		      struct drover_error *pe)
+{
+	struct drover_forward o = DROVER_FORWARD_INIT;
+	struct err e = ERR_INIT;
+	struct forward *f;
+	uint16_t host_port = 0;
+	int r = 0;
+
+	if (!from || from->size < sizeof(size_t) || from->size > sizeof(o))
+		return public_error(pe, &e,
+				    err_set(&e, ERR_INVALID,
+					    "the forward was not initialised with "
+					    "DROVER_FORWARD_INIT"));
+	memcpy(&o, from, from->size);
+	if (o.port == 0)
+		r = err_set(&e, ERR_INVALID, "a forward needs the guest's port");
+	else if (!vm->handle)
+		r = err_set(&e, ERR_NOT_RUNNING, "member %s is not running", vm->name);
+	if (r < 0)
+		return public_error(pe, &e, r);
+	f = calloc(1, sizeof(*f));
+	if (!f)
+		return public_error(pe, &e, err_set(&e, ERR_NO_MEMORY, "out of memory"));
+	f->vm = vm;
+	f->port = o.port;
+	list_init(&f->connections);
+	r = listen_on(o.host ? o.host : "127.0.0.1", o.host_port, &f->fd, &host_port, &e);
+	if (r < 0) {
+		free(f);
+		return public_error(pe, &e, r);
+	}
+	if (o.on_ready)
+		o.on_ready(o.arg, host_port);
+	r = forward_run(f, o.cancel, &e);
+	return public_error(pe, &e, r);
+}
