@@ -122,6 +122,22 @@ int backend_resume(struct backend_vm *vm, backend_done *done, void *arg, struct 
 	return vm->backend->ops->resume(vm, done, arg, e);
 }
 
+int backend_save(struct backend_vm *vm, const char *point, backend_done *done, void *arg,
+		 struct err *e)
+{
+	if (!vm->backend->ops->save)
+		return cannot(vm->backend, "save a point", e);
+	return vm->backend->ops->save(vm, point, done, arg, e);
+}
+
+int backend_load(struct backend_vm *vm, const char *point, backend_done *done, void *arg,
+		 struct err *e)
+{
+	if (!vm->backend->ops->load)
+		return cannot(vm->backend, "load a point", e);
+	return vm->backend->ops->load(vm, point, done, arg, e);
+}
+
 int backend_dial(struct backend_vm *vm, uint16_t port, uint64_t timeout_ms, backend_dial_done *done,
 		 void *arg, struct err *e)
 {

@@ -154,6 +154,16 @@ struct backend_ops {
 	int (*kill)(struct backend_vm *vm, backend_done *done, void *arg, struct err *e);
 	int (*pause)(struct backend_vm *vm, backend_done *done, void *arg, struct err *e);
 	int (*resume)(struct backend_vm *vm, backend_done *done, void *arg, struct err *e);
+	/*
+	 * Keeps memory, devices and disk of a VM that is up under the name @point (a name as members have), in place of an
+	 * older point of that name; puts a VM that is up back to one (ERR_NOT_FOUND: nothing is touched). The VM is held
+	 * meanwhile, and runs or is paused afterwards as it was before. One at a time (ERR_BUSY). A point that exists but
+	 * does not load leaves nothing to go on with: the VM ends with an error.
+	 */
+	int (*save)(struct backend_vm *vm, const char *point, backend_done *done, void *arg,
+		    struct err *e);
+	int (*load)(struct backend_vm *vm, const char *point, backend_done *done, void *arg,
+		    struct err *e);
 	/* Connects to a TCP port of the guest from inside its network; gives the connected socket. */
 	int (*dial)(struct backend_vm *vm, uint16_t port, uint64_t timeout_ms,
 		    backend_dial_done *done, void *arg, struct err *e);
@@ -186,6 +196,10 @@ void backend_release(struct backend_vm *vm); /* NULL is harmless */
 int backend_kill(struct backend_vm *vm, backend_done *done, void *arg, struct err *e);
 int backend_pause(struct backend_vm *vm, backend_done *done, void *arg, struct err *e);
 int backend_resume(struct backend_vm *vm, backend_done *done, void *arg, struct err *e);
+int backend_save(struct backend_vm *vm, const char *point, backend_done *done, void *arg,
+		 struct err *e);
+int backend_load(struct backend_vm *vm, const char *point, backend_done *done, void *arg,
+		 struct err *e);
 int backend_dial(struct backend_vm *vm, uint16_t port, uint64_t timeout_ms, backend_dial_done *done,
 		 void *arg, struct err *e);
 int backend_console(struct backend_vm *vm, backend_dial_done *done, void *arg, struct err *e);

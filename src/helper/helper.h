@@ -162,8 +162,8 @@ void event_gone(struct helper *h, const struct member *m);
 /* rpc_v2.c, rpc_more.c: one function a verb; each takes the call. @q is borrowed. */
 typedef void rpc_handler(struct call *c, const struct request *q);
 rpc_handler rpc_status, rpc_stop, rpc_createnetwork, rpc_reserve, rpc_boot_member;
-rpc_handler rpc_hello, rpc_watch, rpc_dial, rpc_console, rpc_pause, rpc_resume, rpc_kill,
-	rpc_shutdown, rpc_stats;
+rpc_handler rpc_hello, rpc_watch, rpc_dial, rpc_console, rpc_pause, rpc_resume, rpc_save, rpc_load,
+	rpc_kill, rpc_shutdown, rpc_stats;
 
 /* ctl.c: the bind handshake and the watch over the client. */
 int ctl_open(struct helper *h, struct err *e);

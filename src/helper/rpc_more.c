@@ -167,6 +167,40 @@ void rpc_resume(struct call *c, const struct request *q)
 		call_error(c, &e);
 }
 
+static void on_point(void *arg, int r, const struct err *e)
+{
+	if (r < 0)
+		call_error(arg, e);
+	else
+		call_empty(arg);
+}
+
+typedef int point_op(struct backend_vm *vm, const char *point, backend_done *done, void *arg,
+		     struct err *e);
+
+static void call_point(struct call *c, const struct request *q, point_op *op)
+{
+	struct member *m = running_target(c, q);
+	struct err e = ERR_INIT;
+
+	if (!m)
+		return;
+	if (name_check(q->point ? q->point : "", &e) < 0)
+		call_errorf(c, ERR_BAD_NAME, "\"point\": %s", e.msg);
+	else if (op(m->vm, q->point, on_point, c, &e) < 0)
+		call_error(c, &e);
+}
+
+void rpc_save(struct call *c, const struct request *q)
+{
+	call_point(c, q, backend_save);
+}
+
+void rpc_load(struct call *c, const struct request *q)
+{
+	call_point(c, q, backend_load);
+}
+
 void rpc_kill(struct call *c, const struct request *q)
 {
 	struct member *m = target(c, q);

@@ -16,6 +16,7 @@ struct request {
 	char *id;   /* owned; the "id" as encoded JSON, NULL when absent (a protocol-2 request) */
 	char *name; /* owned; NULL when absent */
 	char *ip_hint;       /* owned; NULL when absent */
+	char *point;         /* save, load; owned; NULL when absent */
 	int64_t port;        /* dial; 0 when absent */
 	bool no_egress;      /* createnetwork */
 	struct vm_spec spec; /* boot-member only */

@@ -22,7 +22,9 @@
 	X(RESUME, "resume")               \
 	X(KILL, "kill")                   \
 	X(SHUTDOWN, "shutdown")           \
-	X(STATS, "stats")
+	X(STATS, "stats")                 \
+	X(SAVE, "save")                   \
+	X(LOAD, "load")
 
 #define X(id, name) VERB_##id,
 enum verb { VERB_NONE, VERB_MAP(X) VERB_MAX };
@@ -44,7 +46,8 @@ enum verb { VERB_NONE, VERB_MAP(X) VERB_MAX };
 #define WIRE_EVENT_GONE    "gone"
 
 /* What hello announces beside the protocol. */
-#define WIRE_FEATURES "id", "watch", "dial", "console", "pause", "kill", "shutdown", "stats", "code"
+#define WIRE_FEATURES \
+	"id", "watch", "dial", "console", "pause", "kill", "shutdown", "stats", "code", "save"
 
 /* The bind handshake on the .ctl socket: raw bytes, no newline. */
 #define WIRE_BIND "bind"

@@ -228,6 +228,7 @@ static int create(struct backend *b, struct backend_network *net, const struct v
 	waiters_init(&vm->waits, b->loop);
 	waiters_init(&vm->addresses, b->loop);
 	waiters_init(&vm->switches, b->loop);
+	waiters_init(&vm->points, b->loop);
 	waiters_init(&vm->ops, b->loop);
 	list_init(&vm->questions);
 	*ret = &vm->base;
@@ -254,6 +255,8 @@ static const struct backend_ops qemu_ops = {
 	.kill = vm_kill,
 	.pause = vm_pause,
 	.resume = vm_resume,
+	.save = point_save,
+	.load = point_load,
 	.dial = op_dial,
 	.console = op_console,
 	.stats = op_stats,

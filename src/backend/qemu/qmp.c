@@ -115,28 +115,46 @@ struct qmp *qmp_open(uv_loop_t *loop, int fd, qmp_event_cb *on_event, void *arg)
 	return q;
 }
 
-int qmp_call(struct qmp *q, const char *command, qmp_reply_cb *on_reply, void *arg)
+/* @arguments: "" or a member of the command's object with the comma before it. */
+static int call(struct qmp *q, const char *command, const char *arguments, qmp_reply_cb *on_reply,
+		void *arg)
 {
-	struct qmp_pending *call;
-	char line[128];
+	struct qmp_pending *p;
+	char line[256];
 	int n;
 
 	if (!q->stream)
 		return -ENOTCONN;
-	call = calloc(1, sizeof(*call));
-	if (!call)
+	p = calloc(1, sizeof(*p));
+	if (!p)
 		return -ENOMEM;
-	call->id = ++q->last_id;
-	call->on_reply = on_reply;
-	call->arg = arg;
-	list_append(&q->calls, &call->link);
-	n = snprintf(line, sizeof(line), "{\"execute\":\"%s\",\"id\":%lld}\n", command,
-		     (long long)call->id);
+	p->id = ++q->last_id;
+	p->on_reply = on_reply;
+	p->arg = arg;
+	list_append(&q->calls, &p->link);
+	n = snprintf(line, sizeof(line), "{\"execute\":\"%s\"%s,\"id\":%lld}\n", command, arguments,
+		     (long long)p->id);
 	if (n < (int)sizeof(line) && stream_write(q->stream, line, (size_t)n) == 0)
 		return 0;
-	list_remove(&call->link);
-	free(call);
+	list_remove(&p->link);
+	free(p);
 	return -EPIPE;
+}
+
+int qmp_call(struct qmp *q, const char *command, qmp_reply_cb *on_reply, void *arg)
+{
+	return call(q, command, "", on_reply, arg);
+}
+
+int qmp_call_human(struct qmp *q, const char *line, qmp_reply_cb *on_reply, void *arg)
+{
+	char arguments[160];
+	int n = snprintf(arguments, sizeof(arguments), ",\"arguments\":{\"command-line\":\"%s\"}",
+			 line);
+
+	if (n >= (int)sizeof(arguments))
+		return -EMSGSIZE;
+	return call(q, "human-monitor-command", arguments, on_reply, arg);
 }
 
 void qmp_close(struct qmp *q)

@@ -24,6 +24,12 @@ struct qmp *qmp_open(uv_loop_t *loop, int fd, qmp_event_cb *on_event, void *arg)
 /* Sends @command without arguments; @on_reply may be NULL. 0 or -errno. */
 int qmp_call(struct qmp *q, const char *command, qmp_reply_cb *on_reply, void *arg);
 
+/*
+ * The same for a line of the human monitor, which must need no escaping in JSON. Its reply is a text that is empty when
+ * all went well, and else says what did not.
+ */
+int qmp_call_human(struct qmp *q, const char *line, qmp_reply_cb *on_reply, void *arg);
+
 /* NULL is harmless. */
 void qmp_close(struct qmp *q);
 

@@ -31,6 +31,7 @@ static void fail_pending(struct qemu_vm *vm, const struct err *e)
 	waiters_end(&vm->starts, NULL, e);
 	waiters_end(&vm->addresses, NULL, e);
 	waiters_end(&vm->switches, NULL, e);
+	waiters_end(&vm->points, NULL, e);
 	ops_fail(vm, e);
 }
 
@@ -63,8 +64,8 @@ static void become_error(struct qemu_vm *vm)
 	waiters_end(&vm->waits, NULL, &vm->error);
 }
 
-/* The first reason counts; the child's exit completes it. */
-static void end_with(struct qemu_vm *vm, enum err_code code, const char *text)
+/* The child's exit completes it. */
+void vm_end_with(struct qemu_vm *vm, enum err_code code, const char *text)
 {
 	if (vm->error.code == ERR_NONE)
 		err_set(&vm->error, code, "%s: %s", vm->spec.name, text);
@@ -135,7 +136,7 @@ static void on_banner(void *arg)
 
 static void on_start_deadline(void *arg)
 {
-	end_with(arg, ERR_TIMEOUT, "qemu did not run the guest in time");
+	vm_end_with(arg, ERR_TIMEOUT, "qemu did not run the guest in time");
 }
 
 static void become_running(struct qemu_vm *vm)
@@ -147,7 +148,7 @@ static void become_running(struct qemu_vm *vm)
 	waiters_end(&vm->starts, NULL, NULL);
 	vm->banner = banner_wait(vm->base.backend->loop, vm->res.ip, on_banner, vm);
 	if (!vm->banner)
-		end_with(vm, ERR_NO_MEMORY, "out of memory");
+		vm_end_with(vm, ERR_NO_MEMORY, "out of memory");
 }
 
 static void on_status(void *arg, json_t *ret, const char *error)
@@ -160,9 +161,10 @@ static void on_status(void *arg, json_t *ret, const char *error)
 	if (strcmp(status, "running") == 0)
 		become_running(vm);
 	else if (strcmp(status, "io-error") == 0)
-		end_with(vm, ERR_NO_SPACE, "a disk of the guest cannot be written: no space left");
+		vm_end_with(vm, ERR_NO_SPACE,
+			    "a disk of the guest cannot be written: no space left");
 	else if (strcmp(status, "internal-error") == 0)
-		end_with(vm, ERR_BOOT, "KVM cannot run this guest; DROVER_ACCEL=tcg may");
+		vm_end_with(vm, ERR_BOOT, "KVM cannot run this guest; DROVER_ACCEL=tcg may");
 }
 
 static void on_event(void *arg, const char *event, json_t *data)
@@ -388,6 +390,7 @@ void vm_release(struct backend_vm *base)
 	waiters_cancel(&vm->starts);
 	waiters_cancel(&vm->addresses);
 	waiters_cancel(&vm->switches);
+	waiters_cancel(&vm->points);
 	waiters_cancel(&vm->ops);
 	waiters_cancel(&vm->stops);
 	waiters_cancel(&vm->waits);

@@ -65,6 +65,8 @@ struct qemu_vm {
 	struct waiters waits;     /* wait */
 	struct waiters addresses; /* wait_address */
 	struct waiters switches;  /* pause, resume */
+	struct waiters points;    /* save, load: at most one pending */
+	char point[NAME_SIZE];    /* which */
 	struct waiters ops;       /* end with the next turn */
 	struct list questions;    /* struct op */
 };
@@ -102,6 +104,8 @@ int vm_wait_address(struct backend_vm *vm, uint64_t timeout_ms, backend_address_
 int vm_pause(struct backend_vm *vm, backend_done *done, void *arg, struct err *e);
 int vm_resume(struct backend_vm *vm, backend_done *done, void *arg, struct err *e);
 void vm_release(struct backend_vm *vm);
+/* QEMU is ended, and the VM with an error; the first reason counts. */
+void vm_end_with(struct qemu_vm *vm, enum err_code code, const char *text);
 /* qemu.c: whether guests run by KVM; asked of the host once. */
 bool qemu_use_kvm(struct qemu *q);
 
@@ -117,6 +121,12 @@ int op_stats(struct backend_vm *vm, backend_stats_done *done, void *arg, struct 
 void ops_fail(struct qemu_vm *vm, const struct err *e);
 /* Everything ends with ERR_CANCELED, now. */
 void ops_cancel(struct qemu_vm *vm);
+
+/* point.c: what QEMU calls a snapshot, inside the member's disk. */
+int point_save(struct backend_vm *vm, const char *point, backend_done *done, void *arg,
+	       struct err *e);
+int point_load(struct backend_vm *vm, const char *point, backend_done *done, void *arg,
+	       struct err *e);
 
 /* stats.c: what the host knows, -1 for the rest. */
 void stats_of_process(pid_t pid, struct vm_stats *s);

@@ -211,6 +211,32 @@ int remote_resume(struct backend_vm *base, backend_done *done, void *arg, struct
 	return call_done(base, VERB_RESUME, done, arg, e);
 }
 
+static int call_point(struct backend_vm *base, enum verb verb, const char *point,
+		      backend_done *done, void *arg, struct err *e)
+{
+	char name[NAME_SIZE];
+	struct request q = {.verb = verb, .point = name};
+	int r = name_check(point, e);
+
+	if (r < 0)
+		return r;
+	snprintf(name, sizeof(name), "%s", point);
+	return call_start(vm_of(base), &(struct vm_call){.done = done, .arg = arg}, &q, POINT_MS,
+			  e);
+}
+
+int remote_save(struct backend_vm *base, const char *point, backend_done *done, void *arg,
+		struct err *e)
+{
+	return call_point(base, VERB_SAVE, point, done, arg, e);
+}
+
+int remote_load(struct backend_vm *base, const char *point, backend_done *done, void *arg,
+		struct err *e)
+{
+	return call_point(base, VERB_LOAD, point, done, arg, e);
+}
+
 int remote_dial(struct backend_vm *base, uint16_t port, uint64_t timeout_ms,
 		backend_dial_done *done, void *arg, struct err *e)
 {

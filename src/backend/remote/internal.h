@@ -17,6 +17,7 @@ enum {
 	BOOT_MS = 30 * 60 * 1000,
 	STATUS_MS = 2000,
 	CALL_MS = 30000,
+	POINT_MS = 120000, /* memory goes to a disk, or comes from one */
 	STOP_MS = 45000,
 	POLL_MS = 500,
 	MAX_EVENT = 64 * 1024,
@@ -94,6 +95,10 @@ int remote_wait_address(struct backend_vm *base, uint64_t timeout_ms, backend_ad
 			void *arg, struct err *e);
 int remote_kill(struct backend_vm *base, backend_done *done, void *arg, struct err *e);
 int remote_pause(struct backend_vm *base, backend_done *done, void *arg, struct err *e);
+int remote_save(struct backend_vm *base, const char *point, backend_done *done, void *arg,
+		struct err *e);
+int remote_load(struct backend_vm *base, const char *point, backend_done *done, void *arg,
+		struct err *e);
 int remote_resume(struct backend_vm *base, backend_done *done, void *arg, struct err *e);
 int remote_dial(struct backend_vm *base, uint16_t port, uint64_t timeout_ms,
 		backend_dial_done *done, void *arg, struct err *e);
