@@ -270,6 +270,23 @@ enum drover_path {
 };
 DROVER_API char *drover_path(const char *home, const char *name, enum drover_path which);
 
+/*
+ * What there is on this host of the clusters of @home: processes, namespaces, interfaces, locks, pidfiles, sockets,
+ * directories and files of whatever runs, or looks as if it ran and has no owner. Members at rest are not told.
+ */
+struct drover_thing {
+	char kind[16];   /* the words above in the singular, or "unreadable" */
+	char what[768];  /* a path, a namespace, a program and its pid */
+	char member[64]; /* of the cluster that it belongs to; "" when nobody knows */
+	int owner;       /* pid of the live process that it belongs to; 0: nobody's */
+};
+
+/* All of it. *@ret is heap: free() it. Returns their number. @home may be NULL. */
+DROVER_API int drover_audit(const char *home, struct drover_thing **ret, struct drover_error *e);
+
+/* Ends and removes what the audit says is nobody's, and nothing else. @home may be NULL. */
+DROVER_API int drover_prune(const char *home, struct drover_error *e);
+
 /* --- Images --------------------------------------------------------------------------------------------------- */
 
 struct drover_image {

@@ -4,6 +4,7 @@
 
 struct command;
 
+extern const struct command command_audit;
 extern const struct command command_console;
 extern const struct command command_cp;
 extern const struct command command_dial; /* hidden: for the ProxyCommand of ssh */
@@ -16,6 +17,7 @@ extern const struct command command_kill;
 extern const struct command command_logs;
 extern const struct command command_ls;
 extern const struct command command_pause;
+extern const struct command command_prune;
 extern const struct command command_resume;
 extern const struct command command_rm;
 extern const struct command command_run;

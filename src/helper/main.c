@@ -6,6 +6,7 @@
 #include "base/scoped.h"
 #include "config.h"
 #include "network/sandbox.h"
+#include "store/audit.h"
 
 #include <getopt.h>
 #include <signal.h>
@@ -173,6 +174,19 @@ static void tell_failure(int fd, const struct err *e)
 	close(fd);
 }
 
+/* Whatever this process starts says whose it is, also when all that could tell is dead: see store/processes.c. */
+static int mark_children(const struct helper_options *o, struct err *e)
+{
+	scoped(mem) char *mark =
+		str_format("%d %llu %s %s %s", (int)o->identity.pid,
+			   (unsigned long long)o->identity.start_ticks, o->identity.boot_id,
+			   o->members.names[0], o->store->root);
+
+	if (!mark || setenv("DROVER_OWNER", mark, 1) < 0)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	return 0;
+}
+
 /* Everything that is to be known of the host's processes: pid 1 of the sandbox sees them no more. */
 static int identify(const struct arguments *a, struct helper_options *o, struct err *e)
 {
@@ -185,7 +199,7 @@ static int identify(const struct arguments *a, struct helper_options *o, struct 
 				       (int)a->bound);
 	}
 	r = procid_of(getpid(), &o->identity);
-	return r < 0 ? err_errno(e, r, "read /proc/self") : 0;
+	return r < 0 ? err_errno(e, r, "read /proc/self") : mark_children(o, e);
 }
 
 /* --remove: what ends with the cluster. A member that somebody else took over in the meantime is left alone. */
@@ -243,31 +257,6 @@ static int run_sandboxed(const struct arguments *a, struct helper_options *o, st
 	return r;
 }
 
-/* --reconcile: pidfiles and sockets of helpers that died with their supervisor. Whoever lives holds the lock. */
-static int reconcile(const struct store *store, struct err *e)
-{
-	static const char *const suffixes[] = {"sock", "ctl", "net"};
-	struct name_list all = {0};
-	int r = store_list(store, &all, e);
-
-	for (size_t i = 0; r >= 0 && i < all.n; i++) {
-		scoped(fd) int lock = -1;
-
-		if (store_member_lock(store, all.names[i], &lock, NULL) < 0)
-			continue;
-		store_owner_clear(store, all.names[i]);
-		for (size_t j = 0; j < sizeof(suffixes) / sizeof(suffixes[0]); j++) {
-			scoped(mem) char *path =
-				store_socket_path(store, all.names[i], suffixes[j]);
-
-			if (path)
-				files_remove_tree(path);
-		}
-	}
-	name_list_done(&all);
-	return r < 0 ? r : 0;
-}
-
 static int serve(const struct arguments *a, struct err *e)
 {
 	scoped(store) struct store store = {0};
@@ -282,7 +271,7 @@ static int serve(const struct arguments *a, struct err *e)
 	int r = store_open(NULL, &store, e);
 
 	if (r == 0 && a->reconcile)
-		return reconcile(&store, e);
+		return store_prune(&store, e);
 	if (r == 0)
 		r = identify(a, &o, e);
 	if (r < 0) {

@@ -88,6 +88,8 @@ refuses 2 "image needs one of" image
 refuses 2 "image cannot 'eat'" image eat
 refuses 2 "needs option --name" image import /x
 refuses 2 "is for image import only" image ls --name x
+refuses 2 "audit takes no names" audit web
+refuses 2 "prune takes no names" prune web
 refuses 2 "'70000' is not a port" dial web 70000
 refuses 2 "pause needs a name" pause
 refuses 2 "forward needs the name" forward web
@@ -126,7 +128,7 @@ does 'Commands:' --help
 does '--image' help up
 does '--image' up --help
 does '^usage: drover exec ' exec -h
-for c in up ls ssh ssh-config exec cp run logs console forward pause resume kill down rm image version help; do
+for c in up ls ssh ssh-config exec cp run logs console forward pause resume kill down rm image audit prune version help; do
 	does "^usage: drover $c" help "$c"
 done
 does '^NAME +STATE +ADDRESS' ls
@@ -176,9 +178,18 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 	does '^web-2: stopped$' down web-2
 	does '^web-2: was not running$' down web-2
 	refuses 1 "'web-2' is not running" ssh web-2
+	does '^process +web-1 +[1-9][0-9]* ' audit
 	does '^web-2 +stopped' ls web-2
 	does '^web-2 .*drover ssh web-2$' up web-2 --quiet --backend fake
 	refuses 1 "use -f" rm web
+	helper=$(cat "$DROVER_HOME/clusters/web/web-1/pid")
+	kill -9 "$helper"
+	timeout 10 tail --pid="$helper" -f /dev/null
+	run audit
+	[ "$status" -eq 1 ] && grep -Eq '^socket +web-1 +nobody ' "$home/out"
+	result $? "drover audit tells what a killed helper left, and ends with 1"
+	does '^pidfile .*/web-1/pid: reclaimed$' prune
+	does '^\[\]$' audit --json
 	does '^web-1: removed$' rm -f web
 	does '^\[\]$' ls --json
 	does '^run-[0-9]+-1 run-[0-9]+-2 /' run -n 2 --backend fake --quiet -- \

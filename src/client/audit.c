@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/* What is whose, for a program; src/store/audit.h has the work. */
+#include "store/audit.h"
+
+#include "base/scoped.h"
+#include "client/client.h"
+
+static struct drover_thing *copy_things(const struct thing_list *l)
+{
+	struct drover_thing *all = calloc(l->n + 1, sizeof(*all));
+
+	for (size_t i = 0; all && i < l->n; i++) {
+		const struct thing *t = &l->all[i];
+
+		snprintf(all[i].kind, sizeof(all[i].kind), "%s", t->kind);
+		snprintf(all[i].what, sizeof(all[i].what), "%s", t->what);
+		snprintf(all[i].member, sizeof(all[i].member), "%s", t->member);
+		all[i].owner = (int)t->owner;
+	}
+	return all;
+}
+
+int drover_audit(const char *home, struct drover_thing **ret, struct drover_error *pe)
+{
+	scoped(store) struct store store = {0};
+	scoped(things) struct thing_list things = {0};
+	struct drover_thing *all = NULL;
+	struct err e = ERR_INIT;
+	int r = store_open(home, &store, &e);
+
+	if (r == 0)
+		r = store_audit(&store, &things, &e);
+	if (r == 0 && !(all = copy_things(&things)))
+		r = err_set(&e, ERR_NO_MEMORY, "out of memory");
+	if (r < 0)
+		return public_error(pe, &e, r);
+	*ret = all;
+	return (int)things.n;
+}
+
+int drover_prune(const char *home, struct drover_error *pe)
+{
+	scoped(store) struct store store = {0};
+	struct err e = ERR_INIT;
+	int r = store_open(home, &store, &e);
+
+	if (r == 0)
+		r = store_prune(&store, &e);
+	return r < 0 ? public_error(pe, &e, r) : 0;
+}

@@ -1,0 +1,473 @@
+/* SPDX-License-Identifier: MIT */
+#include "store/audit.h"
+
+#include "base/err.h"
+#include "base/files.h"
+#include "base/scoped.h"
+
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+struct held {
+	unsigned major;
+	unsigned minor;
+	unsigned long long inode;
+	pid_t pid;
+};
+
+struct audit {
+	const struct store *store;
+	struct process_list processes;
+	struct thing_list things;
+	struct held *held; /* the kernel's flocks, owned */
+	size_t n_held;
+	struct name_list names; /* of directories in the store and of what live helpers serve */
+	bool out_of_memory;
+};
+
+void thing_list_done(struct thing_list *l)
+{
+	for (size_t i = 0; i < l->n; i++)
+		free(l->all[i].what);
+	free(l->all);
+	*l = (struct thing_list){0};
+}
+
+/* Takes @what (heap; NULL: out of memory). */
+static void add(struct audit *a, const char *kind, char *what, const char *member, pid_t owner)
+{
+	struct thing *all = realloc(a->things.all, (a->things.n + 1) * sizeof(*all));
+	struct thing *t;
+
+	if (all)
+		a->things.all = all;
+	if (!all || !what) {
+		a->out_of_memory = true;
+		free(what);
+		return;
+	}
+	t = &a->things.all[a->things.n++];
+	*t = (struct thing){.kind = kind, .what = what, .owner = owner};
+	snprintf(t->member, sizeof(t->member), "%s", member);
+}
+
+static bool is_told(const struct audit *a, const char *kind, const char *what)
+{
+	for (size_t i = 0; i < a->things.n; i++)
+		if (strcmp(a->things.all[i].kind, kind) == 0 &&
+		    strcmp(a->things.all[i].what, what) == 0)
+			return true;
+	return false;
+}
+
+/* --- Processes and what they hold ------------------------------------------------------------------------------ */
+
+/* The devices of the process's network, its loopback aside. */
+static void tell_interfaces(struct audit *a, const struct process *p)
+{
+	char path[64];
+	scoped(mem) char *text = NULL;
+	char *save = NULL;
+
+	snprintf(path, sizeof(path), "/proc/%d/net/dev", (int)p->id.pid);
+	if (files_read(path, 1 << 20, &text, NULL) < 0)
+		return; /* it has gone */
+	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		char *colon = strchr(line, ':');
+
+		line += strspn(line, " ");
+		if (!colon || str_starts(line, "lo:"))
+			continue;
+		*colon = '\0';
+		add(a, "interface", strdup(line), p->member, p->owner);
+	}
+}
+
+static bool read_namespace(const char *pid, const char *kind, char *ret, size_t size)
+{
+	char path[64];
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/%s/ns/%s", pid, kind);
+	n = readlink(path, ret, size - 1);
+	if (n < 0)
+		return false;
+	ret[n] = '\0';
+	return true;
+}
+
+static void tell_namespaces(struct audit *a, const struct process *p)
+{
+	static const char *const kinds[] = {"user", "pid", "mnt", "net"};
+	char pid[16];
+
+	snprintf(pid, sizeof(pid), "%d", (int)p->id.pid);
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		char its[64];
+		char ours[64];
+
+		if (!read_namespace(pid, kinds[i], its, sizeof(its)) ||
+		    !read_namespace("self", kinds[i], ours, sizeof(ours)) ||
+		    strcmp(its, ours) == 0 || is_told(a, "namespace", its))
+			continue;
+		add(a, "namespace", strdup(its), p->member, p->owner);
+		if (strcmp(kinds[i], "net") == 0)
+			tell_interfaces(a, p);
+	}
+}
+
+static void tell_processes(struct audit *a)
+{
+	for (size_t i = 0; i < a->processes.n; i++) {
+		const struct process *p = &a->processes.all[i];
+
+		add(a, "process", str_format("%s, pid %d", p->program, (int)p->id.pid), p->member,
+		    p->owner);
+	}
+	for (size_t i = 0; i < a->processes.n; i++)
+		tell_namespaces(a, &a->processes.all[i]);
+}
+
+/* --- Who has a name -------------------------------------------------------------------------------------------- */
+
+/* The live helper that was started for @name, whatever its pidfile says yet or no more. */
+static pid_t find_helper(const struct process_list *l, const char *name)
+{
+	for (size_t i = 0; i < l->n; i++) {
+		const struct process *p = &l->all[i];
+		const char *at = p->is_helper && p->owner ? p->members : NULL;
+
+		for (; at && *at; at += strspn(at, ",")) {
+			size_t len = strcspn(at, ",");
+
+			if (len == strlen(name) && strncmp(at, name, len) == 0)
+				return p->owner;
+			at += len;
+		}
+	}
+	return 0;
+}
+
+static pid_t find_owner(const struct audit *a, const char *name)
+{
+	pid_t pid = store_owner_alive(a->store, name);
+
+	return pid ? pid : find_helper(&a->processes, name);
+}
+
+static void add_name(struct audit *a, const char *name)
+{
+	for (size_t i = 0; i < a->names.n; i++)
+		if (strcmp(a->names.names[i], name) == 0)
+			return;
+	if (name_list_add(&a->names, name) < 0)
+		a->out_of_memory = true;
+}
+
+static void collect_helper_names(struct audit *a)
+{
+	for (size_t i = 0; i < a->processes.n; i++) {
+		const char *at = a->processes.all[i].members;
+
+		for (; at && *at; at += strspn(at, ",")) {
+			size_t len = strcspn(at, ",");
+			char name[NAME_SIZE];
+
+			snprintf(name, sizeof(name), "%.*s", (int)len, at);
+			if (name_is_valid(name))
+				add_name(a, name);
+			at += len;
+		}
+	}
+}
+
+/* --- Locks ------------------------------------------------------------------------------------------------------ */
+
+/* /proc/locks: "1: FLOCK  ADVISORY  WRITE 1234 fe:01:5678 0 EOF". To try a lock would be to hold it for a moment. */
+static void read_locks(struct audit *a)
+{
+	scoped(mem) char *text = NULL;
+	char *save = NULL;
+
+	if (files_read("/proc/locks", 16 << 20, &text, NULL) < 0)
+		return;
+	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		struct held h = {0};
+		struct held *all;
+
+		if (sscanf(line, "%*d: FLOCK %*s %*s %d %x:%x:%llu", &h.pid, &h.major, &h.minor,
+			   &h.inode) != 4)
+			continue;
+		all = realloc(a->held, (a->n_held + 1) * sizeof(*all));
+		if (!all) {
+			a->out_of_memory = true;
+			return;
+		}
+		a->held = all;
+		a->held[a->n_held++] = h;
+	}
+}
+
+static pid_t find_holder(const struct audit *a, const char *path)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return 0;
+	for (size_t i = 0; i < a->n_held; i++)
+		if (a->held[i].inode == st.st_ino && a->held[i].major == major(st.st_dev) &&
+		    a->held[i].minor == minor(st.st_dev))
+			return a->held[i].pid;
+	return 0;
+}
+
+/* --- The store -------------------------------------------------------------------------------------------------- */
+
+/* What files_replace leaves when it is killed in between: NAME.XXXXXX. */
+static bool is_draft(const char *file)
+{
+	static const char *const names[] = {"config.json.", "owner.", "pid."};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (str_starts(file, names[i]) && strlen(file) == strlen(names[i]) + 6)
+			return true;
+	return false;
+}
+
+static void tell_files(struct audit *a, const char *name, const char *path, pid_t owner)
+{
+	scoped(dir) DIR *dir = opendir(path);
+	struct dirent *entry;
+
+	while (dir && (entry = readdir(dir))) {
+		const char *file = entry->d_name;
+
+		if (strcmp(file, "pid") == 0 || strcmp(file, "owner") == 0)
+			add(a, "pidfile", str_format("%s/%s", path, file), name, owner);
+		else if (is_draft(file))
+			add(a, "file", str_format("%s/%s", path, file), name, owner);
+	}
+}
+
+static void tell_member(struct audit *a, const char *name)
+{
+	scoped(mem) char *path = store_member_path(a->store, name, NULL);
+	scoped(mem) char *lock = store_member_path(a->store, name, ".lock");
+	pid_t owner = find_owner(a, name);
+	pid_t holder;
+
+	if (!path || !lock) {
+		a->out_of_memory = true;
+		return;
+	}
+	holder = find_holder(a, lock);
+	if (holder)
+		add(a, "lock", strdup(lock), name, holder);
+	owner = owner ? owner : holder;
+	if (!store_member_exists(a->store, name))
+		add(a, "directory", strdup(path), name, owner);
+	tell_files(a, name, path, owner);
+}
+
+static void tell_cluster(struct audit *a, const char *cluster)
+{
+	scoped(mem) char *path = str_format("%s/clusters/%s", a->store->root, cluster);
+	scoped(dir) DIR *dir = path ? opendir(path) : NULL;
+	struct dirent *entry;
+	bool empty = true;
+
+	if (!dir && errno != ENOENT && errno != ENOTDIR)
+		add(a, "unreadable", str_format("%s: %s", path, strerror(errno)), "", 0);
+	while (dir && (entry = readdir(dir))) {
+		char derived[NAME_SIZE];
+
+		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+			continue;
+		empty = false;
+		if (!name_is_valid(entry->d_name))
+			continue;
+		name_cluster(entry->d_name, derived);
+		if (strcmp(derived, cluster) != 0)
+			continue;
+		add_name(a, entry->d_name);
+		tell_member(a, entry->d_name);
+	}
+	if (dir && empty)
+		add(a, "directory", strdup(path), "", 0);
+}
+
+static int tell_clusters(struct audit *a, struct err *e)
+{
+	scoped(mem) char *path = str_format("%s/clusters", a->store->root);
+	scoped(dir) DIR *dir = path ? opendir(path) : NULL;
+	struct dirent *entry;
+
+	if (!dir)
+		return err_errno(e, -errno, "read %s", path ? path : "clusters");
+	while ((entry = readdir(dir)))
+		if (entry->d_name[0] != '.')
+			tell_cluster(a, entry->d_name);
+	return 0;
+}
+
+/* The name whose sockets are called @file, or NULL. Borrowed. */
+static const char *name_of_socket(const struct audit *a, const char *file)
+{
+	for (size_t i = 0; i < a->names.n; i++) {
+		char key[SOCKET_KEY_LEN + 1];
+
+		name_socket_key(a->names.names[i], key);
+		if (str_starts(file, key) && file[SOCKET_KEY_LEN] == '.')
+			return a->names.names[i];
+	}
+	return NULL;
+}
+
+static int tell_run(struct audit *a, struct err *e)
+{
+	scoped(dir) DIR *dir = opendir(a->store->run);
+	struct dirent *entry;
+
+	if (!dir)
+		return err_errno(e, -errno, "read %s", a->store->run);
+	while ((entry = readdir(dir))) {
+		const char *file = entry->d_name;
+		const char *name = name_of_socket(a, file);
+
+		if (strcmp(file, ".") == 0 || strcmp(file, "..") == 0)
+			continue;
+		add(a, str_ends(file, ".net") ? "directory" : "socket",
+		    str_format("%s/%s", a->store->run, file), name ? name : "",
+		    name ? find_owner(a, name) : 0);
+	}
+	return 0;
+}
+
+static int begin(struct audit *a, const struct store *s, struct err *e)
+{
+	int r;
+
+	*a = (struct audit){.store = s};
+	r = store_processes(s, &a->processes, e);
+	if (r < 0)
+		return r;
+	read_locks(a);
+	collect_helper_names(a);
+	tell_processes(a);
+	r = tell_clusters(a, e);
+	return r < 0 ? r : tell_run(a, e);
+}
+
+static void end(struct audit *a)
+{
+	process_list_done(&a->processes);
+	thing_list_done(&a->things);
+	name_list_done(&a->names);
+	free(a->held);
+}
+
+int store_audit(const struct store *s, struct thing_list *ret, struct err *e)
+{
+	struct audit a;
+	int r = begin(&a, s, e);
+
+	if (r == 0 && a.out_of_memory)
+		r = err_set(e, ERR_NO_MEMORY, "out of memory");
+	if (r == 0) {
+		*ret = a.things;
+		a.things = (struct thing_list){0};
+	}
+	end(&a);
+	return r;
+}
+
+/* --- Prune ------------------------------------------------------------------------------------------------------ */
+
+static bool is_removable(const struct thing *t)
+{
+	static const char *const kinds[] = {"pidfile", "socket", "directory", "file"};
+
+	for (size_t i = 0; t->owner == 0 && i < sizeof(kinds) / sizeof(kinds[0]); i++)
+		if (strcmp(t->kind, kinds[i]) == 0)
+			return true;
+	return false;
+}
+
+static int remove_path(const char *path, struct err *e)
+{
+	int r = files_remove_tree(path);
+
+	return r < 0 ? err_errno(e, r, "remove %s", path) : 0;
+}
+
+/* What is nobody's of one member. Its lock is held by whoever makes, runs or removes it: then nothing is ours to do. */
+static int prune_member(const struct audit *a, const char *name, struct err *e)
+{
+	const struct store *s = a->store;
+	scoped(mem) char *dir = store_member_path(s, name, NULL);
+	scoped(fd) int lock = -1;
+	int r = 0;
+
+	if (!dir || !files_exist(dir) || store_member_lock(s, name, &lock, NULL) < 0 ||
+	    find_owner(a, name))
+		return 0;
+	for (size_t i = 0; i < a->things.n && r == 0; i++) {
+		const struct thing *t = &a->things.all[i];
+
+		if (is_removable(t) && strcmp(t->member, name) == 0 && strcmp(t->what, dir) != 0)
+			r = remove_path(t->what, e);
+	}
+	if (r == 0 && !store_member_exists(s, name))
+		r = store_member_remove(s, name, e);
+	return r;
+}
+
+static bool is_at_home(const struct audit *a, const char *name)
+{
+	scoped(mem) char *dir = store_member_path(a->store, name, NULL);
+
+	return !dir || files_exist(dir);
+}
+
+/* Files that no member's directory stands for: nobody can be about to use them. Empty directories of clusters: rmdir says. */
+static int prune_nameless(const struct audit *a, struct err *e)
+{
+	int first = 0;
+
+	for (size_t i = 0; i < a->things.n; i++) {
+		const struct thing *t = &a->things.all[i];
+		int r = 0;
+
+		if (!is_removable(t) || (*t->member && is_at_home(a, t->member)))
+			continue;
+		if (strcmp(t->kind, "directory") == 0 && !str_ends(t->what, ".net"))
+			rmdir(t->what);
+		else
+			r = remove_path(t->what, first < 0 ? NULL : e);
+		first = first < 0 ? first : r;
+	}
+	return first;
+}
+
+int store_prune(const struct store *s, struct err *e)
+{
+	scoped(processes) struct process_list processes = {0};
+	struct audit a = {0};
+	int first = store_processes(s, &processes, e);
+
+	if (first < 0)
+		return first;
+	first = store_end_orphans(&processes, e);
+	if (begin(&a, s, first < 0 ? NULL : e) < 0 && first == 0)
+		first = -EIO;
+	for (size_t i = 0; i < a.names.n; i++) {
+		int r = prune_member(&a, a.names.names[i], first < 0 ? NULL : e);
+
+		first = first < 0 ? first : r;
+	}
+	if (prune_nameless(&a, first < 0 ? NULL : e) < 0 && first == 0)
+		first = -EIO;
+	end(&a);
+	return first;
+}

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What there is of a store's clusters on this host, and whose it is: the processes, what they hold, and what lies in
+ * the store and the run directory because something runs. Disks and configurations of members at rest are not told:
+ * they are meant to stay.
+ */
+#ifndef DROVER_STORE_AUDIT_H
+#define DROVER_STORE_AUDIT_H
+
+#include "store/store.h"
+
+struct process {
+	struct procid id;
+	pid_t parent;
+	unsigned levels; /* of pid namespaces, seen from here */
+	char program[64];
+	char member[NAME_SIZE]; /* the first of its helper */
+	char *members;          /* of a helper, owned: as its command line names them */
+	bool is_helper;
+	pid_t owner; /* the supervisor, alive; 0: none */
+};
+
+struct process_list {
+	struct process *all; /* owned */
+	size_t n;
+};
+
+/* Every process of @s but the caller. 0, or < 0 and @e. process_list_done(@ret) frees. */
+int store_processes(const struct store *s, struct process_list *ret, struct err *e);
+void process_list_done(struct process_list *l);
+
+static inline void scoped_processes(struct process_list *l)
+{
+	process_list_done(l);
+}
+
+/* Kills those without an owner and waits for their end. < 0: @e has the first that could not be ended. */
+int store_end_orphans(const struct process_list *l, struct err *e);
+
+struct thing {
+	const char *
+		kind; /* static: process, namespace, interface, lock, pidfile, socket, directory, file, unreadable */
+	char *what;             /* owned */
+	char member[NAME_SIZE]; /* "" when nobody knows */
+	pid_t owner;            /* the live process that it belongs to; 0: none */
+};
+
+struct thing_list {
+	struct thing *all; /* owned */
+	size_t n;
+};
+
+/*
+ * All of it. Nothing is changed or locked. A directory of a cluster that cannot be read is told as "unreadable".
+ * thing_list_done(@ret) frees.
+ */
+int store_audit(const struct store *s, struct thing_list *ret, struct err *e);
+void thing_list_done(struct thing_list *l);
+
+static inline void scoped_things(struct thing_list *l)
+{
+	thing_list_done(l);
+}
+
+/*
+ * Ends and removes what the audit says is nobody's. A member's things only under its lock: what is being made or
+ * removed meanwhile is left alone. < 0: @e has the first that could not be removed.
+ */
+int store_prune(const struct store *s, struct err *e);
+
+#endif
