@@ -247,8 +247,12 @@ int helper_run(const struct helper_options *o, struct err *e)
 	tell_ready(&h, r, e);
 	if (r < 0) {
 		h.stopping = true;
-		while (!list_is_empty(&h.members))
-			member_retire(list_entry(h.members.next, struct member, link));
+		while (!list_is_empty(&h.members)) {
+			struct member *m = list_entry(h.members.next, struct member, link);
+
+			store_member_forget(o->store, m->name);
+			member_retire(m);
+		}
 		close_handles(&h);
 	}
 	uv_run(&h.loop, UV_RUN_DEFAULT);

@@ -113,8 +113,10 @@ int member_register(struct helper *h, const char *name, struct member **ret, str
 	list_append(&h->members, &m->link);
 	r = register_in_store(m, e);
 	if (r < 0) {
-		if (m->lock_fd >= 0)
+		if (m->lock_fd >= 0) {
 			store_owner_clear(h->o->store, name);
+			store_member_forget(h->o->store, name);
+		}
 		member_free(m);
 		return err_prefix(e, "register %s", name);
 	}

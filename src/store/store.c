@@ -347,6 +347,12 @@ int store_member_remove(const struct store *s, const char *name, struct err *e)
 	return 0;
 }
 
+void store_member_forget(const struct store *s, const char *name)
+{
+	if (!store_member_exists(s, name))
+		store_member_remove(s, name, NULL);
+}
+
 void store_sweep_owner(const struct store *s, pid_t pid, bool remove_members)
 {
 	struct name_list all = {0};

@@ -111,6 +111,9 @@ int store_config_save(const struct store *s, const struct member_config *c, stru
 /* Removes the member's directory and sockets, and the cluster's directory when it was the last. */
 int store_member_remove(const struct store *s, const char *name, struct err *e);
 
+/* Removes what is there of @name when it never became a member. The caller holds its lock. */
+void store_member_forget(const struct store *s, const char *name);
+
 /* Names of all members (those with a config, and those that run), by cluster, then naturally by number. */
 struct name_list {
 	char (*names)[NAME_SIZE]; /* owned */

@@ -88,10 +88,9 @@ static void record(struct fake *f, const struct record *what)
 		files_write_all(f->record_fd, line.data, line.len);
 }
 
-static void fake_free(struct backend *b)
+/* Whoever dialed has the other end and may keep it for ever: that is no reason for the helper to stay. */
+static void close_echoes(struct fake *f)
 {
-	struct fake *f = fake_of(b);
-
 	list_for_each_safe (pos, &f->echoes) {
 		struct echo *echo = list_entry(pos, struct echo, link);
 
@@ -99,6 +98,13 @@ static void fake_free(struct backend *b)
 		stream_close(echo->stream);
 		free(echo);
 	}
+}
+
+static void fake_free(struct backend *b)
+{
+	struct fake *f = fake_of(b);
+
+	close_echoes(f);
 	waiters_cancel(&f->ops);
 	close_fd(&f->record_fd);
 	free(f->fail_create);
@@ -160,6 +166,7 @@ static void fake_close_network(struct backend_network *net, backend_done *done, 
 	struct backend *b = net->backend;
 
 	record(fake_of(b), &(struct record){.op = "close"});
+	close_echoes(fake_of(b));
 	free(container_of(net, struct fake_network, base));
 	if (done)
 		done_later(&fake_of(b)->ops, done, arg, NULL);

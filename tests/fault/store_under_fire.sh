@@ -1,0 +1,152 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Full and read-only directories, too few descriptors, stale and damaged records, a stopped helper, two at once: each has
+# a clear answer that names the file, and the next command works. Over the fake backend.
+#   store_under_fire.sh DROVER HELPER
+set -u
+drover=$(realpath "${1:?path to drover}")
+DROVER_HELPER=$(realpath "${2:?path to drover-helper}")
+scratch=$(mktemp -d)
+export DROVER_HELPER DROVER_HOME=$scratch/home
+n=0
+bad=0
+
+finish() {
+	"$drover" rm -f --all >/dev/null 2>&1
+	"$drover" prune >/dev/null 2>&1
+	rm -rf "$scratch"
+}
+trap finish EXIT
+
+# ok CLAIM COMMAND...
+ok() {
+	local claim=$1 out
+	shift
+	n=$((n + 1))
+	if out=$("$@" 2>&1); then
+		echo "ok $n - $claim"
+	else
+		bad=1
+		echo "not ok $n - $claim"
+		tail -n 20 <<<"$out" | sed 's/^/# /'
+	fi
+}
+
+up() { "$drover" up "$@" --backend fake --quiet; }
+helper_of() { cat "$DROVER_HOME/clusters/$1/$2/pid"; }
+nothing_left() { "$drover" audit && [ -z "$("$drover" audit)" ]; }
+# says STATUS PATTERN COMMAND...: the exit status, and a sentence on stderr
+says() {
+	local want=$1 pattern=$2 err rc=0
+	shift 2
+	err=$(timeout 60 "$@" 2>&1 >/dev/null </dev/null) || rc=$?
+	echo "exit $rc: $err"
+	[ "$rc" -eq "$want" ] && grep -Eq -- "^drover: .*$pattern" <<<"$err"
+}
+
+# --- two at once: one VM a name, and a clear answer for the other
+two_at_once() {
+	local first second owners
+	up race >"$scratch/1" 2>&1 &
+	first=$!
+	up race >"$scratch/2" 2>&1 &
+	second=$!
+	wait "$first"
+	first=$?
+	wait "$second"
+	second=$?
+	cat "$scratch/1" "$scratch/2"
+	[ "$first" -eq 0 ] || grep -q 'race is already running' "$scratch/1" || return 1
+	[ "$second" -eq 0 ] || grep -q 'race is already running' "$scratch/2" || return 1
+	[ "$first" -eq 0 ] || [ "$second" -eq 0 ] || return 1
+	owners=$("$drover" audit --json | grep -c drover-helper)
+	[ "$owners" -eq 1 ] && "$drover" ls | grep -q '^race .*running'
+}
+ok "of two 'up' at once one makes the member, the other has a clear answer" two_at_once
+ok "the member of the two can be removed" "$drover" rm -f race
+
+# --- records of another boot, which name a live process
+stale() {
+	up web -n 2 && "$drover" down web || return 1
+	printf '%s' $$ >"$DROVER_HOME/clusters/web/web-1/pid"
+	echo "$$ 1 00000000-0000-4000-8000-000000000000" >"$DROVER_HOME/clusters/web/web-1/owner"
+	"$drover" audit
+	"$drover" audit 2>/dev/null | grep -q '^pidfile  *web-1  *nobody'
+}
+ok "records of another boot are nobody's, whatever process has the pid" stale
+ok "the next up works over them" up web -n 2
+ok "down" "$drover" down web
+ok "nothing is left" nothing_left
+
+# --- a helper that does not answer
+stopped_helper() {
+	local pid rc
+	up web -n 2 || return 1
+	pid=$(helper_of web web-1)
+	kill -STOP "$pid"
+	timeout 60 "$drover" ls >"$scratch/ls"
+	rc=$?
+	kill -CONT "$pid"
+	cat "$scratch/ls"
+	[ "$rc" -eq 0 ] && [ "$(grep -c '^web-' "$scratch/ls")" -eq 2 ] &&
+		[ "$("$drover" ls | grep -c '^web-.*running')" -eq 2 ]
+}
+ok "ls ends while the helper is stopped, and tells the truth when it goes on" stopped_helper
+ok "down of a helper that was stopped" "$drover" down web
+
+# --- damaged records
+damaged() {
+	echo '{"name": "web-1", "cpus": "two"}' >"$DROVER_HOME/clusters/web/web-1/config.json"
+	"$drover" ls >"$scratch/ls" 2>"$scratch/err"
+	cat "$scratch/ls" "$scratch/err"
+	grep -q '^web-1 .*damaged' "$scratch/ls" && grep -q '^web-2 .*stopped' "$scratch/ls" &&
+		grep -q 'web-1/config.json is damaged: its "cpus"' "$scratch/err"
+}
+ok "a damaged configuration is named and the rest is listed" damaged
+ok "a damaged member can be removed" "$drover" rm -f web
+
+# --- too few descriptors
+few_descriptors() { (ulimit -n 9 && says 1 'Too many open files|out of memory' "$drover" up few --backend fake); }
+ok "too few descriptors are told" few_descriptors
+ok "nothing is left of that" nothing_left
+
+# --- file systems that are full or read-only
+if unshare -m true 2>/dev/null; then
+	mkdir "$scratch/fs"
+	full() {
+		unshare -m bash -c '
+			mount -t tmpfs -o size=256k none "$1/fs" && export DROVER_HOME=$1/fs/home || exit 1
+			mkdir -p "$DROVER_HOME"
+			head -c 1M /dev/zero >"$1/fs/fill" 2>/dev/null
+			timeout 60 "$2" up full --backend fake --quiet 2>&1
+			[ $? -eq 1 ] || exit 1
+			rm "$1/fs/fill"
+			"$2" ls && "$2" audit && [ -z "$("$2" ls -q)" ] && "$2" up full --backend fake --quiet &&
+				"$2" rm -f full' _ "$scratch" "$drover" >"$scratch/full" 2>&1
+		local rc=$?
+		cat "$scratch/full"
+		[ "$rc" -eq 0 ] && grep -q "^drover: .*$scratch/fs/home.*No space left" "$scratch/full"
+	}
+	ok "a full disk is told with the file's name, and with room again the same up works" full
+	readonly_home() {
+		up keep && "$drover" down keep || return 1
+		unshare -m bash -c '
+			mount --bind "$DROVER_HOME" "$DROVER_HOME" && mount -o remount,bind,ro "$DROVER_HOME" || exit 1
+			"$1" ls | grep -q "^keep .*stopped" || exit 1
+			timeout 60 "$1" up keep --backend fake --quiet' _ "$drover" >"$scratch/ro" 2>&1
+		local rc=$?
+		cat "$scratch/ro"
+		[ "$rc" -eq 1 ] && grep -q "^drover: .*$DROVER_HOME.*Read-only" "$scratch/ro"
+	}
+	ok "a read-only directory is named, and ls still lists" readonly_home
+	ok "rm, when it can be written again" "$drover" rm -f keep
+else
+	for claim in "full disk" "read-only directory"; do
+		n=$((n + 1))
+		echo "ok $n - $claim # SKIP no mount namespace"
+	done
+fi
+ok "nothing is left at the end" nothing_left
+
+echo "1..$n"
+exit $bad
