@@ -66,6 +66,15 @@ int image_in_catalog(const char *name, struct err *e);
 int image_build(const struct store *s, const char *name, atomic_bool *cancel,
 		guest_progress_fn *progress, void *arg, struct err *e);
 
+/* image_kernel.c */
+
+/*
+ * Copies the newest kernel and initial file system of @disk to @dir/vmlinuz and @dir/initrd.img, and says with what command
+ * line (heap) they find their root. 1, 0 when the disk is not laid out for that and needs firmware, or < 0.
+ */
+int image_kernel_take(const char *dir, const char *disk, const char *format, atomic_bool *cancel,
+		      char **ret_cmdline, struct err *e);
+
 /* image_stock.c: the vendors' cloud images, each pinned by URL and digest for this machine's architecture */
 
 struct stock_image {

@@ -150,9 +150,9 @@ int image_list(const struct store *s, struct image_info **ret, size_t *ret_n, st
 	return 0;
 }
 
-/* image.json of what was brought: a disk with cloud-init and firmware boot, as the vendors' images are. */
+/* image.json of what was brought: a disk with cloud-init, as the vendors' images are. @cmdline: of its kernel, or NULL. */
 static int write_json(const char *dir, const char *name, const char *format, const char *source,
-		      const char *sha256, struct err *e)
+		      const char *sha256, const char *cmdline, struct err *e)
 {
 	scoped(mem) char *path = str_format("%s/" IMAGE_JSON, dir);
 	scoped(mem) char *disk = str_format("disk.%s", format);
@@ -166,6 +166,11 @@ static int write_json(const char *dir, const char *name, const char *format, con
 	json_out_string(&o, "name", name);
 	json_out_string(&o, "disk", disk);
 	json_out_string(&o, "disk_format", format);
+	if (cmdline) {
+		json_out_string(&o, "kernel", "vmlinuz");
+		json_out_string(&o, "initrd", "initrd.img");
+		json_out_string(&o, "cmdline", cmdline);
+	}
 	json_out_string(&o, "user", IMAGE_DEFAULT_USER);
 	json_out_string(&o, "provision", PROVISION_CLOUD_INIT);
 	json_out_int(&o, "memory_mb", IMAGE_DEFAULT_MEMORY_MB);
@@ -210,6 +215,7 @@ static int import_into(const struct store *s, const char *dir, const char *sourc
 {
 	scoped(mem) char *plain = str_format("%s/disk", dir);
 	scoped(mem) char *disk = NULL;
+	scoped(mem) char *cmdline = NULL;
 	const char *format;
 	char got[65];
 	int r;
@@ -234,7 +240,8 @@ static int import_into(const struct store *s, const char *dir, const char *sourc
 	disk = str_format("%s/disk.%s", dir, format);
 	if (!disk || rename(plain, disk) < 0)
 		return err_errno(e, disk ? -errno : -ENOMEM, "cannot import %s", source);
-	return write_json(dir, name, format, source, got, e);
+	r = image_kernel_take(dir, disk, format, cancel, &cmdline, e);
+	return r < 0 ? r : write_json(dir, name, format, source, got, cmdline, e);
 }
 
 int image_import_locked(const struct store *s, const char *source, const char *name,

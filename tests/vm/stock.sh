@@ -56,5 +56,14 @@ ok "an imported image is listed" bash -c '"$DROVER" image ls | grep -q "^mine .*
 fails "another digest than the one given is refused" 1 "SHA-256" \
 	"$DROVER" image import "$home/www/stock.raw" --name other --sha256 "$(printf '0%.0s' {1..64})"
 ok "no half of it stays" bash -c '[ -z "$(ls -A "$DROVER_IMAGE_CACHE" | grep tmp)" ]'
+
+./stock_kernel_disk.sh "$catalogue/debian-12-cloudinit" "$home/kernel.raw"
+ok "an image with kernels in /boot is imported" "$DROVER" image import "$home/kernel.raw" --name kernel
+ok "a member boots by the newest of them, without a boot loader" "$DROVER" up s-2 --image kernel --cpus 2
+ok "the command line names its root by partition UUID" \
+	bash -c '"$DROVER" exec s-2 -- cat /proc/cmdline | grep -q ^root=PARTUUID='
+ok "and that is its root" out_is /dev/vda1 "$DROVER" exec s-2 -- findmnt -no SOURCE /
+ok "its host name is from the seed" out_is s-2 "$DROVER" exec s-2 -- hostname
+ok "rm of it" "$DROVER" rm -f s-2
 ok "nothing is left" nothing_left
 done_testing
