@@ -63,7 +63,9 @@ static void boot_end(struct boot *b, const struct err *e)
 	if (b->ended)
 		return;
 	b->ended = true;
-	run->pending--;
+	/* The first failure made it 0, and others may come in the same turn of the loop. */
+	if (run->pending > 0)
+		run->pending--;
 	if (!e) {
 		settings_progress(run->settings, b->vm->name, "ready", 100, "%s", b->vm->ip);
 		return;
