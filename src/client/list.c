@@ -92,6 +92,9 @@ static void fill_config(const struct store *store, const char *name, struct drov
 	to->cpus = (unsigned)c.cpus;
 	to->memory_mb = (unsigned)c.memory_mb;
 	to->disk_mb = (unsigned)c.disk_mb;
+	store_failure_read(store, name, to->message, sizeof(to->message));
+	if (*to->message)
+		snprintf(to->state, sizeof(to->state), "error");
 }
 
 static void fill_status(const struct member_status *s, struct drover_member *to)

@@ -244,6 +244,13 @@ void member_stop(struct member *m, bool cut_power, struct call *call)
 
 /* --- Boot ---------------------------------------------------------------------------------------------------- */
 
+/* By m->error. */
+static void become_error(struct member *m)
+{
+	store_failure_write(m->helper->o->store, m->name, m->error.msg);
+	set_state(m, MEMBER_ERROR);
+}
+
 static void fail_boot(struct member *m, const struct err *e)
 {
 	struct helper *h = m->helper;
@@ -253,7 +260,7 @@ static void fail_boot(struct member *m, const struct err *e)
 	m->error = *e;
 	helper_log("%s: %s", m->name, e->msg);
 	backend_release(vm); /* kills what still runs */
-	set_state(m, MEMBER_ERROR);
+	become_error(m);
 	answer_boot(m, e);
 	helper_check_done(h);
 }
@@ -277,7 +284,7 @@ static void on_vm_ended(void *arg, int r, const struct err *e)
 		m->vm = NULL;
 		helper_log("%s: died: %s", m->name, e->msg);
 		backend_release(vm);
-		set_state(m, MEMBER_ERROR);
+		become_error(m);
 	}
 	helper_check_done(h);
 }

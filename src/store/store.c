@@ -241,12 +241,17 @@ int store_owner_write(const struct store *s, const char *name, const struct proc
 {
 	scoped(mem) char *owner_path = store_member_path(s, name, "owner");
 	scoped(mem) char *pid_path = store_member_path(s, name, "pid");
+	scoped(mem) char *failure_path = store_member_path(s, name, "failure");
+	static const char no_failure[ERR_MSG_SIZE];
 	char owner[128];
 	char pid[16];
 	int r;
 
-	if (!owner_path || !pid_path)
+	if (!owner_path || !pid_path || !failure_path)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	r = files_publish(failure_path, no_failure, sizeof(no_failure), 0600);
+	if (r < 0)
+		return err_errno(e, r, "write %s", failure_path);
 	snprintf(owner, sizeof(owner), "%d %llu %s\n", (int)id->pid,
 		 (unsigned long long)id->start_ticks, id->boot_id);
 	snprintf(pid, sizeof(pid), "%d", (int)id->pid);
@@ -266,6 +271,28 @@ void store_owner_clear(const struct store *s, const char *name)
 		unlink(owner_path);
 	if (pid_path)
 		unlink(pid_path);
+}
+
+void store_failure_write(const struct store *s, const char *name, const char *sentence)
+{
+	scoped(mem) char *path = store_member_path(s, name, "failure");
+	scoped(fd) int fd = path ? open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
+	char text[ERR_MSG_SIZE] = "";
+
+	snprintf(text, sizeof(text), "%s", sentence);
+	if (fd >= 0)
+		files_write_all(fd, text, sizeof(text));
+}
+
+void store_failure_read(const struct store *s, const char *name, char *ret, size_t size)
+{
+	scoped(mem) char *path = store_member_path(s, name, "failure");
+	scoped(mem) char *text = NULL;
+
+	if (path && files_read(path, ERR_MSG_SIZE, &text, NULL) == 0)
+		snprintf(ret, size, "%s", text);
+	else
+		ret[0] = '\0';
 }
 
 /* The pid that the member's pidfile holds, or 0. */

@@ -2,7 +2,7 @@
 /*
  * The tree on disk, the same for client and helper.
  *
- *   <root>/clusters/<cluster>/<member>/   config.json disk.qcow2 seed.iso serial.log pid owner .lock ...
+ *   <root>/clusters/<cluster>/<member>/   config.json disk.qcow2 seed.iso serial.log pid owner failure .lock ...
  *   <root>/run/<key>.sock .ctl            sockets (or $XDG_RUNTIME_DIR/drover/... when <root> is too long,
  *                                             else /tmp/drover-<uid>/..., yours alone or refused)
  *   <images>/                             $XDG_CACHE_HOME/drover/images, or <root>/images under DROVER_HOME
@@ -63,6 +63,13 @@ int store_owner_write(const struct store *s, const char *name, const struct proc
 		      struct err *e);
 /* Removes pid and owner. */
 void store_owner_clear(const struct store *s, const char *name);
+/*
+ * Why the member's VM ended, for who asks when its helper has gone too. Best effort; the room for it was taken by
+ * store_owner_write, which also forgets the last one: a full disk is a reason that can be told.
+ */
+void store_failure_write(const struct store *s, const char *name, const char *sentence);
+/* Fills @ret ("" when there is none). */
+void store_failure_read(const struct store *s, const char *name, char *ret, size_t size);
 /* The pid of the live helper that runs @name, or 0. A zombie, a recycled pid, another boot: 0. */
 pid_t store_owner_alive(const struct store *s, const char *name);
 

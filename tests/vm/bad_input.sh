@@ -8,6 +8,37 @@ mkdir "$home/bin" # a PATH with everything but QEMU
 ln -s "$(command -v slirp4netns)" "$(command -v qemu-img)" "$home/bin/"
 echo garbage >"$home/broken.qcow2"
 
+# A command as an ordinary user of a host without user namespaces: such a host is a user namespace that allows no more.
+without_namespaces() {
+	local in out pid
+	mkdir -p "$home/host/images" && chmod 755 "$home" && cp -r "$DROVER_IMAGE_CACHE/tiny" "$home/host/images/"
+	chown -R 64321 "$home/host"
+	mkfifo "$home/in" "$home/out"
+	unshare -U --keep-caps bash -c 'echo; read -r _; echo 0 >/proc/sys/user/max_user_namespaces
+		exec setpriv --reuid 64321 --regid 64321 --clear-groups env HOME="$0" DROVER_HOME="$0/h" DROVER_IMAGE_CACHE="$0/images" "$@"' \
+		"$home/host" "$@" <"$home/in" >"$home/out" &
+	pid=$!
+	exec 5>"$home/in" 6<"$home/out"
+	rm "$home/in" "$home/out"
+	read -r _ <&6
+	echo "0 0 65536" >"/proc/$pid/uid_map"
+	echo "0 0 65536" >"/proc/$pid/gid_map"
+	echo >&5
+	exec 5>&-
+	cat <&6
+	exec 6<&-
+	wait "$pid"
+}
+# A command with a home of so many bytes.
+in_small_home() { # SIZE COMMAND...
+	local size=$1
+	shift
+	mkdir -p "$home/small"
+	unshare -m bash -c 'mount -t tmpfs -o size="$1" small "$2/small" && shift && DROVER_HOME=$1/small && shift &&
+		export DROVER_HOME && "$@" 2>&1 >/dev/null; rc=$?
+		"$DROVER" ls 2>&1; "$DROVER" rm -f --all >/dev/null 2>&1; exit $rc' _ "$size" "$home" "$@" >&2
+}
+
 fails "an unknown image is named, with those there are" 1 "no-such.*debian-12" "$DROVER" up x --image no-such
 fails "a name with a slash is refused" 2 "invalid name 'a/b'" "$DROVER" up a/b --image tiny
 fails "a name of 64 characters is refused" 2 "invalid name 'aaaa.*1 to 63" "$DROVER" up "$long" --image tiny
@@ -17,6 +48,16 @@ fails "a missing QEMU is named, with the package" 1 "qemu-system-x86" \
 	env PATH="$home/bin" "$(command -v env)" "$DROVER" up x --image tiny
 fails "an unknown option is a usage error" 2 "frobnicate" "$DROVER" up x --frobnicate
 fails "exec in a member that is not there" 1 "nobody" "$DROVER" exec nobody -- true
+ok "image tiny is built or there" "$DROVER" image build tiny
+if [ "$(id -u)" -eq 0 ]; then
+	fails "a host without user namespaces is told how to allow them" 1 "sysctl -w user.max_user_namespaces" \
+		without_namespaces "$DROVER" up x --image tiny --backend qemu
+fi
+ok "image debian-12 is built or there" "$DROVER" image build debian-12
+fails "a disk too full for a member's disk is told" 1 "[Nn]o space left.*/small" \
+	in_small_home 64k "$DROVER" up x --image debian-12
+fails "a disk that the guest fills is told, and the member is in error" 0 "x .*error" in_small_home 60m \
+	bash -c '"$DROVER" up x --image debian-12 && ! "$DROVER" exec -t 30 x -- sudo dd if=/dev/urandom of=/big bs=1M count=80 oflag=direct'
 ok "no member is left" bash -c '[ -z "$("$DROVER" ls -q)" ]'
 ok "nothing is left" nothing_left
 done_testing
