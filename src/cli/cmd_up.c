@@ -29,11 +29,17 @@ struct up {
 	bool json;
 };
 
+/* A member in error may still be in the care of its helper, but it does not run. */
+static bool runs(const struct drover_member *m)
+{
+	return m->pid > 0 && strcmp(m->state, "error") != 0;
+}
+
 static bool ran_before(const struct up *u, const char *name)
 {
 	const struct drover_member *m = targets_member(&u->store, name);
 
-	return m && m->pid > 0;
+	return m && runs(m);
 }
 
 /* A running member of the group that the missing ones shall join, or NULL. */
@@ -49,7 +55,7 @@ static const struct drover_member *live_anchor(const struct up *u)
 		for (size_t j = 0; j < u->store.total; j++) {
 			const struct drover_member *m = &u->store.members[j];
 
-			if (m->pid > 0 && !strcmp(m->cluster, cluster))
+			if (runs(m) && !strcmp(m->cluster, cluster))
 				return m;
 		}
 	}
@@ -103,6 +109,13 @@ static int add_missing(struct up *u, const struct drover_member *anchor,
 {
 	struct drover_error e;
 
+	/* The helper lets go of a member in error when it is stopped; from then on it can be added. */
+	for (size_t i = 0; i < u->names.count; i++) {
+		const struct drover_member *m = targets_member(&u->store, u->names.v[i]);
+
+		if (m && m->pid > 0 && !runs(m) && drover_stop(NULL, m->name, &e) < 0)
+			return interrupt_or_failed(&e);
+	}
 	if (drover_cluster_open(NULL, anchor->name, ret, &e) < 0)
 		return interrupt_or_failed(&e);
 	for (size_t i = 0; i < u->names.count; i++) {

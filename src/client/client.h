@@ -107,6 +107,9 @@ struct drover_vm {
 	char user[64];
 	struct backend_vm *handle; /* NULL when the member does not run */
 	struct ssh_session *ssh;   /* kept from exec to exec, or NULL */
+	bool is_awaited;           /* a wait for the VM's end is pending on the cluster's loop */
+	bool has_ended;
+	struct err end; /* why, when it has */
 	bool is_fake;
 };
 

@@ -45,7 +45,8 @@ struct limit {
 	uint64_t deadline; /* now_ms; 0: none */
 	int cancel_fd;
 	atomic_bool *cancel;
-	int input_fd; /* readable or at its end: go on; or -1 */
+	int input_fd;             /* readable or at its end: go on; or -1 */
+	const struct ssh_exec *x; /* whose loop runs meanwhile; or NULL */
 };
 
 static uint64_t now_ms(void)
@@ -66,6 +67,12 @@ static int wait_time(const struct limit *l)
 		left = l->deadline > now ? l->deadline - now : 0;
 	if (l->cancel && left > CANCEL_MS)
 		left = CANCEL_MS;
+	if (l->x && l->x->loop) {
+		int loop_ms = uv_backend_timeout(l->x->loop);
+
+		if (loop_ms >= 0 && left > (uint64_t)loop_ms)
+			left = (uint64_t)loop_ms;
+	}
 	return left >= INT32_MAX ? -1 : (int)left;
 }
 
@@ -84,29 +91,43 @@ static void take_packets(struct ssh_session *s)
 	ssh_event_free(event);
 }
 
+/* What the loop has to do by now; also makes its descriptor tell of what comes next. */
+static int run_loop(const struct limit *l, struct err *e)
+{
+	if (!l->x || !l->x->loop)
+		return 0;
+	uv_run(l->x->loop, UV_RUN_NOWAIT);
+	return *l->x->has_ended ? err_copy(e, l->x->end) : 0;
+}
+
 /* 0 when something came in, could go out, or the input is ready. */
 static int wait_io(const struct limit *l, struct err *e)
 {
-	for (;;) {
+	int r;
+
+	while ((r = run_loop(l, e)) == 0) {
 		int out = ssh_get_poll_flags(l->s->ssh) & SSH_WRITE_PENDING;
 		struct pollfd p[] = {
 			{.fd = l->s->fd, .events = (short)(POLLIN | (out ? POLLOUT : 0))},
 			{.fd = l->cancel_fd, .events = POLLIN},
 			{.fd = l->input_fd, .events = POLLIN},
+			{.fd = l->x && l->x->loop ? uv_backend_fd(l->x->loop) : -1,
+			 .events = POLLIN},
 		};
-		int n = poll(p, 3, wait_time(l));
+		int n = poll(p, 4, wait_time(l));
 
 		if (p[1].revents || (l->cancel && atomic_load(l->cancel)))
 			return err_set(e, ERR_CANCELED, "canceled");
 		if (n > 0 && p[0].revents)
 			take_packets(l->s);
-		if (n > 0)
+		if (n > 0 && (p[0].revents || p[2].revents))
 			return 0;
 		if (l->deadline && now_ms() >= l->deadline)
 			return err_set(e, ERR_TIMEOUT, "SSH to %s: not done in time", l->s->name);
 		if (n < 0 && errno != EINTR)
 			return err_errno(e, -errno, "wait for SSH");
 	}
+	return r;
 }
 
 static int ssh_failed(struct ssh_session *s, const char *what, struct err *e)
@@ -483,7 +504,8 @@ int ssh_run(struct ssh_session *s, const struct ssh_exec *x, int *ret_status, bo
 	run->limit = (struct limit){.s = s,
 				    .deadline = x->timeout_ms ? now_ms() + x->timeout_ms : 0,
 				    .cancel_fd = x->cancel_fd,
-				    .input_fd = -1};
+				    .input_fd = -1,
+				    .x = x};
 	r = run_channel(run, ret_started, e);
 	if (r == 0)
 		*ret_status = run->status;

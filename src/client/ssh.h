@@ -11,6 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <uv.h>
+
 struct err;
 struct ssh_session;
 
@@ -42,6 +44,13 @@ struct ssh_exec {
 	int input_fd;        /* instead of @input when >= 0; borrowed */
 	uint64_t timeout_ms; /* 0: none */
 	int cancel_fd;       /* or -1 */
+	/*
+	 * A guest that dies sends no end of the connection, and what is idle never asks for it. So this loop runs while the
+	 * command does, and the command ends with *@end once *@has_ended is set from it. NULL: without.
+	 */
+	uv_loop_t *loop;
+	const bool *has_ended;
+	const struct err *end;
 	ssh_output_fn *on_output;
 	void *output_arg;
 };

@@ -57,7 +57,7 @@ ok "image debian-12 is built or there" "$DROVER" image build debian-12
 fails "a disk too full for a member's disk is told" 1 "[Nn]o space left.*/small" \
 	in_small_home 64k "$DROVER" up x --image debian-12
 fails "a disk that the guest fills is told, and the member is in error" 0 "x .*error" in_small_home 60m \
-	bash -c '"$DROVER" up x --image debian-12 && ! "$DROVER" exec -t 30 x -- sudo dd if=/dev/urandom of=/big bs=1M count=80 oflag=direct'
+	bash -c '"$DROVER" up x --image debian-12 && ! "$DROVER" exec x -- sudo dd if=/dev/urandom of=/big bs=1M count=80 oflag=direct'
 ok "no member is left" bash -c '[ -z "$("$DROVER" ls -q)" ]'
 ok "nothing is left" nothing_left
 done_testing

@@ -31,6 +31,20 @@ kill_vm() {
 	timeout 10 tail --pid="$pid" -f /dev/null
 	"$DROVER" exec t-2 -- true && "$DROVER" ls | grep t-1 | grep -Eq 'error|stopped'
 }
+exec_ends_with_vm() {
+	local client pid line rc
+	mkfifo "$home/said"
+	"$DROVER" exec t-1 -- sh -c 'echo up; exec sleep 1000' >"$home/said" 2>"$home/exec.err" </dev/null &
+	client=$!
+	read -r line <"$home/said"
+	[ "$line" = up ] || return 1
+	pid=$(processes | grep qemu-system | grep -- "guest=t-1" | head -n 1 | cut -d' ' -f1)
+	kill -9 "$pid"
+	wait "$client"
+	rc=$?
+	cat "$home/exec.err"
+	[ "$rc" -ne 0 ] && grep -q t-1 "$home/exec.err"
+}
 run_and_kill() {
 	mkfifo "$home/up"
 	"$DROVER" run -n 2 --image tiny -- sh -c "echo up > $home/up; exec cat" >/dev/null 2>"$home/run.err" < <(exec tail -f /dev/null --pid=$$) &
@@ -44,6 +58,8 @@ run_and_kill() {
 ok "image tiny is built or there" "$DROVER" image build tiny
 ok "two members boot, detached" "$DROVER" up t -n 2 --image tiny
 ok "after down and up a member has its address again" comes_back
+ok "a command ends with the VM that it runs in, and its error names it" exec_ends_with_vm
+ok "the killed member boots again" "$DROVER" up t-1
 ok "a VM that is killed is told, the other runs on" kill_vm
 ok "kill -9 of the helper takes the VMs, ls tells the truth and sweeps" kill_helper
 ok "the next up works" "$DROVER" up t -n 2
