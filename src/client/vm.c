@@ -378,8 +378,8 @@ static void on_vm_ended(void *arg, int r, const struct err *e)
 	struct drover_vm *vm = arg;
 
 	vm->is_awaited = false;
-	vm->has_ended = !(e && e->code == ERR_CANCELED); /* else the handle was released */
-	if (r < 0)
+	vm->has_ended = !e || e->code != ERR_CANCELED; /* else the handle was released */
+	if (e)
 		vm->end = *e;
 	else
 		err_set(&vm->end, ERR_NOT_RUNNING, "%s does not run any more", vm->name);
