@@ -3,11 +3,10 @@
 # The command's door: bad input gets exit code 2 or 1 and a sentence on stderr; good input does its work over the fake
 # backend, which boots nothing.   cli_test.sh path/to/drover
 set -u
+. "$(dirname "$0")/../tap.sh"
 drover=$(realpath "${1:?path to drover}")
 home=$(mktemp -d)
 export DROVER_HOME=$home/home
-n=0
-bad=0
 
 finish() {
 	"$drover" rm -f --all >/dev/null 2>&1
@@ -15,17 +14,12 @@ finish() {
 }
 trap finish EXIT
 
+# result STATUS CLAIM: what the last run said is shown when it failed
 result() {
-	n=$((n + 1))
-	if [ "$1" -eq 0 ]; then
-		echo "ok $n - $2"
-	else
-		bad=1
-		echo "not ok $n - $2"
-		printf '# exit %s\n' "$status"
-		sed 's/^/# out: /' "$home/out"
-		sed 's/^/# err: /' "$home/err"
-	fi
+	tap_result "$1" "$2" && return
+	printf '# exit %s\n' "$status"
+	sed 's/^/# out: /' "$home/out"
+	sed 's/^/# err: /' "$home/err"
 }
 
 # run ARGS...: leaves $status, $home/out, $home/err
@@ -203,5 +197,4 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 	does '^\[\]$' ls --json
 fi
 
-echo "1..$n"
-exit $bad
+done_testing

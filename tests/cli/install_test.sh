@@ -2,22 +2,10 @@
 # SPDX-License-Identifier: MIT
 # install_test.sh BUILD EXAMPLE SYMBOLS: what "meson install" leaves, and what a program gets that builds against it.
 build=$1 example=$2 symbols=$3
-n=0 failures=0
+. "$(dirname "$0")/../tap.sh"
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
 
-ok() { # CLAIM COMMAND...
-	local claim=$1 out
-	shift
-	n=$((n + 1))
-	if out=$("$@" 2>&1); then
-		echo "ok $n - $claim"
-	else
-		failures=$((failures + 1))
-		echo "not ok $n - $claim"
-		sed 's/^/# /' <<<"$out"
-	fi
-}
 installs() {
 	DESTDIR=$root meson install -C "$build" --no-rebuild --quiet || return 1
 	pc=$(find "$root" -name drover.pc) && [ -n "$pc" ]
@@ -65,5 +53,4 @@ ok "a C++ program uses the header" runs_from_cpp
 ok "the shared library keeps the symbols of libdrover.symbols and their versions" has_the_symbols
 ok "the installed command runs" command_runs
 ok "each command has its page" has_a_page_per_command
-echo "1..$n"
-[ "$failures" -eq 0 ]
+done_testing

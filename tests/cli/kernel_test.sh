@@ -7,20 +7,8 @@ drover=$(realpath "$1")
 home=$(mktemp -d)
 trap 'rm -rf "$home"' EXIT
 export DROVER_HOME=$home/home DROVER_IMAGE_CACHE=$home/images
-n=0 failures=0
+. "$(dirname "$0")/../tap.sh"
 
-ok() { # CLAIM COMMAND...
-	local claim=$1 out
-	shift
-	n=$((n + 1))
-	if out=$("$@" 2>&1); then
-		echo "ok $n - $claim"
-	else
-		failures=$((failures + 1))
-		echo "not ok $n - $claim"
-		sed 's/^/# /' <<<"$out"
-	fi
-}
 partition() { # NUMBER FOLDER: an ext4 file system of the folder as partition 1 or 2 of $home/disk.raw
 	mke2fs -q -t ext4 -d "$2" "$home/fs" 8M >/dev/null && dd if="$home/fs" of="$home/disk.raw" bs=1M seek=$((1 + ($1 - 1) * 8)) \
 		conv=notrunc status=none
@@ -78,5 +66,4 @@ dd if=/dev/urandom of="$home/disk.raw" bs=1M seek=1 count=8 conv=notrunc status=
 ok "a file system of noise is for firmware" takes_none
 dd if=/dev/urandom of="$home/disk.raw" bs=1M count=20 status=none
 ok "a disk of noise is for firmware" takes_none
-echo "1..$n"
-[ "$failures" -eq 0 ]
+done_testing

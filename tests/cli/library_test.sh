@@ -2,20 +2,8 @@
 # SPDX-License-Identifier: MIT
 # library_test.sh LIBRARY HEADER README EXAMPLE: what a program gets that links libdrover.
 library=$1 header=$2 readme=$3 example=$4
-n=0 failures=0
+. "$(dirname "$0")/../tap.sh"
 
-ok() { # CLAIM COMMAND...
-	local claim=$1 out
-	shift
-	n=$((n + 1))
-	if out=$("$@" 2>&1); then
-		echo "ok $n - $claim"
-	else
-		failures=$((failures + 1))
-		echo "not ok $n - $claim"
-		sed 's/^/# /' <<<"$out"
-	fi
-}
 links_no() { # PATTERN
 	! ldd "$library" | grep -E "$1"
 }
@@ -39,5 +27,4 @@ ok "no hypervisor backend, no helper, no network" holds_no '(qemu|qmp|private_ne
 ok "nothing but drover_ is visible" exports_its_own_only
 ok "each declared function is visible, and no other" exports_what_the_header_declares
 ok "the README shows the example that the tests run" example_is_in_readme
-echo "1..$n"
-[ "$failures" -eq 0 ]
+done_testing

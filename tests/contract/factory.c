@@ -18,35 +18,18 @@
 
 extern char **environ;
 
+#define ON_FAKE                                                  \
+	.subnet = "", .address = "203.0.113.1", .bad = ERR_BOOT, \
+	.bad_text = "forced Create failure", .deadline_ms = 10000
+#define ON_QEMU                                                                                    \
+	.has_guests = true, .subnet = "10.83.0.0/24", .address = "10.83.0.", .bad = ERR_NOT_FOUND, \
+	.bad_text = "the kernel of bad", .deadline_ms = 120000
+
 static const struct factory_kind kinds[] = {
-	{.name = "fake",
-	 .subnet = "",
-	 .address = "203.0.113.1",
-	 .bad = ERR_BOOT,
-	 .bad_text = "forced Create failure",
-	 .deadline_ms = 10000},
-	{.name = "remote",
-	 .helper_backend = "fake",
-	 .subnet = "",
-	 .address = "203.0.113.1",
-	 .bad = ERR_BOOT,
-	 .bad_text = "forced Create failure",
-	 .deadline_ms = 10000},
-	{.name = "qemu",
-	 .has_guests = true,
-	 .subnet = "10.83.0.0/24",
-	 .address = "10.83.0.",
-	 .bad = ERR_NOT_FOUND,
-	 .bad_text = "the kernel of bad",
-	 .deadline_ms = 120000},
-	{.name = "remote-qemu",
-	 .helper_backend = "qemu",
-	 .has_guests = true,
-	 .subnet = "10.83.0.0/24",
-	 .address = "10.83.0.",
-	 .bad = ERR_NOT_FOUND,
-	 .bad_text = "the kernel of bad",
-	 .deadline_ms = 120000},
+	{.name = "fake", ON_FAKE},
+	{.name = "remote", .helper_backend = "fake", ON_FAKE},
+	{.name = "qemu", ON_QEMU},
+	{.name = "remote-qemu", .helper_backend = "qemu", ON_QEMU},
 };
 
 static const struct sandbox *sandbox;

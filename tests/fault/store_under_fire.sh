@@ -4,12 +4,11 @@
 # a clear answer that names the file, and the next command works. Over the fake backend.
 #   store_under_fire.sh DROVER HELPER
 set -u
+. "$(dirname "$0")/../tap.sh"
 drover=$(realpath "${1:?path to drover}")
 DROVER_HELPER=$(realpath "${2:?path to drover-helper}")
 scratch=$(mktemp -d)
 export DROVER_HELPER DROVER_HOME=$scratch/home
-n=0
-bad=0
 
 finish() {
 	"$drover" rm -f --all >/dev/null 2>&1
@@ -17,20 +16,6 @@ finish() {
 	rm -rf "$scratch"
 }
 trap finish EXIT
-
-# ok CLAIM COMMAND...
-ok() {
-	local claim=$1 out
-	shift
-	n=$((n + 1))
-	if out=$("$@" 2>&1); then
-		echo "ok $n - $claim"
-	else
-		bad=1
-		echo "not ok $n - $claim"
-		tail -n 20 <<<"$out" | sed 's/^/# /'
-	fi
-}
 
 up() { "$drover" up "$@" --backend fake --quiet; }
 helper_of() { cat "$DROVER_HOME/clusters/$1/$2/pid"; }
@@ -148,5 +133,4 @@ else
 fi
 ok "nothing is left at the end" nothing_left
 
-echo "1..$n"
-exit $bad
+done_testing

@@ -9,20 +9,10 @@ import sys
 import time
 
 import harness
-from harness import Helper, expect
+from harness import TESTS, Helper, code, expect, test
 
 SLOW_BOOT = {"DROVER_FAKE_BOOT_MS": "60000"}
 SHORT_BOOT = {"DROVER_FAKE_BOOT_MS": "200"}
-TESTS = []
-
-
-def test(function):
-    TESTS.append((function.__name__.replace("_", " "), function))
-    return function
-
-
-def code(reply):
-    return (reply or {}).get("code")
 
 
 def ready_for(helper, *names):

@@ -15,6 +15,7 @@ import tempfile
 import time
 import traceback
 
+TESTS = []  # (name, function) of each test of the file that runs
 DEADLINE = 10.0  # seconds for anything that should happen at once
 
 
@@ -25,6 +26,15 @@ class Skip(Exception):
 def expect(what, want, got):
     if want != got:
         raise AssertionError(f"{what}\n  wanted {want!r}\n  got    {got!r}")
+
+
+def test(function):
+    TESTS.append((function.__name__.replace("_", " "), function))
+    return function
+
+
+def code(reply):
+    return (reply or {}).get("code")
 
 
 def run_tests(tests):

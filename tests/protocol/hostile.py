@@ -17,19 +17,9 @@ import tempfile
 import time
 
 import harness
-from harness import Helper, Skip, expect
+from harness import TESTS, Helper, Skip, code, expect, test
 
 NOBODY = 65534
-TESTS = []
-
-
-def test(function):
-    TESTS.append((function.__name__.replace("_", " "), function))
-    return function
-
-
-def code(reply):
-    return (reply or {}).get("code")
 
 
 def descriptors(helper):

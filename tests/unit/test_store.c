@@ -108,18 +108,25 @@ static void a_removed_member_takes_its_cluster_when_it_was_the_last(void **state
 	close_store(&s);
 }
 
+/* The path of the config of a member "a" that holds @text. Heap. */
+static char *damage(struct store *s, const char *text)
+{
+	char *path;
+
+	open_store(s);
+	save(s, "a");
+	path = store_member_path(s, "a", "config.json");
+	assert_int_equal(files_replace(path, text, strlen(text), 0600), 0);
+	return path;
+}
+
 static void a_damaged_config_is_named(void **state)
 {
 	struct member_config c = {0};
 	struct err e = ERR_INIT;
 	struct store s;
-	char *path;
 
-	open_store(&s);
-	save(&s, "a");
-	path = store_member_path(&s, "a", "config.json");
-	assert_int_equal(files_replace(path, "{", 1, 0600), 0);
-	free(path);
+	free(damage(&s, "{"));
 	assert_true(store_config_load(&s, "a", &c, &e) < 0);
 	assert_non_null(strstr(e.msg, "config.json"));
 	close_store(&s);
@@ -131,12 +138,8 @@ static void a_field_of_the_wrong_type_is_named(void **state)
 	struct member_config c = {0};
 	struct err e = ERR_INIT;
 	struct store s;
-	char *path;
+	char *path = damage(&s, text);
 
-	open_store(&s);
-	save(&s, "a");
-	path = store_member_path(&s, "a", "config.json");
-	assert_int_equal(files_replace(path, text, strlen(text), 0600), 0);
 	assert_true(store_config_load(&s, "a", &c, &e) < 0);
 	assert_non_null(strstr(e.msg, path));
 	assert_non_null(strstr(e.msg, "\"cpus\""));

@@ -2,41 +2,20 @@
 # What every script of this folder uses: TAP, a home of its own, and the proof that nothing is left.
 # shellcheck shell=bash
 
-n=0
-failures=0
+. ../tap.sh
 home=$(mktemp -d /tmp/drover-vm.XXXXXX)
 export DROVER_HOME=$home
 export DROVER_IMAGE_CACHE=${DROVER_IMAGE_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/drover/images}
 DROVER=${DROVER:?the command under test}
 
-# ok CLAIM COMMAND...: the command's output is shown when it fails.
-ok() {
-	local claim=$1 out
-	shift
-	n=$((n + 1))
-	if out=$("$@" 2>&1); then
-		echo "ok $n - $claim"
-	else
-		failures=$((failures + 1))
-		echo "not ok $n - $claim"
-		echo "$out" | tail -n 30 | sed 's/^/# /'
-	fi
-}
-
 # fails CLAIM STATUS PATTERN COMMAND...: exit status and a line on stderr are both as said.
 fails() {
-	local claim=$1 status=$2 pattern=$3 err rc
+	local claim=$1 status=$2 pattern=$3 err rc held=1
 	shift 3
-	n=$((n + 1))
 	err=$("$@" 2>&1 >/dev/null </dev/null)
 	rc=$?
-	if [ "$rc" -eq "$status" ] && grep -Eq -- "$pattern" <<<"$err"; then
-		echo "ok $n - $claim"
-	else
-		failures=$((failures + 1))
-		echo "not ok $n - $claim"
-		echo "# exit $rc instead of $status, or no /$pattern/ in: $err"
-	fi
+	[ "$rc" -eq "$status" ] && grep -Eq -- "$pattern" <<<"$err" && held=0
+	tap_result "$held" "$claim" || echo "# exit $rc instead of $status, or no /$pattern/ in: $err"
 }
 
 # Processes that carry this home in their environment or command line, this script and its children aside.
@@ -69,8 +48,3 @@ finish() {
 	rm -rf "$home"
 }
 trap finish EXIT
-
-done_testing() {
-	echo "1..$n"
-	[ "$failures" -eq 0 ]
-}

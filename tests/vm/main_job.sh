@@ -3,12 +3,6 @@
 # The main job: two Debian machines boot side by side, see each other by name, run commands, and are gone.
 cd "$(dirname "$0")" && . ./lib.sh
 
-out_is() { # WANTED COMMAND...
-	local want=$1 got
-	shift
-	got=$("$@") || return 1
-	[ "$got" = "$want" ] || { echo "got '$got' instead of '$want'"; return 1; }
-}
 fetches() {
 	"$DROVER" exec web-2 -- sh -c 'seq 1 20000 > /tmp/data; nohup nc -l -N -p 8080 < /tmp/data >/dev/null 2>&1 & while ! ss -ltn | grep -q :8080; do :; done' &&
 		out_is "$(seq 1 20000 | sha256sum)" "$DROVER" exec web-1 -- sh -c 'nc -d web-2 8080 | sha256sum'

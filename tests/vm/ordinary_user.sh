@@ -11,6 +11,7 @@ if [ "$(id -u)" -eq 0 ] && [ -z "${DROVER_TEST_INSIDE:-}" ]; then
 	cp -r "$(dirname "$(dirname "$DROVER")")"/client/*.so* "$home/bin/" 2>/dev/null
 	cp "$DROVER" "$DROVER_HELPER" "$home/bin/"
 	cp lib.sh ordinary_user.sh "$home/bin/"
+	cp ../tap.sh "$home/"
 	mknod -m 0666 "$home/tun" c 10 200
 	chown -R 64321:64321 "$home"
 	chmod 755 "$home"

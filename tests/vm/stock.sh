@@ -17,12 +17,6 @@ server.serve_forever()' "$home/www" >"$home/port" 2>/dev/null &
 	http=$!
 	tail -n +1 -f --pid="$http" "$home/port" | head -n 1 >/dev/null
 }
-out_is() { # WANTED COMMAND...
-	local want=$1 got
-	shift
-	got=$("$@") || return 1
-	[ "$got" = "$want" ] || { echo "got '$got' instead of '$want'"; return 1; }
-}
 is_without_way_out() { ! "$DROVER" exec s-1 -- curl -sS -m 5 http://192.0.2.1 2>&1 | grep -v 'unreachable\|timed out\|Connection timeout'; }
 end_server() { kill "$http"; wait "$http" 2>/dev/null; true; }
 

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: MIT
+# TAP for every script of the tests: sourced, then `ok` for each claim and `done_testing` as the last command.
+# shellcheck shell=bash
+
+n=0
+failures=0
+
+# tap_result STATUS CLAIM: counts and tells one; true when it passed
+tap_result() {
+	n=$((n + 1))
+	if [ "$1" -eq 0 ]; then
+		echo "ok $n - $2"
+		return 0
+	fi
+	failures=$((failures + 1))
+	echo "not ok $n - $2"
+	return 1
+}
+
+# ok CLAIM COMMAND...: the command's output is shown when it fails.
+ok() {
+	local claim=$1 out status=0
+	shift
+	out=$("$@" 2>&1) || status=$?
+	tap_result "$status" "$claim" || tail -n 30 <<<"$out" | sed 's/^/# /'
+}
+
+# out_is WANTED COMMAND...: its standard output, whole
+out_is() {
+	local want=$1 got
+	shift
+	got=$("$@") || return 1
+	[ "$got" = "$want" ] || { echo "got '$got' instead of '$want'"; return 1; }
+}
+
+done_testing() {
+	echo "1..$n"
+	[ "$failures" -eq 0 ]
+}
