@@ -40,6 +40,18 @@ static int archive_failed(struct archive *a, const char *path, struct err *e)
 	return err_set(e, ERR_IO, "copy %s: %s", path, text ? text : "unknown failure");
 }
 
+/* The data of the entry that both are at. */
+static int copy_data(struct archive *from, struct archive *to, const char *path, struct err *e)
+{
+	char chunk[CHUNK];
+	la_ssize_t n;
+
+	while ((n = archive_read_data(from, chunk, sizeof(chunk))) > 0)
+		if (archive_write_data(to, chunk, (size_t)n) < 0)
+			return archive_failed(to, path, e);
+	return n < 0 ? archive_failed(from, path, e) : 0;
+}
+
 /* --- Pack ---------------------------------------------------------------------------------------------------- */
 
 struct outlet {
@@ -58,17 +70,6 @@ static la_ssize_t on_write(struct archive *a, void *arg, const void *data, size_
 		archive_set_error(a, errno, "the guest takes no more: %s", strerror(errno));
 	}
 	return n;
-}
-
-static int pack_data(struct archive *from, struct archive *to, const char *path, struct err *e)
-{
-	char chunk[CHUNK];
-	la_ssize_t n;
-
-	while ((n = archive_read_data(from, chunk, sizeof(chunk))) > 0)
-		if (archive_write_data(to, chunk, (size_t)n) < 0)
-			return archive_failed(to, path, e);
-	return n < 0 ? archive_failed(from, path, e) : 0;
 }
 
 /* The entry as the guest shall have it: its place below @name, nobody's in particular. */
@@ -122,7 +123,7 @@ static int pack_all(struct archive *from, struct archive *to, const char *path, 
 			return err_set(e, ERR_NO_MEMORY, "out of memory");
 		if (archive_write_header(to, entry) != ARCHIVE_OK)
 			return archive_failed(to, path, e);
-		r = archive_entry_size(entry) > 0 ? pack_data(from, to, path, e) : 0;
+		r = archive_entry_size(entry) > 0 ? copy_data(from, to, path, e) : 0;
 		if (r < 0)
 			return r;
 	}
@@ -229,16 +230,13 @@ static int place_entry(struct archive_entry *entry, const char *path, const char
 static int unpack_entry(struct archive *from, struct archive *to, struct archive_entry *entry,
 			const char *path, struct err *e)
 {
-	char chunk[CHUNK];
-	la_ssize_t n;
+	int r;
 
 	if (archive_write_header(to, entry) != ARCHIVE_OK)
 		return archive_failed(to, path, e);
-	while ((n = archive_read_data(from, chunk, sizeof(chunk))) > 0)
-		if (archive_write_data(to, chunk, (size_t)n) < 0)
-			return archive_failed(to, path, e);
-	if (n < 0)
-		return archive_failed(from, path, e);
+	r = copy_data(from, to, path, e);
+	if (r < 0)
+		return r;
 	return archive_write_finish_entry(to) == ARCHIVE_OK ? 0 : archive_failed(to, path, e);
 }
 

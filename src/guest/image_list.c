@@ -11,7 +11,6 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <openssl/sha.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
@@ -296,14 +295,12 @@ int image_import(const struct store *s, const char *source, const char *name, co
 
 char *image_name_of_url(const char *url)
 {
-	unsigned char digest[SHA256_DIGEST_LENGTH];
-	char hex[2 * SHA256_DIGEST_LENGTH + 1];
+	char key[SOCKET_KEY_LEN + 1]; /* of the digest that names sockets too */
 	const char *file = strrchr(url, '/');
 	char name[41];
 	size_t n = 0;
 
-	SHA256((const unsigned char *)url, strlen(url), digest);
-	str_hex(digest, sizeof(digest), hex);
+	name_socket_key(url, key);
 	for (file = file ? file + 1 : url; *file && *file != '?' && n < sizeof(name) - 1; file++) {
 		char c = (char)tolower((unsigned char)*file);
 
@@ -311,7 +308,7 @@ char *image_name_of_url(const char *url)
 			name[n++] = c;
 	}
 	name[n] = '\0';
-	return str_format("%s%s%.12s", name, n > 0 ? "-" : "", hex);
+	return str_format("%s%s%.12s", name, n > 0 ? "-" : "", key);
 }
 
 /* A member's disk is an overlay of its image, and worthless without it. */

@@ -131,20 +131,30 @@ static void tell_processes(struct audit *a)
 
 /* --- Who has a name -------------------------------------------------------------------------------------------- */
 
+/* The next name of a list like "a,b", from *@at on: false at its end. */
+static bool next_name(const char **at, char ret[NAME_SIZE])
+{
+	size_t len = *at ? strcspn(*at, ",") : 0;
+
+	if (len == 0)
+		return false;
+	snprintf(ret, NAME_SIZE, "%.*s", (int)len, *at);
+	*at += len;
+	*at += strspn(*at, ",");
+	return true;
+}
+
 /* The live helper that was started for @name, whatever its pidfile says yet or no more. */
 static pid_t find_helper(const struct process_list *l, const char *name)
 {
 	for (size_t i = 0; i < l->n; i++) {
 		const struct process *p = &l->all[i];
 		const char *at = p->is_helper && p->owner ? p->members : NULL;
+		char its[NAME_SIZE];
 
-		for (; at && *at; at += strspn(at, ",")) {
-			size_t len = strcspn(at, ",");
-
-			if (len == strlen(name) && strncmp(at, name, len) == 0)
+		while (next_name(&at, its))
+			if (strcmp(its, name) == 0)
 				return p->owner;
-			at += len;
-		}
 	}
 	return 0;
 }
@@ -169,16 +179,11 @@ static void collect_helper_names(struct audit *a)
 {
 	for (size_t i = 0; i < a->processes.n; i++) {
 		const char *at = a->processes.all[i].members;
+		char name[NAME_SIZE];
 
-		for (; at && *at; at += strspn(at, ",")) {
-			size_t len = strcspn(at, ",");
-			char name[NAME_SIZE];
-
-			snprintf(name, sizeof(name), "%.*s", (int)len, at);
+		while (next_name(&at, name))
 			if (name_is_valid(name))
 				add_name(a, name);
-			at += len;
-		}
 	}
 }
 

@@ -236,20 +236,29 @@ int store_member_lock(const struct store *s, const char *name, int *ret_fd, stru
 	return err_set(e, ERR_BUSY, "%s is being removed by another drover", name);
 }
 
+/* In place and always of one length: a disk that is full by then need not give anything. */
+static int write_failure(const char *path, const char *sentence)
+{
+	scoped(fd) int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	char text[ERR_MSG_SIZE] = "";
+
+	snprintf(text, sizeof(text), "%s", sentence);
+	return fd < 0 ? -errno : files_write_all(fd, text, sizeof(text));
+}
+
 int store_owner_write(const struct store *s, const char *name, const struct procid *id,
 		      struct err *e)
 {
 	scoped(mem) char *owner_path = store_member_path(s, name, "owner");
 	scoped(mem) char *pid_path = store_member_path(s, name, "pid");
 	scoped(mem) char *failure_path = store_member_path(s, name, "failure");
-	static const char no_failure[ERR_MSG_SIZE];
 	char owner[128];
 	char pid[16];
 	int r;
 
 	if (!owner_path || !pid_path || !failure_path)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
-	r = files_publish(failure_path, no_failure, sizeof(no_failure), 0600);
+	r = write_failure(failure_path, "");
 	if (r < 0)
 		return err_errno(e, r, "write %s", failure_path);
 	snprintf(owner, sizeof(owner), "%d %llu %s\n", (int)id->pid,
@@ -276,12 +285,9 @@ void store_owner_clear(const struct store *s, const char *name)
 void store_failure_write(const struct store *s, const char *name, const char *sentence)
 {
 	scoped(mem) char *path = store_member_path(s, name, "failure");
-	scoped(fd) int fd = path ? open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
-	char text[ERR_MSG_SIZE] = "";
 
-	snprintf(text, sizeof(text), "%s", sentence);
-	if (fd >= 0)
-		files_write_all(fd, text, sizeof(text));
+	if (path)
+		write_failure(path, sentence);
 }
 
 void store_failure_read(const struct store *s, const char *name, char *ret, size_t size)
