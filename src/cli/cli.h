@@ -6,6 +6,7 @@
 #ifndef DROVER_CLI_CLI_H
 #define DROVER_CLI_CLI_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -84,6 +85,9 @@ int say_usage(const struct command *c, const char *fmt, ...) __attribute__((form
 
 /* Flushes stdout: CLI_OK, or CLI_FAILED with a message when what was printed did not get through. */
 int say_done(void);
+
+/* Prints @all (taken; NULL: out of memory) on stdout; then as say_done. */
+int say_json(json_t *all);
 
 /* "3.4 s", "12 min", "5 h", "3 d" */
 void say_seconds(int64_t ms, char *ret, size_t size);
@@ -166,6 +170,15 @@ const struct drover_member *targets_member(const struct targets *t, const char *
 typedef int target_fn(const char *name, struct drover_error *e);
 int targets_each(const struct targets *t, target_fn *work, const char *done_text,
 		 const char *ignored_code, const char *ignored_text);
+
+/* --- members.c: one member that runs */
+
+/*
+ * The member @name on a handle of its cluster, which the caller closes. NULL with @e, and nothing to close, when there is
+ * none or it does not run.
+ */
+struct drover_vm *member_open(const char *name, struct drover_cluster **ret,
+			      struct drover_error *e);
 
 /* --- ssh_options.c: what ssh must be told to reach a member */
 

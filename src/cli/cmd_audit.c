@@ -24,13 +24,7 @@ static int print_json(const struct drover_thing *things, int n)
 			all, json_pack("{s:s, s:s, s:s, s:i, s:b}", "kind", things[i].kind, "what",
 				       things[i].what, "member", things[i].member, "owner",
 				       things[i].owner, "owned", things[i].owner != 0));
-	if (!all || json_dumpf(all, stdout, JSON_INDENT(2)) < 0) {
-		json_decref(all);
-		return say_error("cannot print JSON");
-	}
-	putchar('\n');
-	json_decref(all);
-	return say_done();
+	return say_json(all);
 }
 
 static int print_table(const struct drover_thing *things, int n)

@@ -131,14 +131,11 @@ static int run_console(const struct command *self, const void *settings, const s
 
 	if (a->count != 1)
 		return say_usage(self, "console needs the name of a member");
-	if (drover_cluster_open(NULL, a->names[0], &c, &e) < 0)
-		return say_error("%s", e.message);
-	vm = drover_cluster_find(c, a->names[0]);
-	if (vm)
-		fd = drover_vm_console(vm, &e);
-	drover_cluster_close(c);
+	vm = member_open(a->names[0], &c, &e);
 	if (!vm)
-		return say_error("'%s' is not running", a->names[0]);
+		return say_error("%s", e.message);
+	fd = drover_vm_console(vm, &e);
+	drover_cluster_close(c);
 	if (fd < 0)
 		return say_error("%s", e.message);
 	interrupt_catch();

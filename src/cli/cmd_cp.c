@@ -55,13 +55,9 @@ static int copy(const char *name, bool to_guest, const char *from, const char *t
 
 	o.timeout_ms = s->timeout * 1000;
 	o.cancel = interrupt_catch();
-	if (drover_cluster_open(NULL, name, &c, &e) < 0)
+	vm = member_open(name, &c, &e);
+	if (!vm)
 		return say_error("%s", e.message);
-	vm = drover_cluster_find(c, name);
-	if (!vm) {
-		drover_cluster_close(c);
-		return say_error("'%s' is not running", name);
-	}
 	r = to_guest ? drover_vm_copy_to(vm, from, to, &o, &e)
 		     : drover_vm_copy_from(vm, from, to, &o, &e);
 	drover_cluster_close(c);

@@ -106,14 +106,11 @@ static int run_dial(const struct command *self, const void *settings, const stru
 		return say_usage(self, "dial needs the name of a member and a port");
 	if (str_to_int64(a->names[1], 1, PORT_MAX, &port) < 0)
 		return say_usage(self, "'%s' is not a port", a->names[1]);
-	if (drover_cluster_open(NULL, a->names[0], &c, &e) < 0)
-		return say_error("%s", e.message);
-	vm = drover_cluster_find(c, a->names[0]);
-	if (vm)
-		fd = drover_vm_dial(vm, (uint16_t)port, DIAL_TIMEOUT_MS, &e);
-	drover_cluster_close(c);
+	vm = member_open(a->names[0], &c, &e);
 	if (!vm)
-		return say_error("'%s' is not running", a->names[0]);
+		return say_error("%s", e.message);
+	fd = drover_vm_dial(vm, (uint16_t)port, DIAL_TIMEOUT_MS, &e);
+	drover_cluster_close(c);
 	if (fd < 0)
 		return say_error("%s", e.message);
 	return s->fd ? pass_fd(fd) : relay(fd);

@@ -58,13 +58,10 @@ static int run_exec(const struct command *self, const void *settings, const stru
 		return say_usage(self, "exec needs the name of a member");
 	if (a->tail_count == 0)
 		return say_usage(self, "exec needs a command to run in '%s'", a->names[0]);
-	if (drover_cluster_open(NULL, a->names[0], &c, &e) < 0)
+	vm = member_open(a->names[0], &c, &e);
+	if (!vm)
 		return say_error("%s", e.message);
-	vm = drover_cluster_find(c, a->names[0]);
-	if (vm)
-		r = exec_in(vm, settings, a->tail);
-	else
-		r = say_error("'%s' is not running", a->names[0]);
+	r = exec_in(vm, settings, a->tail);
 	drover_cluster_close(c);
 	return r;
 }

@@ -79,13 +79,9 @@ static int run_forward(const struct command *self, const void *settings, const s
 	if (parse(a->names[1], &p) < 0)
 		return say_usage(self, "'%s' is not [ADDRESS:]PORT:PORT", a->names[1]);
 	f.cancel = interrupt_catch();
-	if (drover_cluster_open(NULL, a->names[0], &c, &e) < 0)
+	vm = member_open(a->names[0], &c, &e);
+	if (!vm)
 		return say_error("%s", e.message);
-	vm = drover_cluster_find(c, a->names[0]);
-	if (!vm) {
-		drover_cluster_close(c);
-		return say_error("'%s' is not running", a->names[0]);
-	}
 	p.member = a->names[0];
 	f.host = p.host;
 	f.host_port = p.here;

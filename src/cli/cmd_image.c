@@ -26,7 +26,7 @@ static const struct option_row image_options[] = {
 	{0},
 };
 
-static void image_json(const struct drover_image *v, size_t n)
+static int image_json(const struct drover_image *v, size_t n)
 {
 	json_t *all = json_array();
 
@@ -36,9 +36,7 @@ static void image_json(const struct drover_image *v, size_t n)
 						"description", v[i].description, "path", v[i].path,
 						"origin", v[i].origin, "bytes",
 						(json_int_t)v[i].bytes, "cached", v[i].cached));
-	json_dumpf(all, stdout, JSON_INDENT(2));
-	putchar('\n');
-	json_decref(all);
+	return say_json(all);
 }
 
 static void image_table(const struct drover_image *v, size_t n)
@@ -70,8 +68,8 @@ static int image_ls(const struct command *self, const struct image_settings *s,
 	if (n < 0)
 		return say_error("%s", e.message);
 	if (s->json)
-		image_json(v, (size_t)n);
-	else if (s->quiet)
+		return image_json(v, (size_t)n);
+	if (s->quiet)
 		for (int i = 0; i < n; i++)
 			puts(v[i].name);
 	else

@@ -36,11 +36,7 @@ static int print_json(const struct targets *t)
 				  (int)m->memory_mb, "disk_mb", (int)m->disk_mb, "pid", m->pid,
 				  "message", m->message));
 	}
-	if (!all || json_dumpf(all, stdout, JSON_INDENT(2)) < 0)
-		say_error("cannot print JSON");
-	putchar('\n');
-	json_decref(all);
-	return say_done();
+	return say_json(all);
 }
 
 static int print_table(const struct targets *t)

@@ -12,19 +12,12 @@ typedef int vm_call(struct drover_vm *vm, struct drover_error *e);
 static int with_vm(const char *name, vm_call *call, struct drover_error *e)
 {
 	struct drover_cluster *c = NULL;
-	struct drover_vm *vm;
-	int r = drover_cluster_open(NULL, name, &c, e);
+	struct drover_vm *vm = member_open(name, &c, e);
+	int r;
 
-	if (r < 0)
-		return r;
-	vm = drover_cluster_find(c, name);
-	if (vm) {
-		r = call(vm, e);
-	} else {
-		*e = (struct drover_error){.code = "not_running"};
-		snprintf(e->message, sizeof(e->message), "'%s' is not running", name);
-		r = -1;
-	}
+	if (!vm)
+		return -1;
+	r = call(vm, e);
 	drover_cluster_close(c);
 	return r;
 }

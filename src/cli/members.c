@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What up and run share: names and options. */
+/* What commands on members share: names and options, and the way to one that runs. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -71,4 +72,22 @@ enum progress_style members_style(const struct member_settings *m)
 	if (m->json)
 		return PROGRESS_JSON;
 	return m->quiet ? PROGRESS_QUIET : PROGRESS_AUTO;
+}
+
+struct drover_vm *member_open(const char *name, struct drover_cluster **ret, struct drover_error *e)
+{
+	struct drover_cluster *c = NULL;
+	struct drover_vm *vm;
+
+	if (drover_cluster_open(NULL, name, &c, e) < 0)
+		return NULL;
+	vm = drover_cluster_find(c, name);
+	if (vm) {
+		*ret = c;
+		return vm;
+	}
+	drover_cluster_close(c);
+	*e = (struct drover_error){.code = "not_running"};
+	snprintf(e->message, sizeof(e->message), "'%s' is not running", name);
+	return NULL;
 }

@@ -60,6 +60,17 @@ int say_done(void)
 	return CLI_OK;
 }
 
+int say_json(json_t *all)
+{
+	bool failed = !all || json_dumpf(all, stdout, JSON_INDENT(2)) < 0;
+
+	json_decref(all);
+	if (failed)
+		return say_error("cannot print JSON");
+	putchar('\n');
+	return say_done();
+}
+
 void say_seconds(int64_t ms, char *ret, size_t size)
 {
 	if (ms < 0)
