@@ -4,8 +4,7 @@
  * then relayed on the cluster's loop: what one side has sent and the other has not taken yet fills a fixed buffer, and
  * only then that side is not read any more. The end of one direction is passed on alone.
  *
- * The forward and its connections are on the heap: the helper may answer a question of theirs after the call has ended,
- * and the answer frees what asked.
+ * Connections are on the heap: the helper may answer a dial after the call has ended, and the answer frees what asked.
  */
 #include "base/scoped.h"
 #include "client/client.h"
@@ -43,9 +42,7 @@ struct forward {
 	struct list connections;
 	unsigned handles; /* open, connections' included */
 	unsigned pending; /* 1 until the VM ends or the listener fails */
-	bool waiting;     /* the helper still owes an answer to "has it ended" */
-	bool over;        /* the call is: that answer frees this */
-	struct err e;     /* why it ended by itself */
+	struct err e;     /* why that did */
 };
 
 /* --- One connection ------------------------------------------------------------------------------------------ */
@@ -193,11 +190,6 @@ static void on_dialed(void *arg, int r, int fd, const struct err *e)
 
 /* --- The listener -------------------------------------------------------------------------------------------- */
 
-static void end_by_itself(struct forward *f)
-{
-	f->pending = 0;
-}
-
 static void on_incoming(uv_poll_t *h, int status, int events)
 {
 	struct forward *f = h->data;
@@ -209,7 +201,7 @@ static void on_incoming(uv_poll_t *h, int status, int events)
 		/* a lack of descriptors would be told again and again */
 		if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
 			err_errno(&f->e, -errno, "accept a connection");
-			end_by_itself(f);
+			f->pending = 0;
 		}
 		return;
 	}
@@ -251,19 +243,6 @@ static int listen_on(const char *host, uint16_t port, int *ret_fd, uint16_t *ret
 
 /* --- The call ------------------------------------------------------------------------------------------------ */
 
-static void on_vm_ended(void *arg, int r, const struct err *e)
-{
-	struct forward *f = arg;
-
-	f->waiting = false;
-	if (f->over) {
-		free(f);
-		return;
-	}
-	err_set(&f->e, ERR_NOT_RUNNING, "member %s is not running any more", f->vm->name);
-	end_by_itself(f);
-}
-
 static void on_listener_closed(uv_handle_t *h)
 {
 	struct forward *f = h->data;
@@ -271,7 +250,7 @@ static void on_listener_closed(uv_handle_t *h)
 	f->handles--;
 }
 
-/* Closes all that is open, and leaves @f to the one answer that may still come. */
+/* Closes all that is open. */
 static void forward_end(struct forward *f)
 {
 	while (!list_is_empty(&f->connections)) {
@@ -287,32 +266,32 @@ static void forward_end(struct forward *f)
 	uv_close((uv_handle_t *)&f->listener, on_listener_closed);
 	wait_loop(&f->vm->cluster->loop, &f->handles, 0, NULL, NULL);
 	close_fd(&f->fd);
-	f->over = true;
-	if (!f->waiting)
-		free(f);
 }
 
 static int forward_run(struct forward *f, struct drover_cancel *cancel, struct err *e)
 {
-	uv_loop_t *loop = &f->vm->cluster->loop;
+	struct drover_vm *vm = f->vm;
+	uv_loop_t *loop = &vm->cluster->loop;
 	int r = uv_poll_init(loop, &f->listener, f->fd);
 
 	if (r < 0) {
 		close_fd(&f->fd);
-		free(f);
 		return err_errno(e, r, "watch a socket");
 	}
 	f->handles = 1;
 	f->pending = 1;
 	f->listener.data = f;
 	uv_poll_start(&f->listener, UV_READABLE, on_incoming);
-	r = backend_wait(f->vm->handle, 0, on_vm_ended, f, e);
-	f->waiting = r == 0;
+	vm->pending_to_end = &f->pending;
+	r = vm_await_end(vm, e);
 	if (r == 0)
 		r = wait_loop(loop, &f->pending, 0, cancel, e);
 	if (r == 0)
-		r = err_copy(e, &f->e);
+		r = vm->has_ended ? err_set(e, ERR_NOT_RUNNING, "member %s is not running any more",
+					    vm->name)
+				  : err_copy(e, &f->e);
 	forward_end(f);
+	vm->pending_to_end = NULL;
 	return r;
 }
 
@@ -321,7 +300,7 @@ int drover_vm_forward(struct drover_vm *vm, const struct drover_forward *from,
 {
 	struct drover_forward o = DROVER_FORWARD_INIT;
 	struct err e = ERR_INIT;
-	struct forward *f;
+	struct forward f = {.vm = vm};
 	uint16_t host_port = 0;
 	int r = 0;
 
@@ -337,19 +316,13 @@ int drover_vm_forward(struct drover_vm *vm, const struct drover_forward *from,
 		r = err_set(&e, ERR_NOT_RUNNING, "member %s is not running", vm->name);
 	if (r < 0)
 		return public_error(pe, &e, r);
-	f = calloc(1, sizeof(*f));
-	if (!f)
-		return public_error(pe, &e, err_set(&e, ERR_NO_MEMORY, "out of memory"));
-	f->vm = vm;
-	f->port = o.port;
-	list_init(&f->connections);
-	r = listen_on(o.host ? o.host : "127.0.0.1", o.host_port, &f->fd, &host_port, &e);
-	if (r < 0) {
-		free(f);
+	f.port = o.port;
+	list_init(&f.connections);
+	r = listen_on(o.host ? o.host : "127.0.0.1", o.host_port, &f.fd, &host_port, &e);
+	if (r < 0)
 		return public_error(pe, &e, r);
-	}
 	if (o.on_ready)
 		o.on_ready(o.arg, host_port);
-	r = forward_run(f, o.cancel, &e);
+	r = forward_run(&f, o.cancel, &e);
 	return public_error(pe, &e, r);
 }

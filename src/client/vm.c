@@ -281,6 +281,33 @@ int drover_vm_console(struct drover_vm *vm, struct drover_error *pe)
 	return fd;
 }
 
+static void on_vm_ended(void *arg, int r, const struct err *e)
+{
+	struct drover_vm *vm = arg;
+
+	vm->is_awaited = false;
+	vm->has_ended = !e || e->code != ERR_CANCELED; /* else the handle was released */
+	if (e)
+		vm->end = *e;
+	else
+		err_set(&vm->end, ERR_NOT_RUNNING, "%s does not run any more", vm->name);
+	if (vm->has_ended && vm->pending_to_end)
+		*vm->pending_to_end = 0;
+}
+
+/* One wait, from the first call on until the handle is released or the VM ends. */
+int vm_await_end(struct drover_vm *vm, struct err *e)
+{
+	int r;
+
+	if (vm->is_awaited)
+		return 0;
+	vm->has_ended = false;
+	r = backend_wait(vm->handle, 0, on_vm_ended, vm, e);
+	vm->is_awaited = r == 0;
+	return r;
+}
+
 /* --- SSH ----------------------------------------------------------------------------------------------------- */
 
 /* vm_ssh_open with a cancel of either kind. */
@@ -373,31 +400,6 @@ static int collect(void *arg, int stream, const char *data, size_t len)
 	return buf_add(stream == 1 ? &x->out : &x->err, data, len);
 }
 
-static void on_vm_ended(void *arg, int r, const struct err *e)
-{
-	struct drover_vm *vm = arg;
-
-	vm->is_awaited = false;
-	vm->has_ended = !e || e->code != ERR_CANCELED; /* else the handle was released */
-	if (e)
-		vm->end = *e;
-	else
-		err_set(&vm->end, ERR_NOT_RUNNING, "%s does not run any more", vm->name);
-}
-
-/* From the first command on, until the handle is released or the VM ends. */
-static int await_end(struct drover_vm *vm, struct err *e)
-{
-	int r;
-
-	if (vm->is_awaited)
-		return 0;
-	vm->has_ended = false;
-	r = backend_wait(vm->handle, 0, on_vm_ended, vm, e);
-	vm->is_awaited = r == 0;
-	return r;
-}
-
 static int exec_once(struct exec *x, int *ret_status, bool *ret_started, struct err *e)
 {
 	struct ssh_exec run = {
@@ -419,7 +421,7 @@ static int exec_once(struct exec *x, int *ret_status, bool *ret_started, struct 
 	if (r == 0)
 		r = exec_time_left(x, &run.timeout_ms, e);
 	if (r == 0)
-		r = await_end(x->vm, e);
+		r = vm_await_end(x->vm, e);
 	if (r == 0)
 		r = ssh_run(x->vm->ssh, &run, ret_status, ret_started, e);
 	if (r < 0) {
