@@ -10,13 +10,12 @@ echo garbage >"$home/broken.qcow2"
 
 # A command as an ordinary user of a host without user namespaces: such a host is a user namespace that allows no more.
 without_namespaces() {
-	local in out pid
-	mkdir -p "$home/host/images" && chmod 755 "$home" && cp -r "$DROVER_IMAGE_CACHE/tiny" "$home/host/images/"
-	chown -R 64321 "$home/host"
+	local pid
+	stage "$home/host"
 	mkfifo "$home/in" "$home/out"
 	unshare -U --keep-caps bash -c 'echo; read -r _; echo 0 >/proc/sys/user/max_user_namespaces
-		exec setpriv --reuid 64321 --regid 64321 --clear-groups env HOME="$0" DROVER_HOME="$0/h" DROVER_IMAGE_CACHE="$0/images" "$@"' \
-		"$home/host" "$@" <"$home/in" >"$home/out" &
+		exec setpriv --reuid 64321 --regid 64321 --clear-groups env "$@"' \
+		_ "${staged[@]}" DROVER_HOME="$home/host/h" "$@" <"$home/in" >"$home/out" &
 	pid=$!
 	exec 5>"$home/in" 6<"$home/out"
 	rm "$home/in" "$home/out"
@@ -51,7 +50,7 @@ fails "exec in a member that is not there" 1 "nobody" "$DROVER" exec nobody -- t
 ok "image tiny is built or there" "$DROVER" image build tiny
 if [ "$(id -u)" -eq 0 ]; then
 	fails "a host without user namespaces is told how to allow them" 1 "sysctl -w user.max_user_namespaces" \
-		without_namespaces "$DROVER" up x --image tiny --backend qemu
+		without_namespaces "$home/host/bin/drover" up x --image tiny --backend qemu
 fi
 ok "image debian-12 is built or there" "$DROVER" image build debian-12
 fails "a disk too full for a member's disk is told" 1 "[Nn]o space left.*/small" \

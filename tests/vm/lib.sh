@@ -40,6 +40,19 @@ nothing_left() {
 	[ -z "$rest" ] || { echo "left: $rest"; return 1; }
 }
 
+# stage DIR: the programs and the image tiny where an ordinary user reaches them, whoever may read the tree that is tested;
+# $staged has what env then needs to run them.
+stage() {
+	mkdir -p "$1/bin" "$1/cache"
+	cp -r "$DROVER_IMAGE_CACHE/tiny" "$1/cache/"
+	cp -r "$(dirname "$(dirname "$DROVER")")"/client/*.so* "$1/bin/" 2>/dev/null
+	cp "$DROVER" "$DROVER_HELPER" "$1/bin/"
+	chown -R 64321:64321 "$1"
+	chmod 755 "$home" "$1"
+	staged=(HOME="$1" LD_LIBRARY_PATH="$1/bin" DROVER_IMAGE_CACHE="$1/cache" DROVER="$1/bin/drover"
+		DROVER_HELPER="$1/bin/drover-helper")
+}
+
 finish() {
 	local pid
 	for pid in $(processes | cut -d' ' -f1); do

@@ -6,21 +6,15 @@ cd "$(dirname "$0")" && . ./lib.sh
 
 if [ "$(id -u)" -eq 0 ] && [ -z "${DROVER_TEST_INSIDE:-}" ]; then
 	"$DROVER" image build tiny >/dev/null 2>&1
-	mkdir -p "$home/bin" "$home/cache"
-	cp -r "$DROVER_IMAGE_CACHE/tiny" "$home/cache/"
-	cp -r "$(dirname "$(dirname "$DROVER")")"/client/*.so* "$home/bin/" 2>/dev/null
-	cp "$DROVER" "$DROVER_HELPER" "$home/bin/"
-	cp lib.sh ordinary_user.sh "$home/bin/"
-	cp ../tap.sh "$home/"
 	mknod -m 0666 "$home/tun" c 10 200
-	chown -R 64321:64321 "$home"
-	chmod 755 "$home"
+	cp ../tap.sh "$home/"
+	stage "$home"
+	cp lib.sh ordinary_user.sh "$home/bin/"
 	unshare -m bash -c '
 		mount --bind "$1/tun" /dev/net/tun
-		cd "$1/bin"
-		exec setpriv --reuid 64321 --regid 64321 --clear-groups env HOME="$1" DROVER_TEST_INSIDE=1 \
-			LD_LIBRARY_PATH="$1/bin" DROVER_IMAGE_CACHE="$1/cache" DROVER="$1/bin/drover" \
-			DROVER_HELPER="$1/bin/drover-helper" bash ./ordinary_user.sh' _ "$home"
+		cd "$1/bin" && shift
+		exec setpriv --reuid 64321 --regid 64321 --clear-groups env DROVER_TEST_INSIDE=1 "$@" \
+			bash ./ordinary_user.sh' _ "$home" "${staged[@]}"
 	exit
 fi
 
