@@ -12,7 +12,6 @@
 #include <netlink/route/addr.h>
 #include <netlink/route/link.h>
 #include <netlink/route/link/bridge.h>
-#include <nftables/libnftables.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
@@ -91,12 +90,14 @@ static int add_address(struct nl_sock *s, const char *name, const char *ip, stru
 	return r < 0 ? nl_failed(r, "give an address to", name, e) : 0;
 }
 
+/* Its own, so that it does not change with the first tap: guests remember it. And it tells that the bridge is ours. */
+static const unsigned char bridge_mac[6] = {0x02, 0x64, 0x72, 0x00, 0x00, 0x01};
+
 int links_bridge_make(const char *name, const char *ip, struct err *e)
 {
-	/* Its own, so that it does not change with the first tap: guests remember it. */
-	static const unsigned char mac[6] = {0x02, 0x64, 0x72, 0x00, 0x00, 0x01};
 	scoped(nl) struct nl_sock *s = NULL;
-	scoped(nladdr) struct nl_addr *ether = nl_addr_build(AF_LLC, mac, sizeof(mac));
+	scoped(nladdr) struct nl_addr *ether =
+		nl_addr_build(AF_LLC, bridge_mac, sizeof(bridge_mac));
 	scoped(link) struct rtnl_link *bridge = rtnl_link_bridge_alloc();
 	int r = open_route(&s, e);
 
@@ -113,30 +114,62 @@ int links_bridge_make(const char *name, const char *ip, struct err *e)
 	if (r == 0)
 		r = set_up(s, name, 0, e);
 	if (r < 0)
-		links_bridge_remove(name);
+		links_remove(name, NULL);
 	return r;
 }
 
-void links_bridge_remove(const char *name)
+int links_remove(const char *name, struct err *e)
 {
 	scoped(nl) struct nl_sock *s = NULL;
-	scoped(link) struct rtnl_link *bridge = rtnl_link_alloc();
+	scoped(link) struct rtnl_link *link = rtnl_link_alloc();
+	int r = link ? open_route(&s, e) : err_set(e, ERR_NO_MEMORY, "out of memory");
 
-	if (!bridge || open_route(&s, NULL) < 0)
-		return;
-	rtnl_link_set_name(bridge, name);
-	rtnl_link_delete(s, bridge);
+	if (r < 0)
+		return r;
+	rtnl_link_set_name(link, name);
+	r = rtnl_link_delete(s, link);
+	return r == 0 || if_nametoindex(name) == 0 ? 0 : nl_failed(r, "remove", name, e);
 }
 
-int links_tap_make(const char *bridge, int *ret_fd, char ret_ifname[IF_NAMESIZE], struct err *e)
+static bool is_ours(struct rtnl_link *link)
+{
+	const struct nl_addr *mac = rtnl_link_get_addr(link);
+
+	return rtnl_link_is_bridge(link) && mac && nl_addr_get_len(mac) == sizeof(bridge_mac) &&
+	       memcmp(nl_addr_get_binary_addr(mac), bridge_mac, sizeof(bridge_mac)) == 0;
+}
+
+bool links_is_bare_bridge(const char *name)
+{
+	scoped(nl) struct nl_sock *s = NULL;
+	struct nl_cache *all = NULL;
+	struct rtnl_link *bridge = NULL;
+	bool is_bare;
+
+	if (open_route(&s, NULL) < 0 || rtnl_link_alloc_cache(s, AF_UNSPEC, &all) < 0)
+		return false;
+	bridge = rtnl_link_get_by_name(all, name);
+	is_bare = bridge && is_ours(bridge);
+	for (struct nl_object *o = nl_cache_get_first(all); o && is_bare; o = nl_cache_get_next(o))
+		is_bare = rtnl_link_get_master((struct rtnl_link *)o) !=
+			  rtnl_link_get_ifindex(bridge);
+	if (bridge)
+		rtnl_link_put(bridge);
+	nl_cache_free(all);
+	return is_bare;
+}
+
+int links_tap_make(const char *bridge, const char *pattern, int *ret_fd,
+		   char ret_ifname[IF_NAMESIZE], struct err *e)
 {
 	scoped(fd) int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
 	scoped(nl) struct nl_sock *s = NULL;
-	struct ifreq ifr = {.ifr_name = "vm%d", .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
+	struct ifreq ifr = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
 	int r;
 
 	if (fd < 0)
 		return err_errno(e, -errno, "open /dev/net/tun");
+	snprintf(ifr.ifr_name, IF_NAMESIZE, "%s", pattern);
 	if (ioctl(fd, TUNSETIFF, &ifr) < 0)
 		return err_errno(e, -errno, "make a tap");
 	r = open_route(&s, e);
@@ -147,44 +180,4 @@ int links_tap_make(const char *bridge, int *ret_fd, char ret_ifname[IF_NAMESIZE]
 	memcpy(ret_ifname, ifr.ifr_name, IF_NAMESIZE);
 	*ret_fd = take_fd(&fd);
 	return 0;
-}
-
-static int run_nft(const char *commands, struct err *e)
-{
-	struct nft_ctx *nft = nft_ctx_new(NFT_CTX_DEFAULT);
-	int r = 0;
-
-	if (!nft)
-		return err_set(e, ERR_NO_MEMORY, "out of memory");
-	nft_ctx_buffer_output(nft);
-	nft_ctx_buffer_error(nft);
-	if (nft_run_cmd_from_buffer(nft, commands) != 0) {
-		const char *text = nft_ctx_get_error_buffer(nft);
-
-		r = err_set(e, ERR_HOST, "set up NAT with nftables: %.*s", (int)strcspn(text, "\n"),
-			    text);
-	}
-	nft_ctx_free(nft);
-	return r;
-}
-
-int links_nat_make(const char *subnet, const char *out, struct err *e)
-{
-	char commands[512];
-	scoped(fd) int fd = open("/proc/sys/net/ipv4/ip_forward", O_WRONLY | O_CLOEXEC);
-	int r = fd < 0 ? -errno : files_write_all(fd, "1", 1);
-
-	if (r < 0)
-		return err_errno(e, r, "turn on forwarding");
-	snprintf(commands, sizeof(commands),
-		 "add table ip drover\n"
-		 "add chain ip drover nat { type nat hook postrouting priority 100; }\n"
-		 "add rule ip drover nat ip saddr %s oifname \"%s\" masquerade\n",
-		 subnet, out);
-	return run_nft(commands, e);
-}
-
-void links_nat_remove(void)
-{
-	run_nft("delete table ip drover\n", NULL);
 }

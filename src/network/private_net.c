@@ -13,6 +13,7 @@
 #include "network/dnsmasq.h"
 #include "network/egress.h"
 #include "network/links.h"
+#include "network/nft.h"
 
 #include <string.h>
 
@@ -78,8 +79,8 @@ static void finish(void *arg)
 	void *close_arg = n->close_arg;
 
 	if (n->has_nat)
-		links_nat_remove();
-	links_bridge_remove(BRIDGE);
+		nft_private_remove();
+	links_remove(BRIDGE, NULL);
 	files_remove_tree(n->dir);
 	net_free(n);
 	if (open_done)
@@ -233,7 +234,7 @@ static int make_parts(struct private_net *n, struct err *e)
 	int r = 0;
 
 	if (n->want_egress) {
-		r = links_nat_make(n->subnet, EGRESS_IFNAME, e);
+		r = nft_private_make(n->subnet, EGRESS_IFNAME, e);
 		n->has_nat = r == 0;
 	}
 	if (r == 0)
@@ -331,5 +332,5 @@ int private_net_reserve(struct private_net *n, const char *name, const char *mac
 
 int private_net_tap(struct private_net *n, int *ret_fd, char ret_ifname[IF_NAMESIZE], struct err *e)
 {
-	return links_tap_make(BRIDGE, ret_fd, ret_ifname, e);
+	return links_tap_make(BRIDGE, "vm%d", ret_fd, ret_ifname, e);
 }

@@ -166,7 +166,9 @@ static int set_up(struct sandbox *s, int fd, uid_t uid, gid_t gid, struct err *e
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return err_errno(e, -errno, "no_new_privs");
 	r = own_mounts(e);
-	return r < 0 ? r : own_network(s, e);
+	if (r < 0)
+		return r;
+	return s->on_host ? check_tun(e) : own_network(s, e);
 }
 
 /*
@@ -182,7 +184,7 @@ static pid_t split(struct sandbox *s, struct err *e)
 	pid_t pid;
 
 	s->supervisor = getpid();
-	s->is_user_ns = uid != 0;
+	s->is_user_ns = uid != 0 && !s->on_host;
 	s->egress_fd = -1;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return err_errno(e, -errno, "socketpair");
@@ -216,7 +218,7 @@ static pid_t split(struct sandbox *s, struct err *e)
 
 int sandbox_check(struct err *e)
 {
-	struct sandbox s;
+	struct sandbox s = {0};
 	pid_t pid = split(&s, e);
 
 	if (pid == 0)
@@ -248,9 +250,9 @@ static int supervise(pid_t pid, const sigset_t *set)
 	return 256 + (WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
 }
 
-int sandbox_enter(struct sandbox *ret, struct err *e)
+static int enter(bool on_host, struct sandbox *ret, struct err *e)
 {
-	struct sandbox s;
+	struct sandbox s = {.on_host = on_host};
 	sigset_t set;
 	sigset_t chld;
 	sigset_t before;
@@ -274,4 +276,14 @@ int sandbox_enter(struct sandbox *ret, struct err *e)
 	sigprocmask(SIG_UNBLOCK, &chld, NULL);
 	*ret = s;
 	return 0;
+}
+
+int sandbox_enter(struct sandbox *ret, struct err *e)
+{
+	return enter(false, ret, e);
+}
+
+int sandbox_enter_on_host(struct sandbox *ret, struct err *e)
+{
+	return enter(true, ret, e);
 }

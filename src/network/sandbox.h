@@ -19,10 +19,15 @@
 
 struct err;
 
+struct host_net_owner;
+
 struct sandbox {
 	pid_t supervisor; /* its pid in the host's pid namespace */
-	int egress_fd;    /* to the egress launcher; owned by whoever called sandbox_enter */
-	bool is_user_ns;  /* made by an ordinary user: one uid, the caller's, is mapped, to 0 */
+	int egress_fd; /* to the egress launcher; owned by whoever called sandbox_enter; -1: none */
+	bool is_user_ns; /* made by an ordinary user: one uid, the caller's, is mapped, to 0 */
+	bool on_host;    /* the network is the host's */
+	const struct host_net_owner
+		*owner; /* on_host: for whom; the caller fills it in, borrowed */
 };
 
 /* Whether this host lets us: 0, or < 0 with the sentence that says what to change (ERR_HOST). Blocks some ms. */
@@ -35,5 +40,8 @@ int sandbox_check(struct err *e);
  * above 2 is closed there. < 0: failed, nothing has changed. Single-threaded callers only.
  */
 int sandbox_enter(struct sandbox *ret, struct err *e);
+
+/* The same for root, in the host's network: the pid and the mount namespace are its own. */
+int sandbox_enter_on_host(struct sandbox *ret, struct err *e);
 
 #endif

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: MIT */
+#include "network/nft.h"
+
+#include "base/err.h"
+#include "base/files.h"
+#include "base/scoped.h"
+#include "base/str.h"
+
+#include <fcntl.h>
+#include <jansson.h>
+#include <nftables/libnftables.h>
+#include <string.h>
+
+static inline void scoped_json(json_t **j)
+{
+	json_decref(*j);
+}
+
+/* @ret_output (heap, the caller's) may be NULL: nobody asks. */
+static int run(const char *commands, unsigned flags, const char *what, char **ret_output,
+	       struct err *e)
+{
+	struct nft_ctx *nft = nft_ctx_new(NFT_CTX_DEFAULT);
+	int r = 0;
+
+	if (!nft)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	nft_ctx_buffer_output(nft);
+	nft_ctx_buffer_error(nft);
+	nft_ctx_output_set_flags(nft, flags);
+	if (nft_run_cmd_from_buffer(nft, commands) != 0) {
+		const char *text = nft_ctx_get_error_buffer(nft);
+
+		r = err_set(e, ERR_HOST, "%s: %.*s", what, (int)strcspn(text, "\n"), text);
+	} else if (ret_output) {
+		*ret_output = strdup(nft_ctx_get_output_buffer(nft));
+		r = *ret_output ? 0 : err_set(e, ERR_NO_MEMORY, "out of memory");
+	}
+	nft_ctx_free(nft);
+	return r;
+}
+
+int nft_private_make(const char *subnet, const char *out, struct err *e)
+{
+	char commands[512];
+	scoped(fd) int fd = open("/proc/sys/net/ipv4/ip_forward", O_WRONLY | O_CLOEXEC);
+	int r = fd < 0 ? -errno : files_write_all(fd, "1", 1);
+
+	if (r < 0)
+		return err_errno(e, r, "turn on forwarding");
+	snprintf(commands, sizeof(commands),
+		 "add table ip drover\n"
+		 "add chain ip drover nat { type nat hook postrouting priority 100; }\n"
+		 "add rule ip drover nat ip saddr %s oifname \"%s\" masquerade\n",
+		 subnet, out);
+	return run(commands, 0, "set up NAT with nftables", NULL, e);
+}
+
+void nft_private_remove(void)
+{
+	run("delete table ip drover\n", 0, "", NULL, NULL);
+}
+
+int nft_host_make(const struct nft_host *h, struct err *e)
+{
+	const char *t = h->table;
+	const char *b = h->bridge;
+	scoped(mem) char *commands = NULL;
+
+	if (h->egress)
+		commands = str_format(
+			"add table ip %s\n"
+			"add chain ip %s nat { type nat hook postrouting priority 100; }\n"
+			"add chain ip %s forward { type filter hook forward priority 0; }\n"
+			"add rule ip %s nat ip saddr %s oifname != \"%s\" masquerade\n"
+			"add rule ip %s forward iifname != \"%s\" oifname \"%s\" ct state new drop\n",
+			t, t, t, t, h->subnet, b, t, b, b);
+	else
+		commands = str_format(
+			"add table ip %s\n"
+			"add chain ip %s forward { type filter hook forward priority 0; }\n"
+			"add rule ip %s forward iifname != \"%s\" oifname \"%s\" drop\n"
+			"add rule ip %s forward iifname \"%s\" oifname != \"%s\" drop\n",
+			t, t, t, b, b, t, b, b);
+	if (!commands)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	return run(commands, 0, "set up NAT with nftables", NULL, e);
+}
+
+/* --- What there is ---------------------------------------------------------------------------------------------- */
+
+/* The array "nftables" of what @command lists; the caller's reference. */
+static int list(const char *command, json_t **ret, struct err *e)
+{
+	scoped(mem) char *text = NULL;
+	scoped(json) json_t *root = NULL;
+	json_t *all;
+	int r = run(command, NFT_CTX_OUTPUT_JSON, command, &text, e);
+
+	if (r < 0)
+		return r;
+	root = json_loads(text, 0, NULL);
+	all = json_object_get(root, "nftables");
+	if (!json_is_array(all))
+		return err_set(e, ERR_INTERNAL, "nftables: '%s' gives what is no list", command);
+	*ret = json_incref(all);
+	return 0;
+}
+
+static const char *text_of(const json_t *object, const char *key)
+{
+	const char *text = json_string_value(json_object_get(object, key));
+
+	return text ? text : "";
+}
+
+int nft_each_table(nft_table_cb *each, void *arg, struct err *e)
+{
+	scoped(json) json_t *all = NULL;
+	int r = list("list tables ip", &all, e);
+	json_t *item;
+	size_t i;
+
+	if (r < 0)
+		return r;
+	json_array_foreach (all, i, item) {
+		const char *name = text_of(json_object_get(item, "table"), "name");
+
+		if (*name)
+			each(arg, name);
+	}
+	return 0;
+}
+
+static void note_table(void *arg, const char *name)
+{
+	const char **wanted = arg;
+
+	if (*wanted && strcmp(*wanted, name) == 0)
+		*wanted = NULL;
+}
+
+int nft_table_remove(const char *name, struct err *e)
+{
+	const char *wanted = name;
+	char command[64];
+	int r = nft_each_table(note_table, &wanted, e);
+
+	if (r < 0 || wanted)
+		return r;
+	snprintf(command, sizeof(command), "delete table ip %s\n", name);
+	return run(command, 0, "remove a table of nftables", NULL, e);
+}
+
+/* A base chain for forwarded IPv4 packets whose last word is drop. */
+static bool drops_forwarded(const json_t *chain)
+{
+	const char *family = text_of(chain, "family");
+
+	return strcmp(text_of(chain, "hook"), "forward") == 0 &&
+	       strcmp(text_of(chain, "policy"), "drop") == 0 &&
+	       (strcmp(family, "ip") == 0 || strcmp(family, "inet") == 0);
+}
+
+/* 1: it has a rule about our bridges, however that is written: nft's "drv*", iptables' drv+. */
+static int knows_us(const json_t *chain, struct err *e)
+{
+	scoped(mem) char *text = NULL;
+	scoped(mem) char *command = str_format("list chain %s %s %s", text_of(chain, "family"),
+					       text_of(chain, "table"), text_of(chain, "name"));
+	int r = command ? run(command, 0, command, &text, e)
+			: err_set(e, ERR_NO_MEMORY, "out of memory");
+
+	if (r < 0)
+		return r;
+	return strstr(text, "drv*") || strstr(text, "drv+");
+}
+
+int nft_forward_drops(char **ret, struct err *e)
+{
+	scoped(json) json_t *all = NULL;
+	int r = list("list chains", &all, e);
+	json_t *item;
+	size_t i;
+
+	if (r < 0)
+		return r;
+	json_array_foreach (all, i, item) {
+		const json_t *chain = json_object_get(item, "chain");
+		const char *family = text_of(chain, "family");
+		const char *table = text_of(chain, "table");
+		const char *name = text_of(chain, "name");
+
+		if (!drops_forwarded(chain))
+			continue;
+		r = knows_us(chain, e);
+		if (r < 0)
+			return r;
+		if (r > 0)
+			continue;
+		*ret = str_format(
+			"the chain %s of table %s %s drops what it does not know (policy drop), so "
+			"guests have no way out; let them through with: nft 'insert rule %s %s %s "
+			"iifname \"drv*\" accept; insert rule %s %s %s oifname \"drv*\" ct state "
+			"established,related accept'",
+			name, family, table, family, table, name, family, table, name);
+		return *ret ? 1 : err_set(e, ERR_NO_MEMORY, "out of memory");
+	}
+	return 0;
+}

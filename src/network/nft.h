@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/* Tables of the kernel's packet filter, in the calling process's network namespace. All block for some milliseconds. */
+#ifndef DROVER_NETWORK_NFT_H
+#define DROVER_NETWORK_NFT_H
+
+#include <stdbool.h>
+
+struct err;
+
+/* In a namespace of ours: forwards @subnet ("a.b.c.0/24") out of the device @out, masqueraded; it need not exist yet. */
+int nft_private_make(const char *subnet, const char *out, struct err *e);
+void nft_private_remove(void);
+
+struct nft_host {
+	const char *table;
+	const char *bridge;
+	const char *subnet; /* "a.b.c.0/24" */
+	bool egress;
+};
+
+/*
+ * On the host, a table of its own for one bridge: with egress its guests are masqueraded and nobody from outside begins a
+ * connection to them; without, nothing passes in or out. The host itself always reaches them. Forwarding is not touched.
+ */
+int nft_host_make(const struct nft_host *h, struct err *e);
+
+/* Removes the table @name; that there is none is success. */
+int nft_table_remove(const char *name, struct err *e);
+
+/* Calls @each with the name of every table of the family ip. 0, or < 0 and @e. */
+typedef void nft_table_cb(void *arg, const char *name);
+int nft_each_table(nft_table_cb *each, void *arg, struct err *e);
+
+/*
+ * Whether some chain drops what is forwarded unless a rule lets it through, and none lets our bridges ("drv*") through.
+ * 1 and a sentence with the rules to add (heap, the caller's), 0, or < 0 and @e.
+ */
+int nft_forward_drops(char **ret, struct err *e);
+
+#endif
