@@ -52,7 +52,7 @@ static void on_loaded(void *arg, json_t *ret, const char *error)
 		return;
 	}
 	point_fail(vm, ERR_BOOT, "load", why);
-	vm_end_with(vm, ERR_BOOT, "a saved point is damaged and did not load");
+	vm_end_with(local_vm_of(&vm->base), ERR_BOOT, "a saved point is damaged and did not load");
 }
 
 /* The image of the member's disk in the reply to query-block, or NULL. */
@@ -89,7 +89,7 @@ static void on_disk_for_load(void *arg, json_t *ret, const char *error)
 	struct qemu_vm *vm = arg;
 	char line[NAME_SIZE + 16];
 
-	if (!vm_is_up(vm))
+	if (!vm_is_up(local_vm_of(&vm->base)))
 		return; /* being stopped: nobody waits any more */
 	if (!has_point(image_of_disk(ret), vm->point)) {
 		point_fail(vm, ERR_NOT_FOUND, "load", "there is no such point; save one first");

@@ -1,25 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "backend/qemu/qemu.h"
 
-#include "backend/qemu/probe.h"
+#include "backend/local/kvm.h"
 #include "backend/qemu/vm.h"
 #include "base/files.h"
-#include "base/host.h"
 #include "base/scoped.h"
-#include "base/str.h"
-#include "config.h"
-#include "network/private_net.h"
 
 #include <string.h>
-
-int done_later(struct waiters *ops, backend_done *done, void *arg, struct err *e)
-{
-	int r = waiters_add(ops, done, arg, 0, "", e);
-
-	if (r == 0)
-		waiters_end(ops, NULL, NULL);
-	return r;
-}
 
 bool qemu_use_kvm(struct qemu *q)
 {
@@ -32,166 +19,9 @@ static void qemu_free(struct backend *b)
 {
 	struct qemu *q = qemu_of(b);
 
-	waiters_cancel(&q->ops);
-	free(q->dir);
+	local_backend_done(&q->local);
 	free(q);
 }
-
-static bool nested_virt_supported(struct backend *b)
-{
-	return host_nested_virt_supported();
-}
-
-static bool supports_clustering(struct backend *b)
-{
-	return host_clustering_supported();
-}
-
-/* Private networks leave nothing: the kernel ends them with their helper. */
-static int reconcile(struct backend *b, backend_done *done, void *arg, struct err *e)
-{
-	return done_later(&qemu_of(b)->ops, done, arg, e);
-}
-
-/* --- The network --------------------------------------------------------------------------------------------- */
-
-struct network_op {
-	struct qemu_network *net;
-	backend_network_done *done;
-	void *arg;
-};
-
-static void on_network_open(void *arg, int r, struct private_net *net, const struct err *e)
-{
-	struct network_op *op = arg;
-	struct qemu_network *n = op->net;
-	backend_network_done *done = op->done;
-	void *done_arg = op->arg;
-
-	free(op);
-	if (r < 0) {
-		free(n);
-		done(done_arg, r, NULL, e);
-		return;
-	}
-	n->net = net;
-	done(done_arg, 0, &n->base, NULL);
-}
-
-static int create_network(struct backend *b, const struct network_config *c,
-			  backend_network_done *done, void *arg, struct err *e)
-{
-	struct qemu *q = qemu_of(b);
-	const struct private_net_options o = {
-		.sandbox = q->sandbox,
-		.egress = c->egress,
-		.subnet = c->subnet,
-		.dir = q->dir,
-	};
-	struct qemu_network *net = calloc(1, sizeof(*net));
-	struct network_op *op = calloc(1, sizeof(*op));
-	int r;
-
-	if (!net || !op)
-		r = err_set(e, ERR_NO_MEMORY, "out of memory");
-	else
-		r = files_mkdir_all(q->dir, 0700);
-	if (r < 0 && net && op)
-		err_errno(e, r, "make %s", q->dir);
-	if (r == 0) {
-		net->base.backend = b;
-		list_init(&net->reserves);
-		*op = (struct network_op){net, done, arg};
-		r = private_net_open(b->loop, &o, on_network_open, op, e);
-	}
-	if (r < 0) {
-		free(net);
-		free(op);
-	}
-	return r;
-}
-
-struct close_op {
-	backend_done *done;
-	void *arg;
-};
-
-static void on_network_closed(void *arg)
-{
-	struct close_op *op = arg;
-
-	if (op && op->done)
-		op->done(op->arg, 0, NULL);
-	free(op);
-}
-
-struct reserve_op {
-	struct list link; /* qemu_network.reserves */
-	struct timer *turn;
-	struct reservation v;
-	backend_reserve_done *done;
-	void *arg;
-};
-
-static void close_network(struct backend_network *base, backend_done *done, void *arg)
-{
-	struct qemu_network *n = container_of(base, struct qemu_network, base);
-	struct close_op *op = done ? calloc(1, sizeof(*op)) : NULL;
-	struct err canceled;
-
-	if (op)
-		*op = (struct close_op){done, arg};
-	err_set(&canceled, ERR_CANCELED, "canceled");
-	while (!list_is_empty(&n->reserves)) {
-		struct reserve_op *r = list_entry(n->reserves.next, struct reserve_op, link);
-
-		list_remove(&r->link);
-		timer_stop(&r->turn);
-		r->done(r->arg, err_code_number(ERR_CANCELED), NULL, &canceled);
-		free(r);
-	}
-	private_net_close(n->net, on_network_closed, op);
-	free(n);
-}
-
-static const char *subnet(struct backend_network *base)
-{
-	return private_net_subnet(container_of(base, struct qemu_network, base)->net);
-}
-
-static void on_reserved(void *arg)
-{
-	struct reserve_op *op = arg;
-
-	list_remove(&op->link);
-	op->done(op->arg, 0, &op->v, NULL);
-	free(op);
-}
-
-static int reserve(struct backend_network *base, const char *name, const char *ip_hint,
-		   backend_reserve_done *done, void *arg, struct err *e)
-{
-	struct qemu_network *n = container_of(base, struct qemu_network, base);
-	struct reserve_op *op = calloc(1, sizeof(*op));
-	int r;
-
-	if (!op)
-		return err_set(e, ERR_NO_MEMORY, "out of memory");
-	name_mac(DROVER_MAC_SALT, name, op->v.mac);
-	op->done = done;
-	op->arg = arg;
-	r = private_net_reserve(n->net, name, op->v.mac, ip_hint, op->v.ip, e);
-	if (r == 0 && !timer_start(base->backend->loop, 0, on_reserved, op, &op->turn))
-		r = err_set(e, ERR_NO_MEMORY, "out of memory");
-	if (r < 0) {
-		free(op);
-		return r;
-	}
-	list_append(&n->reserves, &op->link);
-	return 0;
-}
-
-/* --- VMs ----------------------------------------------------------------------------------------------------- */
 
 static int check_program(struct err *e)
 {
@@ -205,46 +35,35 @@ static int check_program(struct err *e)
 static int create(struct backend *b, struct backend_network *net, const struct vm_spec *spec,
 		  const struct reservation *res, struct backend_vm **ret, struct err *e)
 {
-	scoped(mem) char *format = NULL;
-	struct qemu_vm *vm;
-	int r = check_spec(spec, &format, e);
+	struct qemu_vm *vm = calloc(1, sizeof(*vm));
+	int r;
 
-	if (r == 0)
-		r = check_program(e);
-	if (r < 0)
-		return r;
-	vm = calloc(1, sizeof(*vm));
-	if (!vm || vm_spec_copy(&vm->spec, spec) < 0) {
-		free(vm);
+	if (!vm)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	r = vm_init(local_vm_of(&vm->base), &qemu_hypervisor, b, net, spec, res, e);
+	if (r < 0) {
+		free(vm);
+		return r;
 	}
-	vm->base.backend = b;
-	vm->net = container_of(net, struct qemu_network, base);
-	vm->res = *res;
-	vm->disk_format = take_ptr(&format);
-	vm->state = VM_STOPPED;
-	waiters_init(&vm->starts, b->loop);
-	waiters_init(&vm->stops, b->loop);
-	waiters_init(&vm->waits, b->loop);
-	waiters_init(&vm->addresses, b->loop);
-	waiters_init(&vm->switches, b->loop);
 	waiters_init(&vm->points, b->loop);
-	waiters_init(&vm->ops, b->loop);
-	list_init(&vm->questions);
-	*ret = &vm->base;
-	return 0;
+	r = check_program(e);
+	if (r < 0)
+		vm_release(&vm->base);
+	else
+		*ret = &vm->base;
+	return r;
 }
 
 static const struct backend_ops qemu_ops = {
 	.name = "qemu",
 	.free = qemu_free,
-	.nested_virt_supported = nested_virt_supported,
-	.supports_clustering = supports_clustering,
-	.reconcile = reconcile,
-	.create_network = create_network,
-	.close_network = close_network,
-	.subnet = subnet,
-	.reserve = reserve,
+	.nested_virt_supported = local_nested_virt_supported,
+	.supports_clustering = local_supports_clustering,
+	.reconcile = local_reconcile,
+	.create_network = local_create_network,
+	.close_network = local_close_network,
+	.subnet = local_subnet,
+	.reserve = local_reserve,
 	.create = create,
 	.start = vm_start,
 	.stop = vm_stop,
@@ -287,17 +106,14 @@ struct backend *qemu_backend_new(uv_loop_t *loop, const struct sandbox *sandbox,
 	if (read_accel(&accel, e) < 0)
 		return NULL;
 	q = calloc(1, sizeof(*q));
-	if (q)
-		q->dir = strdup(dir);
-	if (!q || !q->dir) {
-		free(q);
+	if (!q) {
 		err_set(e, ERR_NO_MEMORY, "out of memory");
 		return NULL;
 	}
-	q->base.ops = &qemu_ops;
-	q->base.loop = loop;
-	q->sandbox = sandbox;
+	if (local_backend_init(&q->local, &qemu_ops, loop, sandbox, dir, e) < 0) {
+		free(q);
+		return NULL;
+	}
 	q->accel = accel;
-	waiters_init(&q->ops, loop);
-	return &q->base;
+	return &q->local.base;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What can be wrong with a spec, told before anything is started. */
-#include "backend/qemu/vm.h"
+#include "backend/local/vm.h"
 
 #include "base/scoped.h"
 #include "base/str.h"

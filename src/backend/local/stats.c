@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-#include "backend/qemu/vm.h"
+#include "backend/local/stats.h"
 
+#include "backend/backend.h"
 #include "base/files.h"
 #include "base/scoped.h"
 
@@ -51,20 +52,5 @@ void stats_of_tap(const char *ifname, struct vm_stats *s)
 			s->net_sent_bytes = received;
 			s->net_received_bytes = sent;
 		}
-	}
-}
-
-void stats_of_disks(json_t *query_blockstats, struct vm_stats *s)
-{
-	size_t i;
-	json_t *drive;
-
-	s->disk_read_bytes = 0;
-	s->disk_written_bytes = 0;
-	json_array_foreach (query_blockstats, i, drive) {
-		json_t *stats = json_object_get(drive, "stats");
-
-		s->disk_read_bytes += json_integer_value(json_object_get(stats, "rd_bytes"));
-		s->disk_written_bytes += json_integer_value(json_object_get(stats, "wr_bytes"));
 	}
 }

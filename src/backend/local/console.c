@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-#include "backend/qemu/console.h"
+#include "backend/local/console.h"
 
-#include "backend/qemu/tail.h"
+#include "backend/local/tail.h"
 #include "base/err.h"
 #include "base/list.h"
 #include "base/scoped.h"

@@ -3,8 +3,8 @@
  * The serial line: one socket to QEMU, any number of clients that all see the same output and may all type.
  * A new client first gets what came last (up to 64 KiB); one that does not read is dropped.
  */
-#ifndef DROVER_BACKEND_QEMU_CONSOLE_H
-#define DROVER_BACKEND_QEMU_CONSOLE_H
+#ifndef DROVER_BACKEND_LOCAL_CONSOLE_H
+#define DROVER_BACKEND_LOCAL_CONSOLE_H
 
 #include <stddef.h>
 #include <uv.h>

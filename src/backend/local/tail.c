@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "backend/qemu/tail.h"
+#include "backend/local/tail.h"
 
 #include "base/str.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef DROVER_BACKEND_QEMU_PROBE_H
-#define DROVER_BACKEND_QEMU_PROBE_H
+#ifndef DROVER_BACKEND_LOCAL_KVM_H
+#define DROVER_BACKEND_LOCAL_KVM_H
 
 #include <stdbool.h>
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "backend/qemu/dial.h"
+#include "backend/local/dial.h"
 
 #include "base/err.h"
 #include "base/scoped.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Reaching a guest over TCP from inside its network. */
-#ifndef DROVER_BACKEND_QEMU_DIAL_H
-#define DROVER_BACKEND_QEMU_DIAL_H
+#ifndef DROVER_BACKEND_LOCAL_DIAL_H
+#define DROVER_BACKEND_LOCAL_DIAL_H
 
 #include <stdint.h>
 #include <uv.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The last bytes of some output, for error sentences. */
-#ifndef DROVER_BACKEND_QEMU_TAIL_H
-#define DROVER_BACKEND_QEMU_TAIL_H
+#ifndef DROVER_BACKEND_LOCAL_TAIL_H
+#define DROVER_BACKEND_LOCAL_TAIL_H
 
 #include "base/buf.h"
 

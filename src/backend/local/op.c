@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /* Questions to a VM. Each is in the VM's list until it is answered, with the next turn of the loop at the earliest. */
-#include "backend/qemu/vm.h"
+#include "backend/local/vm.h"
 
+#include "backend/local/stats.h"
 #include "base/scoped.h"
 
 #include <string.h>
 
 struct op {
 	struct list link;
-	struct qemu_vm *vm;
+	struct local_vm *vm;
 	struct timer *turn; /* set: the answer is known and due */
 	struct dialer *dialer;
 	backend_state_done *state; /* one of the three */
@@ -16,7 +17,7 @@ struct op {
 	backend_stats_done *stats;
 	void *arg;
 	int fd;
-	bool asked; /* of QEMU: it will call on_blockstats unless the VM ends before */
+	bool asked; /* of the hypervisor: vm_answer_stats will come unless the VM ends before */
 	struct vm_stats values;
 	struct err e; /* code ERR_NONE: success */
 };
@@ -54,7 +55,7 @@ static int make_due(struct op *op)
 	return 0;
 }
 
-static struct op *op_new(struct qemu_vm *vm, void *arg, struct err *e)
+static struct op *op_new(struct local_vm *vm, void *arg, struct err *e)
 {
 	struct op *op = calloc(1, sizeof(*op));
 
@@ -77,7 +78,7 @@ static int op_drop(struct op *op, struct err *e)
 	return err_set(e, ERR_NO_MEMORY, "out of memory");
 }
 
-void ops_fail(struct qemu_vm *vm, const struct err *e)
+void ops_fail(struct local_vm *vm, const struct err *e)
 {
 	list_for_each (pos, &vm->questions) {
 		struct op *op = list_entry(pos, struct op, link);
@@ -91,7 +92,7 @@ void ops_fail(struct qemu_vm *vm, const struct err *e)
 	}
 }
 
-void ops_cancel(struct qemu_vm *vm)
+void ops_cancel(struct local_vm *vm)
 {
 	while (!list_is_empty(&vm->questions)) {
 		struct op *op = list_entry(vm->questions.next, struct op, link);
@@ -101,7 +102,7 @@ void ops_cancel(struct qemu_vm *vm)
 	}
 }
 
-static int require_up(const struct qemu_vm *vm, struct err *e)
+static int require_up(const struct local_vm *vm, struct err *e)
 {
 	return vm_is_up(vm) ? 0
 			    : err_set(e, ERR_NOT_RUNNING, "%s is %s", vm->spec.name,
@@ -110,7 +111,7 @@ static int require_up(const struct qemu_vm *vm, struct err *e)
 
 int op_state(struct backend_vm *base, backend_state_done *done, void *arg, struct err *e)
 {
-	struct op *op = op_new(vm_of(base), arg, e);
+	struct op *op = op_new(local_vm_of(base), arg, e);
 
 	if (!op)
 		return -ENOMEM;
@@ -120,7 +121,7 @@ int op_state(struct backend_vm *base, backend_state_done *done, void *arg, struc
 
 int op_console(struct backend_vm *base, backend_dial_done *done, void *arg, struct err *e)
 {
-	struct qemu_vm *vm = vm_of(base);
+	struct local_vm *vm = local_vm_of(base);
 	struct op *op;
 	int r = 0;
 
@@ -144,7 +145,7 @@ int op_console(struct backend_vm *base, backend_dial_done *done, void *arg, stru
 static void on_dialed(void *arg, int r, int fd)
 {
 	struct op *op = arg;
-	struct qemu_vm *vm = op->vm;
+	struct local_vm *vm = op->vm;
 
 	op->dialer = NULL;
 	op->fd = fd;
@@ -160,7 +161,7 @@ static void on_dialed(void *arg, int r, int fd)
 int op_dial(struct backend_vm *base, uint16_t port, uint64_t timeout_ms, backend_dial_done *done,
 	    void *arg, struct err *e)
 {
-	struct qemu_vm *vm = vm_of(base);
+	struct local_vm *vm = local_vm_of(base);
 	struct op *op;
 	int r = require_up(vm, e);
 
@@ -178,18 +179,15 @@ int op_dial(struct backend_vm *base, uint16_t port, uint64_t timeout_ms, backend
 }
 
 /* By the VM, not by the question: that may have been canceled meanwhile. */
-static void on_blockstats(void *arg, json_t *ret, const char *error)
+void vm_answer_stats(struct local_vm *vm, const struct vm_stats *disks)
 {
-	struct qemu_vm *vm = arg;
-
 	list_for_each (pos, &vm->questions) {
 		struct op *op = list_entry(pos, struct op, link);
 
 		if (!op->asked || op->turn)
 			continue;
-		op->values = (struct vm_stats){-1, -1, -1, -1, -1, -1};
-		if (ret)
-			stats_of_disks(ret, &op->values);
+		op->values = (struct vm_stats){
+			-1, -1, disks->disk_read_bytes, disks->disk_written_bytes, -1, -1};
 		stats_of_process(child_pid(vm->child), &op->values);
 		stats_of_tap(vm->ifname, &op->values);
 		make_due(op);
@@ -199,7 +197,7 @@ static void on_blockstats(void *arg, json_t *ret, const char *error)
 
 int op_stats(struct backend_vm *base, backend_stats_done *done, void *arg, struct err *e)
 {
-	struct qemu_vm *vm = vm_of(base);
+	struct local_vm *vm = local_vm_of(base);
 	struct op *op;
 	int r = require_up(vm, e);
 
@@ -210,7 +208,7 @@ int op_stats(struct backend_vm *base, backend_stats_done *done, void *arg, struc
 		return -ENOMEM;
 	op->stats = done;
 	op->asked = true;
-	r = qmp_call(vm->qmp, "query-blockstats", on_blockstats, vm);
+	r = vm->hypervisor->ask_stats(vm);
 	if (r < 0) {
 		op_drop(op, NULL);
 		return err_set(e, ERR_NOT_RUNNING, "%s does not run any more", vm->spec.name);

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+#include "backend/local/local.h"
+
+#include "base/host.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+int local_backend_init(struct local_backend *l, const struct backend_ops *ops, uv_loop_t *loop,
+		       const struct sandbox *sandbox, const char *dir, struct err *e)
+{
+	l->dir = strdup(dir);
+	if (!l->dir)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	l->base.ops = ops;
+	l->base.loop = loop;
+	l->sandbox = sandbox;
+	waiters_init(&l->ops, loop);
+	return 0;
+}
+
+void local_backend_done(struct local_backend *l)
+{
+	waiters_cancel(&l->ops);
+	free(l->dir);
+}
+
+bool local_nested_virt_supported(struct backend *b)
+{
+	return host_nested_virt_supported();
+}
+
+bool local_supports_clustering(struct backend *b)
+{
+	return host_clustering_supported();
+}
+
+/* Private networks leave nothing: the kernel ends them with their helper. */
+int local_reconcile(struct backend *b, backend_done *done, void *arg, struct err *e)
+{
+	return done_later(&local_of(b)->ops, done, arg, e);
+}
+
+int done_later(struct waiters *ops, backend_done *done, void *arg, struct err *e)
+{
+	int r = waiters_add(ops, done, arg, 0, "", e);
+
+	if (r == 0)
+		waiters_end(ops, NULL, NULL);
+	return r;
+}

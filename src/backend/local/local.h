@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What backends share whose VMs are child processes of this one, on a network of this host. A backend embeds struct
+ * local_backend as its first member and takes the local_ operations into its table.
+ */
+#ifndef DROVER_BACKEND_LOCAL_H
+#define DROVER_BACKEND_LOCAL_H
+
+#include "backend/backend.h"
+#include "backend/waiter.h"
+#include "base/list.h"
+
+struct sandbox;
+
+struct local_backend {
+	struct backend base;
+	const struct sandbox *sandbox;
+	char *dir;
+	struct waiters ops; /* end with the next turn */
+};
+
+static inline struct local_backend *local_of(struct backend *b)
+{
+	return container_of(b, struct local_backend, base);
+}
+
+/*
+ * @sandbox is borrowed for the backend's life. @dir is for the network's files: private to this helper, made when the
+ * network is. 0, or < 0 with @e (out of memory).
+ */
+int local_backend_init(struct local_backend *l, const struct backend_ops *ops, uv_loop_t *loop,
+		       const struct sandbox *sandbox, const char *dir, struct err *e);
+void local_backend_done(struct local_backend *l);
+
+/* The operations of the contract that need no VM; network.h has the others. */
+bool local_nested_virt_supported(struct backend *b);
+bool local_supports_clustering(struct backend *b);
+int local_reconcile(struct backend *b, backend_done *done, void *arg, struct err *e);
+
+/* Calls @done from the next turn of the loop. */
+int done_later(struct waiters *ops, backend_done *done, void *arg, struct err *e);
+
+#endif

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One VM as a child process of this one: the part of the contract that does not depend on which hypervisor it is.
+ *
+ * How it works: @state follows the contract's picture. @child is set from start to the hypervisor's exit, whatever the
+ * state; its exit is the one event that makes a VM stopped or error. The hypervisor says when it runs the guest
+ * (vm_running: starting -> running); then the banner is waited for, and @ready says that it came: a guest that is not
+ * ready cannot react to a power button.
+ *
+ * A backend embeds struct local_vm, takes the vm_ and op_ operations into its table, and gives a struct hypervisor.
+ */
+#ifndef DROVER_BACKEND_LOCAL_VM_H
+#define DROVER_BACKEND_LOCAL_VM_H
+
+#include "backend/local/console.h"
+#include "backend/local/dial.h"
+#include "backend/local/local.h"
+#include "backend/local/network.h"
+#include "base/buf.h"
+#include "loop/child.h"
+#include "loop/stream.h"
+#include "loop/timer.h"
+
+#include <net/if.h>
+
+struct local_vm;
+
+/* What only the hypervisor's own code can do. */
+struct hypervisor {
+	const char *name; /* in sentences */
+	/* Starts it by vm_spawn and opens what leads to it. < 0: nothing is left but what close and vm_start clear. */
+	int (*launch)(struct local_vm *vm, struct err *e);
+	/* Closes what leads to it: it has ended, or is about to. May be called twice. */
+	void (*close)(struct local_vm *vm);
+	/* Presses the power button of a guest that is up; false when that cannot be. */
+	bool (*power_button)(struct local_vm *vm, bool paused);
+	/* Orders pause or resume; vm_switched tells the end. < 0: it does not run any more. */
+	int (*hold)(struct local_vm *vm, bool pause);
+	/* Asks for the disks' counters; vm_answer_stats answers the oldest question. < 0: it does not run any more. */
+	int (*ask_stats)(struct local_vm *vm);
+	/* What waits for it ends with @e, from the loop; with NULL: is canceled, now. May be NULL. */
+	void (*fail)(struct local_vm *vm, const struct err *e);
+	/* Frees what is its own, and the structure. */
+	void (*free)(struct local_vm *vm);
+};
+
+struct local_vm {
+	struct backend_vm base;
+	const struct hypervisor *hypervisor;
+	struct local_network *net;
+	struct vm_spec spec;
+	struct reservation res;
+	char *disk_format;
+	enum vm_state state;
+	struct err error; /* VM_ERROR's; or, while the child lives, why it is being ended */
+	bool ready;
+	struct child *child;
+	struct console *console;
+	struct stream *said; /* the hypervisor's stdout and stderr */
+	struct buf said_last;
+	struct banner *banner;
+	struct timer *deadline; /* of the start, then of the graceful stop */
+	char ifname[IF_NAMESIZE];
+	struct waiters starts;    /* start */
+	struct waiters stops;     /* stop, kill */
+	struct waiters waits;     /* wait */
+	struct waiters addresses; /* wait_address */
+	struct waiters switches;  /* pause, resume */
+	struct waiters ops;       /* end with the next turn */
+	struct list questions;    /* struct op */
+};
+
+static inline struct local_vm *local_vm_of(struct backend_vm *vm)
+{
+	return container_of(vm, struct local_vm, base);
+}
+
+/* Checks and copies the spec; @vm is zeroed. 0, or < 0 with @e: then @vm needs no more than free. */
+int vm_init(struct local_vm *vm, const struct hypervisor *h, struct backend *b,
+	    struct backend_network *net, const struct vm_spec *spec, const struct reservation *res,
+	    struct err *e);
+
+/* --- The contract's operations ------------------------------------------------------------------------------- */
+
+int vm_start(struct backend_vm *vm, backend_done *done, void *arg, struct err *e);
+int vm_stop(struct backend_vm *vm, backend_done *done, void *arg, struct err *e);
+int vm_kill(struct backend_vm *vm, backend_done *done, void *arg, struct err *e);
+int vm_wait(struct backend_vm *vm, uint64_t timeout_ms, backend_done *done, void *arg,
+	    struct err *e);
+int vm_wait_address(struct backend_vm *vm, uint64_t timeout_ms, backend_address_done *done,
+		    void *arg, struct err *e);
+int vm_pause(struct backend_vm *vm, backend_done *done, void *arg, struct err *e);
+int vm_resume(struct backend_vm *vm, backend_done *done, void *arg, struct err *e);
+void vm_release(struct backend_vm *vm);
+
+/* op.c: each answers from the loop. */
+int op_state(struct backend_vm *vm, backend_state_done *done, void *arg, struct err *e);
+int op_dial(struct backend_vm *vm, uint16_t port, uint64_t timeout_ms, backend_dial_done *done,
+	    void *arg, struct err *e);
+int op_console(struct backend_vm *vm, backend_dial_done *done, void *arg, struct err *e);
+int op_stats(struct backend_vm *vm, backend_stats_done *done, void *arg, struct err *e);
+
+/* --- For the hypervisor's code ------------------------------------------------------------------------------- */
+
+/* The guest runs or is paused. */
+bool vm_is_up(const struct local_vm *vm);
+
+/* Spawns @o, to which stdout and stderr are added, as the VM's child. */
+int vm_spawn(struct local_vm *vm, struct child_options *o, struct err *e);
+
+/* The hypervisor runs the guest. */
+void vm_running(struct local_vm *vm);
+
+/* What was ordered by hold is done, or (@error) refused. Harmless when the VM is stopped meanwhile. */
+void vm_switched(struct local_vm *vm, const char *error);
+
+/* Answers the oldest question for counters: @disks holds those of the disks, -1 what is not known. */
+void vm_answer_stats(struct local_vm *vm, const struct vm_stats *disks);
+
+/* The hypervisor is ended, and the VM with an error; the first reason counts. */
+void vm_end_with(struct local_vm *vm, enum err_code code, const char *text);
+
+/* --- Between the files of this folder ------------------------------------------------------------------------ */
+
+/* check.c: 0, or < 0 with the sentence that names the file. Finds out the disk's format too. */
+int check_spec(const struct vm_spec *s, char **ret_format, struct err *e);
+
+/* op.c: what waits for the guest or its hypervisor ends with @e, from the loop. */
+void ops_fail(struct local_vm *vm, const struct err *e);
+/* Everything ends with ERR_CANCELED, now. */
+void ops_cancel(struct local_vm *vm);
+
+#endif
