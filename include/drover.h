@@ -63,6 +63,18 @@ struct drover_progress {
 };
 typedef void drover_progress_fn(void *arg, const struct drover_progress *p);
 
+/* A directory of the host in the guests. */
+enum drover_share_kind {
+	DROVER_FIXTURE, /* as it is when a member boots: read-only; owners, modes, times, links kept */
+	DROVER_MOUNT,    /* live: what changes on the host changes in the guest; read-only */
+	DROVER_MOUNT_RW, /* live, and the guest's root writes with the rights of this process's user */
+};
+struct drover_share {
+	enum drover_share_kind kind;
+	const char *host;  /* a directory; relative to the current one */
+	const char *guest; /* absolute; made when it is not there */
+};
+
 /* Zero or NULL everywhere means the default. Initialise with DROVER_OPTIONS_INIT. */
 struct drover_options {
 	size_t size;        /* sizeof(struct drover_options), for later versions */
@@ -79,6 +91,9 @@ struct drover_options {
 	drover_progress_fn *on_progress;
 	void *progress_arg;
 	struct drover_cancel *cancel; /* borrowed */
+	/* For new members; a member keeps what it was made with. Borrowed during the call. At most 16. */
+	const struct drover_share *shares;
+	size_t n_shares;
 };
 #define DROVER_OPTIONS_INIT                           \
 	{                                             \

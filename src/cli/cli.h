@@ -23,6 +23,14 @@ enum option_kind {
 	OPTION_TEXT,    /* const char *, borrowed from argv */
 	OPTION_COUNT,   /* unsigned, 1..1024 */
 	OPTION_SIZE_MB, /* unsigned: "512", "512M" or "2G" */
+	OPTION_LIST,    /* struct option_list: each occurrence adds one */
+};
+
+enum { OPTION_LIST_MAX = 16 };
+
+struct option_list {
+	const char *v[OPTION_LIST_MAX]; /* borrowed from argv */
+	size_t count;
 };
 
 struct option_row {
@@ -209,32 +217,36 @@ struct member_settings {
 	bool no_egress;
 	bool json;
 	bool quiet;
+	struct option_list fixtures;
 };
 
-#define MEMBER_OPTION_ROWS(settings)                                                        \
-	{"image",     'i',                                                                  \
-	 OPTION_TEXT, offsetof(settings, m.image),                                          \
-	 "IMAGE",     "catalogue name, file or URL (default debian-12)"},                   \
-		{"cpus",       0,                                                           \
-		 OPTION_COUNT, offsetof(settings, m.cpus),                                  \
-		 "N",          "CPUs of each (default 2)"},                                 \
-		{"mem",          0,                                                         \
-		 OPTION_SIZE_MB, offsetof(settings, m.mem),                                 \
-		 "SIZE",         "memory of each, in MB or like 2G (default 1024)"},        \
-		{"disk",         0,                                                         \
-		 OPTION_SIZE_MB, offsetof(settings, m.disk),                                \
-		 "SIZE",         "disk of each, in MB or like 20G (default 10G; sparse)"},  \
-		{"backend",   0,                                                            \
-		 OPTION_TEXT, offsetof(settings, m.backend),                                \
-		 "NAME",      "auto, qemu or fake (default auto)"},                         \
-		{"no-egress", 0,                                                            \
-		 OPTION_FLAG, offsetof(settings, m.no_egress),                              \
-		 NULL,        "no way out of the cluster's network"},                       \
-		{"json",      0,                                                            \
-		 OPTION_FLAG, offsetof(settings, m.json),                                   \
-		 NULL,        "progress as one JSON object a line"},                        \
-	{                                                                                   \
-		"quiet", 'q', OPTION_FLAG, offsetof(settings, m.quiet), NULL, "no progress" \
+#define MEMBER_OPTION_ROWS(settings)                                                         \
+	{"image",     'i',                                                                   \
+	 OPTION_TEXT, offsetof(settings, m.image),                                           \
+	 "IMAGE",     "catalogue name, file or URL (default debian-12)"},                    \
+		{"cpus",       0,                                                            \
+		 OPTION_COUNT, offsetof(settings, m.cpus),                                   \
+		 "N",          "CPUs of each (default 2)"},                                  \
+		{"mem",          0,                                                          \
+		 OPTION_SIZE_MB, offsetof(settings, m.mem),                                  \
+		 "SIZE",         "memory of each, in MB or like 2G (default 1024)"},         \
+		{"disk",         0,                                                          \
+		 OPTION_SIZE_MB, offsetof(settings, m.disk),                                 \
+		 "SIZE",         "disk of each, in MB or like 20G (default 10G; sparse)"},   \
+		{"backend",   0,                                                             \
+		 OPTION_TEXT, offsetof(settings, m.backend),                                 \
+		 "NAME",      "auto, qemu or fake (default auto)"},                          \
+		{"fixture",    0,                                                            \
+		 OPTION_LIST,  offsetof(settings, m.fixtures),                               \
+		 "HOST:GUEST", "a copy of directory HOST at GUEST, read-only (repeatable)"}, \
+		{"no-egress", 0,                                                             \
+		 OPTION_FLAG, offsetof(settings, m.no_egress),                               \
+		 NULL,        "no way out of the cluster's network"},                        \
+		{"json",      0,                                                             \
+		 OPTION_FLAG, offsetof(settings, m.json),                                    \
+		 NULL,        "progress as one JSON object a line"},                         \
+	{                                                                                    \
+		"quiet", 'q', OPTION_FLAG, offsetof(settings, m.quiet), NULL, "no progress"  \
 	}
 
 struct names {
@@ -254,6 +266,22 @@ static inline void scoped_names(struct names *n)
 
 struct drover_options members_options(const struct member_settings *m, struct progress *p,
 				      struct drover_cancel *cancel);
+
+/* The directories of the host that @m names, for drover_options. */
+struct shares {
+	struct drover_share v[2 * OPTION_LIST_MAX];
+	char *hosts[2 * OPTION_LIST_MAX]; /* owned */
+	size_t count;
+};
+/* CLI_OK, or CLI_USAGE/_FAILED when said. */
+int shares_make(const struct command *c, const struct member_settings *m, struct shares *ret);
+void shares_done(struct shares *s);
+
+static inline void scoped_shares(struct shares *s)
+{
+	shares_done(s);
+}
+
 enum progress_style members_style(const struct member_settings *m);
 
 #endif

@@ -176,7 +176,8 @@ static int run_child(char **argv)
 	return WIFSIGNALED(status) ? CLI_SIGNALED + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
-static int run_cluster(const struct names *names, const struct member_settings *m, char **argv)
+static int run_cluster(const struct names *names, const struct member_settings *m,
+		       const struct shares *shares, char **argv)
 {
 	scoped(progress) struct progress *p = progress_new(members_style(m));
 	struct drover_cluster *c = NULL;
@@ -188,6 +189,8 @@ static int run_cluster(const struct names *names, const struct member_settings *
 		return say_error("out of memory");
 	o = members_options(m, p, interrupt_catch());
 	o.temporary = true;
+	o.shares = shares->v;
+	o.n_shares = shares->count;
 	if (drover_cluster_start((const char *const *)names->v, names->count, &o, &c, &e) < 0)
 		return interrupt_or_failed(&e);
 	if (interrupt_signal())
@@ -207,6 +210,7 @@ static int run_run(const struct command *self, const void *settings, const struc
 {
 	const struct run_settings *s = settings;
 	scoped(names) struct names names = {0};
+	scoped(shares) struct shares shares = {0};
 	char prefix[NAME_SIZE];
 	char *own = prefix;
 	unsigned count = s->m.count;
@@ -221,9 +225,11 @@ static int run_run(const struct command *self, const void *settings, const struc
 	if (count == 0 && a->count == 0)
 		count = 1;
 	r = names_make(self, a->count > 0 ? a->names : &own, a->count, count, &names);
+	if (r == CLI_OK)
+		r = shares_make(self, &s->m, &shares);
 	if (r != CLI_OK)
 		return r;
-	return run_cluster(&names, &s->m, a->tail);
+	return run_cluster(&names, &s->m, &shares, a->tail);
 }
 
 const struct command command_run = {

@@ -151,6 +151,7 @@ static int bring_up(struct up *u)
 static int run_up(const struct command *self, const void *settings, const struct args *a)
 {
 	const struct up_settings *s = settings;
+	scoped(shares) struct shares shares = {0};
 	struct up u = {.json = s->m.json};
 	int r;
 
@@ -161,11 +162,15 @@ static int run_up(const struct command *self, const void *settings, const struct
 				 a->count);
 	r = names_make(self, a->names, a->count, s->m.count, &u.names);
 	if (r == CLI_OK)
+		r = shares_make(self, &s->m, &shares);
+	if (r == CLI_OK)
 		r = targets_find(NULL, 0, false, &u.store);
 	if (r == CLI_OK) {
 		u.progress = progress_new(members_style(&s->m));
 		u.o = members_options(&s->m, u.progress, interrupt_catch());
 		u.o.detached = true;
+		u.o.shares = shares.v;
+		u.o.n_shares = shares.count;
 		r = u.progress ? bring_up(&u) : say_error("out of memory");
 	}
 	progress_free(u.progress);

@@ -50,6 +50,40 @@ void names_done(struct names *n)
 	*n = (struct names){0};
 }
 
+/* HOST:GUEST, at the last colon. */
+static int add_share(const struct command *c, const char *option, const char *text,
+		     struct shares *ret)
+{
+	const char *colon = strrchr(text, ':');
+	struct drover_share *s = &ret->v[ret->count];
+
+	if (!colon || colon == text || colon[1] != '/')
+		return say_usage(c, "option %s: '%s' is not HOST:GUEST with an absolute GUEST",
+				 option, text);
+	ret->hosts[ret->count] = strndup(text, (size_t)(colon - text));
+	if (!ret->hosts[ret->count])
+		return say_error("out of memory");
+	*s = (struct drover_share){DROVER_FIXTURE, ret->hosts[ret->count], colon + 1};
+	ret->count++;
+	return CLI_OK;
+}
+
+int shares_make(const struct command *c, const struct member_settings *m, struct shares *ret)
+{
+	int r = CLI_OK;
+
+	for (size_t i = 0; i < m->fixtures.count && r == CLI_OK; i++)
+		r = add_share(c, "--fixture", m->fixtures.v[i], ret);
+	return r;
+}
+
+void shares_done(struct shares *s)
+{
+	for (size_t i = 0; i < s->count; i++)
+		free(s->hosts[i]);
+	*s = (struct shares){0};
+}
+
 struct drover_options members_options(const struct member_settings *m, struct progress *p,
 				      struct drover_cancel *cancel)
 {

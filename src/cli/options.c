@@ -36,6 +36,15 @@ int options_size_mb(const char *text, unsigned *ret)
 	return -EINVAL;
 }
 
+static int list_add(const struct command *c, const char *shown, const char *value,
+		    struct option_list *l)
+{
+	if (l->count == OPTION_LIST_MAX)
+		return say_usage(c, "option %s: %d of them are the most", shown, OPTION_LIST_MAX);
+	l->v[l->count++] = value;
+	return CLI_OK;
+}
+
 static int option_set(const struct command *c, const struct option_row *row, const char *shown,
 		      const char *value, void *settings)
 {
@@ -62,6 +71,8 @@ static int option_set(const struct command *c, const struct option_row *row, con
 			return say_usage(c, "option %s: '%s' is not a size (like 512 or 2G)", shown,
 					 value);
 		return CLI_OK;
+	case OPTION_LIST:
+		return list_add(c, shown, value, (struct option_list *)field);
 	}
 	return CLI_OK;
 }

@@ -42,6 +42,8 @@ struct settings {
 	void *progress_arg;
 	struct drover_cancel *cancel;
 	uint64_t started; /* uv_hrtime */
+	const struct drover_share *shares;
+	size_t n_shares;
 };
 int settings_from(const struct drover_options *o, struct settings *ret, struct err *e);
 void settings_progress(const struct settings *s, const char *member, const char *stage, int percent,
@@ -95,8 +97,27 @@ int prepare_member(struct prepare *p, struct err *e);
 int prepare_image(const struct store *store, const struct settings *s, atomic_bool *cancel,
 		  struct prepare *template, struct err *e);
 
+/* A new member's configuration: the image's part from @image, the sizes from the settings. @c is filled in failure too. */
+int prepare_config(struct member_config *c, const struct prepare *image, const char *name,
+		   const struct settings *s, struct err *e);
+
 /* The spec of a prepared member. @ret: vm_spec_done. */
 int prepare_spec(const struct prepare *p, struct vm_spec *ret, struct err *e);
+
+/* --- share.c: directories of the host in a guest ---------------------------------------------------------------- */
+
+/* Whether a new member can have @s: a directory, an absolute path, each path once. */
+int shares_check(const struct drover_share *shares, size_t n, struct err *e);
+/* Writes them into a new member's configuration. */
+int shares_configure(struct member_config *c, const struct drover_share *shares, size_t n,
+		     struct err *e);
+/* Builds the images of the fixtures of @p's member; blocking, for a work thread. */
+int shares_build(const struct prepare *p, struct err *e);
+/* What the spec says of them. 0 or -ENOMEM. */
+int shares_spec(const struct prepare *p, struct vm_spec *s);
+/* Mounts them in the guest, those that are not yet; blocking, for a work thread. */
+int shares_mount(const struct member_config *c, struct ssh_session *ssh, uint64_t timeout_ms,
+		 struct err *e);
 
 /* --- cluster.c, vm.c ------------------------------------------------------------------------------------------- */
 

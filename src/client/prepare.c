@@ -6,6 +6,7 @@
 #include "guest/guest.h"
 
 #include <string.h>
+#include <time.h>
 
 enum { KEY_MAX = 65536 };
 
@@ -17,6 +18,42 @@ void prepare_done(struct prepare *p)
 	free(p->credentials);
 	p->credentials = NULL;
 	p->n_credentials = 0;
+}
+
+static char *copy_text(const char *text)
+{
+	return text ? strdup(text) : NULL;
+}
+
+static void utc_now(char *ret, size_t size)
+{
+	time_t now = time(NULL);
+	struct tm tm;
+
+	gmtime_r(&now, &tm);
+	strftime(ret, size, "%Y-%m-%dT%H:%M:%SZ", &tm);
+}
+
+int prepare_config(struct member_config *c, const struct prepare *image, const char *name,
+		   const struct settings *s, struct err *e)
+{
+	const struct member_config *from = &image->config;
+
+	*c = (struct member_config){.cpus = s->cpus,
+				    .memory_mb = s->memory_mb ? s->memory_mb : from->memory_mb,
+				    .disk_mb = s->disk_mb,
+				    .no_egress = s->no_egress,
+				    .image = copy_text(from->image),
+				    .user = copy_text(from->user),
+				    .kernel_path = copy_text(from->kernel_path),
+				    .initrd_path = copy_text(from->initrd_path),
+				    .cmdline = copy_text(from->cmdline),
+				    .disk_format = copy_text(from->disk_format),
+				    .provision = copy_text(from->provision)};
+	snprintf(c->name, sizeof(c->name), "%s", name);
+	snprintf(c->backend, sizeof(c->backend), "%s", s->backend);
+	utc_now(c->created_at, sizeof(c->created_at));
+	return shares_configure(c, s->shares, s->n_shares, e);
 }
 
 static bool provides(const struct prepare *p, const char *provision)
@@ -122,6 +159,8 @@ int prepare_member(struct prepare *p, struct err *e)
 	if (r == 0)
 		r = p->is_fake ? make_placeholder(p, "seed.iso", e) : make_seed(p, e);
 	if (r == 0)
+		r = shares_build(p, e);
+	if (r == 0)
 		r = store_config_save(p->store, &p->config, e); /* last: now there is a member */
 	return r;
 }
@@ -134,11 +173,6 @@ static char *existing(const struct prepare *p, const char *file)
 	scoped(mem) char *path = store_member_path(p->store, p->config.name, file);
 
 	return path && files_exist(path) ? take_ptr(&path) : NULL;
-}
-
-static char *copy_text(const char *text)
-{
-	return text ? strdup(text) : NULL;
 }
 
 static char *make_cmdline(const struct prepare *p)
@@ -186,7 +220,7 @@ int prepare_spec(const struct prepare *p, struct vm_spec *ret, struct err *e)
 	if (s.disk_path)
 		s.disk_format = copy_text(c->disk_format);
 	if (!s.name || !s.serial_log_path || copy_credentials(p, &s) < 0 ||
-	    (c->kernel_path && (!s.kernel_path || !s.cmdline)) ||
+	    shares_spec(p, &s) < 0 || (c->kernel_path && (!s.kernel_path || !s.cmdline)) ||
 	    (c->initrd_path && !s.initrd_path)) {
 		vm_spec_done(&s);
 		return err_set(e, ERR_NO_MEMORY, "out of memory");

@@ -66,12 +66,15 @@ int settings_from(const struct drover_options *options, struct settings *ret, st
 		.progress_arg = o.progress_arg,
 		.cancel = o.cancel,
 		.started = uv_hrtime(),
+		.shares = o.shares,
+		.n_shares = o.n_shares,
 	};
 	r = find_backend(o.backend, &ret->backend, e);
 	if (r < 0)
 		return r;
 	ret->image = o.image && *o.image ? o.image : "debian-12";
-	return check_sizes(ret, e);
+	r = check_sizes(ret, e);
+	return r < 0 ? r : shares_check(ret->shares, ret->n_shares, e);
 }
 
 void settings_progress(const struct settings *s, const char *member, const char *stage, int percent,

@@ -18,7 +18,6 @@
 #include "config.h"
 
 #include <string.h>
-#include <time.h>
 
 enum { LOGIN_RETRY_MS = 250, LOGIN_TRY_MS = 60000 };
 
@@ -97,6 +96,14 @@ static void login_work(uv_work_t *w)
 	b->work_result = vm_ssh_open(&b->run->cluster->store, b->vm->name, b->prepare.config.user,
 				     take_fd(&b->fd), left < LOGIN_TRY_MS ? left : LOGIN_TRY_MS,
 				     &b->run->cancel, &b->ssh, &b->work_error);
+	if (b->work_result == 0 && b->prepare.config.n_shares > 0) {
+		b->work_result = shares_mount(&b->prepare.config, b->ssh, time_left_ms(b->run),
+					      &b->work_error);
+		if (b->work_result < 0) {
+			ssh_close(b->ssh);
+			b->ssh = NULL;
+		}
+	}
 }
 
 /*
@@ -287,41 +294,6 @@ static void begin_member(struct boot *b)
 
 /* --- The run ------------------------------------------------------------------------------------------------- */
 
-static void utc_now(char *ret, size_t size)
-{
-	time_t now = time(NULL);
-	struct tm tm;
-
-	gmtime_r(&now, &tm);
-	strftime(ret, size, "%Y-%m-%dT%H:%M:%SZ", &tm);
-}
-
-static char *copy_text(const char *text)
-{
-	return text ? strdup(text) : NULL;
-}
-
-/* A new member's configuration: the image's part from @image, the sizes from the settings. */
-static void new_config(struct member_config *c, const struct prepare *image, const char *name,
-		       const struct settings *s)
-{
-	*c = (struct member_config){.cpus = s->cpus,
-				    .memory_mb =
-					    s->memory_mb ? s->memory_mb : image->config.memory_mb,
-				    .disk_mb = s->disk_mb,
-				    .no_egress = s->no_egress};
-	snprintf(c->name, sizeof(c->name), "%s", name);
-	snprintf(c->backend, sizeof(c->backend), "%s", s->backend);
-	utc_now(c->created_at, sizeof(c->created_at));
-	c->image = copy_text(image->config.image);
-	c->user = copy_text(image->config.user);
-	c->kernel_path = copy_text(image->config.kernel_path);
-	c->initrd_path = copy_text(image->config.initrd_path);
-	c->cmdline = copy_text(image->config.cmdline);
-	c->disk_format = copy_text(image->config.disk_format);
-	c->provision = copy_text(image->config.provision);
-}
-
 static int init_boot(struct run *run, struct boot *b, const char *name, const struct prepare *image,
 		     struct err *e)
 {
@@ -336,7 +308,7 @@ static int init_boot(struct run *run, struct boot *b, const char *name, const st
 	b->prepare = (struct prepare){.store = &c->store, .cancel = &run->cancel};
 	b->prepare.is_new = !store_member_exists(&c->store, name);
 	if (b->prepare.is_new) {
-		new_config(&b->prepare.config, image, name, run->settings);
+		r = prepare_config(&b->prepare.config, image, name, run->settings, e);
 		memcpy(b->prepare.image_disk, image->image_disk, sizeof(image->image_disk));
 		memcpy(b->prepare.image_format, image->image_format, sizeof(image->image_format));
 		b->made = true;

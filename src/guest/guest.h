@@ -70,6 +70,19 @@ int image_remove(const struct store *s, const char *name, struct err *e);
 int disk_create(const char *path, const char *base, const char *base_format, uint64_t size_mb,
 		struct err *e);
 
+/* --- fixture.c --- */
+
+enum { FIXTURE_LABEL_SIZE = 17 }; /* of ext4: 16 characters, and NUL */
+#define FIXTURE_MAX_BYTES (16ULL << 30)
+
+/*
+ * The directory @host as a read-only ext4 image with @label at @path, atomic: owners, modes, times, links, extended
+ * attributes and holes as they are. ERR_INVALID: no directory, or something in it that is neither file, directory nor
+ * link; ERR_DENIED: not readable; ERR_TOO_LARGE: over @max bytes. Each names the path.
+ */
+int fixture_build(const char *host, const char *label, const char *path, uint64_t max,
+		  atomic_bool *cancel, struct err *e);
+
 /* --- keys.c --- */
 
 /* The store's ed25519 pair <root>/id_ed25519[.pub], made if missing (one winner). @ret_public: heap, the one line. */

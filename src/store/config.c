@@ -24,7 +24,29 @@ void member_config_done(struct member_config *c)
 	free(c->cmdline);
 	free(c->disk_format);
 	free(c->provision);
+	for (size_t i = 0; i < c->n_shares; i++) {
+		free(c->shares[i].host);
+		free(c->shares[i].guest);
+	}
+	free(c->shares);
 	*c = (struct member_config){0};
+}
+
+int member_config_share(struct member_config *c, enum share_kind kind, const char *host,
+			const char *guest)
+{
+	struct share s = {.kind = kind, .host = strdup(host), .guest = strdup(guest)};
+	struct share *more = reallocarray(c->shares, c->n_shares + 1, sizeof(*more));
+
+	if (more)
+		c->shares = more;
+	if (!more || !s.host || !s.guest) {
+		free(s.host);
+		free(s.guest);
+		return -ENOMEM;
+	}
+	c->shares[c->n_shares++] = s;
+	return 0;
 }
 
 /* One file's fields, read one after the other; the first that is not what it should be is kept. */
@@ -81,6 +103,32 @@ static void load_flag(struct fields *f, const char *key, bool *ret)
 	*ret = json_is_true(value);
 }
 
+/* "fixtures" and "mounts", each a list of objects. 0 or -ENOMEM. */
+static int load_shares(struct fields *f, const char *key, struct member_config *c)
+{
+	json_t *list = json_object_get(f->root, key);
+	bool live = strcmp(key, "mounts") == 0;
+	json_t *item;
+	size_t i;
+
+	if (list && !json_is_array(list))
+		f->wrong = f->wrong ? f->wrong : key;
+	json_array_foreach (list, i, item) {
+		const char *host = json_string_value(json_object_get(item, "host_path"));
+		const char *guest = json_string_value(json_object_get(item, "guest_path"));
+		bool writable = json_is_true(json_object_get(item, "writable"));
+		enum share_kind kind = !live      ? SHARE_FIXTURE
+				       : writable ? SHARE_MOUNT_RW
+						  : SHARE_MOUNT;
+
+		if (!host || !guest)
+			f->wrong = f->wrong ? f->wrong : key;
+		else if (member_config_share(c, kind, host, guest) < 0)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
 /* 0 or -ENOMEM; what is wrong is in @f. */
 static int load_fields(struct fields *f, struct member_config *c)
 {
@@ -98,7 +146,8 @@ static int load_fields(struct fields *f, struct member_config *c)
 	    load_heap(f, "initrd_path", &c->initrd_path) < 0 ||
 	    load_heap(f, "cmdline", &c->cmdline) < 0 ||
 	    load_heap(f, "disk_format", &c->disk_format) < 0 ||
-	    load_heap(f, "provision", &c->provision) < 0)
+	    load_heap(f, "provision", &c->provision) < 0 || load_shares(f, "fixtures", c) < 0 ||
+	    load_shares(f, "mounts", c) < 0)
 		return -ENOMEM;
 	return 0;
 }
@@ -143,6 +192,28 @@ static void save_text(json_t *root, const char *key, const char *value)
 		json_object_set_new(root, key, json_string(value));
 }
 
+static void save_shares(json_t *root, const struct member_config *c, const char *key, bool live)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < c->n_shares; i++) {
+		const struct share *s = &c->shares[i];
+		json_t *o;
+
+		if ((s->kind != SHARE_FIXTURE) != live)
+			continue;
+		o = json_object();
+		json_object_set_new(o, "host_path", json_string(s->host));
+		json_object_set_new(o, "guest_path", json_string(s->guest));
+		if (s->kind == SHARE_MOUNT_RW)
+			json_object_set_new(o, "writable", json_true());
+		json_array_append_new(list, o);
+	}
+	if (json_array_size(list) > 0)
+		json_object_set(root, key, list);
+	json_decref(list);
+}
+
 int store_config_save(const struct store *s, const struct member_config *c, struct err *e)
 {
 	scoped(mem) char *path = store_member_path(s, c->name, "config.json");
@@ -165,6 +236,8 @@ int store_config_save(const struct store *s, const struct member_config *c, stru
 	save_text(root, "cmdline", c->cmdline);
 	save_text(root, "disk_format", c->disk_format);
 	save_text(root, "provision", c->provision);
+	save_shares(root, c, "fixtures", false);
+	save_shares(root, c, "mounts", true);
 	if (c->no_egress)
 		json_object_set_new(root, "no_egress", json_true());
 	text = json_dumps(root, JSON_INDENT(2));

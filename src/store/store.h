@@ -82,6 +82,18 @@ void store_sweep_owner(const struct store *s, pid_t pid, bool remove_members);
 /* The same for one member whose helper and supervisor were both killed. Nothing happens while its owner lives. */
 void store_sweep_dead(const struct store *s, const char *name);
 
+/* A directory of the host in the guest. */
+enum share_kind {
+	SHARE_FIXTURE,  /* as it is when the member boots, read-only */
+	SHARE_MOUNT,    /* live, read-only */
+	SHARE_MOUNT_RW, /* live */
+};
+struct share {
+	enum share_kind kind;
+	char *host;  /* owned, absolute */
+	char *guest; /* owned, absolute */
+};
+
 struct member_config {
 	char name[NAME_SIZE];
 	char mac[MAC_SIZE];
@@ -101,6 +113,9 @@ struct member_config {
 	char *cmdline;     /* owned, may be NULL */
 	char *disk_format; /* owned */
 	char *provision;   /* owned */
+
+	struct share *shares; /* owned; the same from boot to boot */
+	size_t n_shares;
 };
 
 void member_config_done(struct member_config *c);
@@ -108,6 +123,10 @@ static inline void scoped_config(struct member_config *c)
 {
 	member_config_done(c);
 }
+
+/* Appends one; the texts are copied. 0 or -ENOMEM. */
+int member_config_share(struct member_config *c, enum share_kind kind, const char *host,
+			const char *guest);
 
 bool store_member_exists(const struct store *s, const char *name);
 /* ERR_NOT_FOUND when there is no such member; a damaged file is named. @ret: member_config_done. */

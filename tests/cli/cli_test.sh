@@ -63,6 +63,9 @@ refuses 2 "option --cpus: 'two' is not a number" up web --cpus two
 refuses 2 "option --cpus: '-1' is not a number" up web --cpus=-1
 refuses 2 "option -n: '0' is not a number" up web -n 0
 refuses 2 "option --image: the value is empty" up web --image ""
+refuses 2 "option --fixture: '/tmp' is not HOST:GUEST" up web --fixture /tmp
+refuses 2 "option --fixture: '/tmp:data' is not HOST:GUEST" up web --fixture /tmp:data
+refuses 2 "option --fixture: ':/data' is not HOST:GUEST" run --fixture :/data -- true
 refuses 2 "option --json takes no value" up web --json=yes
 refuses 2 "option -n takes exactly one prefix" up -n 2 web db
 refuses 2 "up needs the name" up
@@ -176,6 +179,21 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 	does '^web-2 +stopped' ls web-2
 	does '^web-2 .*drover ssh web-2$' up web-2 --quiet --backend fake
 	refuses 1 "use -f" rm web
+	mkdir -p "$home/data"
+	echo x >"$home/data/f"
+	refuses 1 "No such file" up fix --backend fake --fixture "$home/none:/data"
+	refuses 1 "is not a directory" up fix --backend fake --fixture "$home/data/f:/data"
+	refuses 1 "two directories of the host for /data" up fix --backend fake --fixture "$home:/data" --fixture "$home/data:/data"
+	refuses 1 "'/a/../b' cannot be where the guest has" up fix --backend fake --fixture "$home/data:/a/../b"
+	refuses 1 "'/' cannot be where the guest has" up fix --backend fake --fixture "$home/data:/"
+	mkfifo "$home/data/pipe"
+	refuses 1 "data/pipe: it is neither file, directory nor link" up fix --backend fake --quiet --fixture "$home/data:/data"
+	rm "$home/data/pipe"
+	refuses 1 "no member or cluster is called 'fix'" rm -f fix
+	does '^fix ' up fix --backend fake --fixture "$home/data:/data"
+	debugfs -R 'cat /f' "$DROVER_HOME/clusters/fix/fix/fixture-00.img" 2>/dev/null | grep -qx x
+	result $? "a member with a fixture has its image"
+	does '^fix: removed$' rm -f fix
 	helper=$(cat "$DROVER_HOME/clusters/web/web-1/pid")
 	kill -9 "$helper"
 	timeout 10 tail --pid="$helper" -f /dev/null

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Directories of the host in a guest.
+ *
+ * How it works: a fixture is an image that is built before each boot and found in the guest by its label. What has been
+ * attached is mounted by this side, at the first login and before the member counts as ready: that works in every image,
+ * and what goes wrong is told to who asked for it. Under systemd the mount goes into /etc/fstab, so that it is there again
+ * when the guest restarts itself.
+ */
+#include "base/buf.h"
+#include "base/files.h"
+#include "base/scoped.h"
+#include "client/client.h"
+#include "guest/guest.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+enum { MAX_SHARES = 16, MOUNT_SAYS = 4096 };
+
+/* --- What may be asked for ----------------------------------------------------------------------------------- */
+
+/* Absolute and plain: it stands in the guest's fstab and in unit names as it is. */
+static bool guest_path_is_valid(const char *path)
+{
+	static const char chars[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+@";
+	size_t len = path ? strlen(path) : 0;
+
+	return len > 1 && len < 200 && path[0] == '/' && path[len - 1] != '/' &&
+	       strspn(path, chars) == len && !strstr(path, "//") && !strstr(path, "/./") &&
+	       !strstr(path, "/../") && !str_ends(path, "/..") && !str_ends(path, "/.");
+}
+
+static int check_share(const struct drover_share *s, struct err *e)
+{
+	struct stat st;
+
+	if (s->kind != DROVER_FIXTURE && s->kind != DROVER_MOUNT && s->kind != DROVER_MOUNT_RW)
+		return err_set(e, ERR_INVALID, "there is no kind %d of share", (int)s->kind);
+	if (!guest_path_is_valid(s->guest))
+		return err_set(
+			e, ERR_INVALID,
+			"'%s' cannot be where the guest has a directory: it must be absolute, "
+			"of letters, digits and /._-+@, without '..' and not '/'",
+			s->guest ? s->guest : "");
+	if (!s->host || !*s->host)
+		return err_set(e, ERR_INVALID, "which directory of the host shall be at %s?",
+			       s->guest);
+	if (stat(s->host, &st) < 0)
+		return err_errno(e, -errno, "the directory %s for %s", s->host, s->guest);
+	if (!S_ISDIR(st.st_mode))
+		return err_set(e, ERR_INVALID, "%s, for %s, is not a directory", s->host, s->guest);
+	return 0;
+}
+
+int shares_check(const struct drover_share *shares, size_t n, struct err *e)
+{
+	if (n > MAX_SHARES)
+		return err_set(e, ERR_INVALID, "%zu fixtures and mounts: at most %d", n,
+			       MAX_SHARES);
+	for (size_t i = 0; i < n; i++) {
+		int r = check_share(&shares[i], e);
+
+		if (r < 0)
+			return r;
+		for (size_t j = 0; j < i; j++)
+			if (strcmp(shares[i].guest, shares[j].guest) == 0)
+				return err_set(e, ERR_INVALID,
+					       "two directories of the host for %s in the guest",
+					       shares[i].guest);
+	}
+	return 0;
+}
+
+int shares_configure(struct member_config *c, const struct drover_share *shares, size_t n,
+		     struct err *e)
+{
+	static const enum share_kind kinds[] = {
+		[DROVER_FIXTURE] = SHARE_FIXTURE,
+		[DROVER_MOUNT] = SHARE_MOUNT,
+		[DROVER_MOUNT_RW] = SHARE_MOUNT_RW,
+	};
+
+	for (size_t i = 0; i < n; i++) {
+		scoped(mem) char *host = realpath(shares[i].host, NULL);
+
+		if (!host)
+			return err_errno(e, -errno, "the directory %s", shares[i].host);
+		if (member_config_share(c, kinds[shares[i].kind], host, shares[i].guest) < 0)
+			return err_set(e, ERR_NO_MEMORY, "out of memory");
+	}
+	return 0;
+}
+
+/* --- What the member boots with ------------------------------------------------------------------------------ */
+
+/* The ext4 label by which the guest finds the fixture that is share @i. */
+static void label_of(size_t i, char ret[FIXTURE_LABEL_SIZE])
+{
+	snprintf(ret, FIXTURE_LABEL_SIZE, "drover-share%02u", (unsigned)(i % 100));
+}
+
+static char *image_path(const struct prepare *p, size_t i)
+{
+	char file[32];
+
+	snprintf(file, sizeof(file), "fixture-%02u.img", (unsigned)(i % 100));
+	return store_member_path(p->store, p->config.name, file);
+}
+
+int shares_build(const struct prepare *p, struct err *e)
+{
+	for (size_t i = 0; i < p->config.n_shares; i++) {
+		const struct share *s = &p->config.shares[i];
+		char label[FIXTURE_LABEL_SIZE];
+		scoped(mem) char *path = image_path(p, i);
+		int r;
+
+		if (s->kind != SHARE_FIXTURE)
+			continue;
+		if (!path)
+			return err_set(e, ERR_NO_MEMORY, "out of memory");
+		label_of(i, label);
+		r = fixture_build(s->host, label, path, FIXTURE_MAX_BYTES, p->cancel, e);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int add_path(char ***list, size_t *n, char *path /* taken */)
+{
+	char **more = path ? reallocarray(*list, *n + 1, sizeof(char *)) : NULL;
+
+	if (!more) {
+		free(path);
+		return -ENOMEM;
+	}
+	*list = more;
+	more[(*n)++] = path;
+	return 0;
+}
+
+int shares_spec(const struct prepare *p, struct vm_spec *s)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < p->config.n_shares && r == 0; i++)
+		if (p->config.shares[i].kind == SHARE_FIXTURE)
+			r = add_path(&s->fixture_paths, &s->n_fixture_paths, image_path(p, i));
+	return r;
+}
+
+/* --- In the guest -------------------------------------------------------------------------------------------- */
+
+/*
+ * As root; done once or many times, the result is the same. A guest without systemd is the image tiny, which loads its
+ * drivers while SSH is up already: insmod returns when the driver is there, whoever loads it.
+ */
+static const char mount_script[] =
+	"set -e\n"
+	"type=$1 source=$2 guest=$3 how=$4\n"
+	"mkdir -p \"$guest\"\n"
+	"if [ -d /run/systemd/system ]; then\n"
+	"	line=\"$source $guest $type $how,nofail 0 0\"\n"
+	"	unit=$(systemd-escape --path --suffix=mount \"$guest\")\n"
+	"	if ! grep -qxF \"$line\" /etc/fstab; then\n"
+	"		echo \"$line\" >>/etc/fstab\n"
+	"		systemctl daemon-reload\n"
+	"	fi\n"
+	"	systemctl start \"$unit\" && exit\n"
+	"	journalctl -q -b -n 1 -o cat -u \"$unit\" _COMM=mount >&2\n"
+	"	exit 1\n"
+	"fi\n"
+	"for driver in virtio_blk fuse virtiofs; do\n"
+	"	! [ -e /lib/modules/$driver.ko ] || insmod /lib/modules/$driver.ko 2>/dev/null || :\n"
+	"done\n"
+	"mountpoint -q \"$guest\" || mount -t \"$type\" -o \"$how\" \"$source\" \"$guest\"\n";
+
+static int on_said(void *arg, int stream, const char *data, size_t len)
+{
+	struct buf *said = arg;
+
+	if (said->len + len > MOUNT_SAYS)
+		return 0;
+	return buf_add(said, data, len);
+}
+
+static void tidy(struct buf *said)
+{
+	while (said->len > 0 && said->data[said->len - 1] == '\n')
+		said->data[--said->len] = '\0';
+	if (said->data)
+		str_make_printable(said->data);
+}
+
+static int mount_share(const struct member_config *c, size_t i, struct ssh_session *ssh,
+		       uint64_t timeout_ms, struct err *e)
+{
+	const struct share *s = &c->shares[i];
+	char label[FIXTURE_LABEL_SIZE];
+	char source[64];
+	const char *argv[] = {"sudo", "-n",   "sh",     "-c", mount_script, "mount",
+			      "ext4", source, s->guest, "ro", NULL};
+	bool root = str_equal(c->user, "root");
+	scoped(buf) struct buf said = BUF_INIT;
+	scoped(mem) char *command = NULL;
+	struct ssh_exec x = {.input_fd = -1,
+			     .cancel_fd = -1,
+			     .timeout_ms = timeout_ms,
+			     .on_output = on_said,
+			     .output_arg = &said};
+	bool started;
+	int status;
+	int r;
+
+	label_of(i, label);
+	snprintf(source, sizeof(source), "LABEL=%s", label);
+	command = ssh_quote(root ? argv + 2 : argv);
+	if (!command)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	x.command = command;
+	r = ssh_run(ssh, &x, &status, &started, e);
+	if (r < 0 || status == 0)
+		return r;
+	tidy(&said);
+	return err_set(e, ERR_BOOT, "%s cannot mount %s at %s: %s", c->name, s->host, s->guest,
+		       said.len > 0 ? said.data : "its mount said nothing");
+}
+
+int shares_mount(const struct member_config *c, struct ssh_session *ssh, uint64_t timeout_ms,
+		 struct err *e)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < c->n_shares && r == 0; i++)
+		r = mount_share(c, i, ssh, timeout_ms, e);
+	return r;
+}
