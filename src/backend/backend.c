@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "backend/backend.h"
 
+#include <string.h>
+
 static const char *const state_names[] = {
 	[VM_UNKNOWN] = "unknown",   [VM_STOPPED] = "stopped",   [VM_STARTING] = "starting",
 	[VM_RUNNING] = "running",   [VM_PAUSING] = "pausing",   [VM_PAUSED] = "paused",
@@ -136,6 +138,32 @@ int backend_load(struct backend_vm *vm, const char *point, backend_done *done, v
 	if (!vm->backend->ops->load)
 		return cannot(vm->backend, "load a point", e);
 	return vm->backend->ops->load(vm, point, done, arg, e);
+}
+
+int backend_drop(struct backend_vm *vm, const char *point, backend_done *done, void *arg,
+		 struct err *e)
+{
+	if (!vm->backend->ops->drop)
+		return cannot(vm->backend, "drop a point", e);
+	return vm->backend->ops->drop(vm, point, done, arg, e);
+}
+
+int backend_points(struct backend_vm *vm, backend_points_done *done, void *arg, struct err *e)
+{
+	if (!vm->backend->ops->points)
+		return cannot(vm->backend, "keep points", e);
+	return vm->backend->ops->points(vm, done, arg, e);
+}
+
+int backend_point_check(const char *point, struct err *e)
+{
+	static const char allowed[] = "abcdefghijklmnopqrstuvwxyz0123456789-.";
+	size_t len = strlen(point);
+
+	if (len >= 1 && len < POINT_SIZE && strspn(point, allowed) == len)
+		return 0;
+	return err_set(e, ERR_BAD_NAME, "a point's name is 1 to %d of a-z, 0-9, '-' and '.'",
+		       POINT_SIZE - 1);
 }
 
 int backend_dial(struct backend_vm *vm, uint16_t port, uint64_t timeout_ms, backend_dial_done *done,

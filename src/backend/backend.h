@@ -85,6 +85,9 @@ typedef void backend_address_done(void *arg, int r, const char *ip, const struct
 typedef void backend_state_done(void *arg, enum vm_state state);
 typedef void backend_dial_done(void *arg, int r, int fd,
 			       const struct err *e); /* fd: the callee's */
+/* @points are borrowed, in no order; NULL when @r < 0. */
+typedef void backend_points_done(void *arg, int r, const struct point *points, size_t n,
+				 const struct err *e);
 typedef void backend_stats_done(void *arg, int r, const struct vm_stats *s, const struct err *e);
 
 struct backend_ops {
@@ -155,15 +158,20 @@ struct backend_ops {
 	int (*pause)(struct backend_vm *vm, backend_done *done, void *arg, struct err *e);
 	int (*resume)(struct backend_vm *vm, backend_done *done, void *arg, struct err *e);
 	/*
-	 * Keeps memory, devices and disk of a VM that is up under the name @point (a name as members have), in place of an
-	 * older point of that name; puts a VM that is up back to one (ERR_NOT_FOUND: nothing is touched). The VM is held
+	 * Keeps memory, devices and disk of a VM that is up under the name @point (1 to 79 of a-z 0-9 - and .), in place of
+	 * an older point of that name; puts a VM that is up back to one (ERR_NOT_FOUND: nothing is touched). The VM is held
 	 * meanwhile, and runs or is paused afterwards as it was before. One at a time (ERR_BUSY). A point that exists but
-	 * does not load leaves nothing to go on with: the VM ends with an error.
+	 * does not load leaves nothing to go on with: the VM ends with an error. A backend may lose the older point when it
+	 * dies while it replaces it: who minds gives each its own name, as the helper does.
 	 */
 	int (*save)(struct backend_vm *vm, const char *point, backend_done *done, void *arg,
 		    struct err *e);
 	int (*load)(struct backend_vm *vm, const char *point, backend_done *done, void *arg,
 		    struct err *e);
+	/* Forgets a point of a VM that is up (ERR_NOT_FOUND), and tells which it has. */
+	int (*drop)(struct backend_vm *vm, const char *point, backend_done *done, void *arg,
+		    struct err *e);
+	int (*points)(struct backend_vm *vm, backend_points_done *done, void *arg, struct err *e);
 	/* Connects to a TCP port of the guest from inside its network; gives the connected socket. */
 	int (*dial)(struct backend_vm *vm, uint16_t port, uint64_t timeout_ms,
 		    backend_dial_done *done, void *arg, struct err *e);
@@ -200,6 +208,11 @@ int backend_save(struct backend_vm *vm, const char *point, backend_done *done, v
 		 struct err *e);
 int backend_load(struct backend_vm *vm, const char *point, backend_done *done, void *arg,
 		 struct err *e);
+int backend_drop(struct backend_vm *vm, const char *point, backend_done *done, void *arg,
+		 struct err *e);
+int backend_points(struct backend_vm *vm, backend_points_done *done, void *arg, struct err *e);
+/* 0, or < 0 with the sentence when @point is no name that points have in a backend. */
+int backend_point_check(const char *point, struct err *e);
 int backend_dial(struct backend_vm *vm, uint16_t port, uint64_t timeout_ms, backend_dial_done *done,
 		 void *arg, struct err *e);
 int backend_console(struct backend_vm *vm, backend_dial_done *done, void *arg, struct err *e);

@@ -9,8 +9,10 @@
 
 enum {
 	NAME_SIZE = 64, /* a member or cluster name: RFC 1123 label of at most 63 octets, and NUL */
-	MAC_SIZE = 18,  /* "aa:bb:cc:dd:ee:ff" and NUL */
-	IP_SIZE = 46,   /* an address in text, and NUL */
+	POINT_SIZE =
+		80,    /* a point's name, or what a backend keeps it under (NAME.NUMBER), and NUL */
+	MAC_SIZE = 18, /* "aa:bb:cc:dd:ee:ff" and NUL */
+	IP_SIZE = 46,  /* an address in text, and NUL */
 	SUBNET_SIZE = 50,   /* "a.b.c.d/len" and NUL */
 	SOCKET_KEY_LEN = 16 /* hex digits of the hashed socket name */
 };

@@ -91,6 +91,19 @@ static int make_disk(const struct prepare *p, struct err *e)
 	return disk_create(path, p->image_disk, p->image_format, (uint64_t)p->config.disk_mb, e);
 }
 
+/* What points are kept in where there is no disk: a few blocks, until one is saved. */
+static int make_points_file(const struct prepare *p, struct err *e)
+{
+	scoped(mem) char *path = store_member_path(p->store, p->config.name, "points.qcow2");
+	scoped(mem) char *disk = store_member_path(p->store, p->config.name, "disk.qcow2");
+
+	if (!path || !disk)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	if (files_exist(disk) || files_exist(path))
+		return 0;
+	return disk_create(path, NULL, NULL, 1, e);
+}
+
 /* The texts that a seed is made of; the seed borrows them. */
 struct seed_texts {
 	char *public_key;
@@ -158,6 +171,8 @@ int prepare_member(struct prepare *p, struct err *e)
 		r = check_cancel(p, e);
 	if (r == 0)
 		r = p->is_fake ? make_placeholder(p, "seed.iso", e) : make_seed(p, e);
+	if (r == 0 && !p->is_fake)
+		r = make_points_file(p, e);
 	if (r == 0)
 		r = shares_build(p, e);
 	if (r == 0)
@@ -217,6 +232,8 @@ int prepare_spec(const struct prepare *p, struct vm_spec *ret, struct err *e)
 		.cmdline = make_cmdline(p),
 	};
 
+	if (!s.disk_path && !p->is_fake)
+		s.points_path = existing(p, "points.qcow2");
 	if (s.disk_path)
 		s.disk_format = copy_text(c->disk_format);
 	if (!s.name || !s.serial_log_path || copy_credentials(p, &s) < 0 ||

@@ -101,6 +101,7 @@ struct helper {
 	bool stopping; /* no new work */
 	bool closing;  /* handles are being closed */
 	int exit_code;
+	struct point_round *round; /* of save, load, points or drop; at most one */
 };
 
 /* helper.c */
@@ -162,8 +163,15 @@ void event_gone(struct helper *h, const struct member *m);
 /* rpc_v2.c, rpc_more.c: one function a verb; each takes the call. @q is borrowed. */
 typedef void rpc_handler(struct call *c, const struct request *q);
 rpc_handler rpc_status, rpc_stop, rpc_createnetwork, rpc_reserve, rpc_boot_member;
-rpc_handler rpc_hello, rpc_watch, rpc_dial, rpc_console, rpc_pause, rpc_resume, rpc_save, rpc_load,
-	rpc_kill, rpc_shutdown, rpc_stats;
+rpc_handler rpc_hello, rpc_watch, rpc_dial, rpc_console, rpc_pause, rpc_resume, rpc_kill,
+	rpc_shutdown, rpc_stats;
+/* rpc_point.c */
+rpc_handler rpc_save, rpc_load, rpc_points, rpc_drop;
+
+/* rpc_more.c: the member that "name" names, or else the one whose socket it is. NULL: there is none, and @c is answered. */
+struct member *call_target(struct call *c, const struct request *q);
+/* The same, when it has booted and is up. */
+struct member *call_booted_target(struct call *c, const struct request *q);
 
 /* ctl.c: the bind handshake and the watch over the client. */
 int ctl_open(struct helper *h, struct err *e);

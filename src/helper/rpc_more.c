@@ -9,8 +9,7 @@
 
 enum { DIAL_MS = 10000 };
 
-/* The member that "name" names, or else the one whose socket it is; answers when there is none. */
-static struct member *target(struct call *c, const struct request *q)
+struct member *call_target(struct call *c, const struct request *q)
 {
 	struct member *m = q->name ? member_find(c->helper, q->name) : c->member;
 	char shown[NAME_SIZE];
@@ -34,7 +33,7 @@ static void refuse_state(struct call *c, const struct member *m)
 /* The same, when it has a VM that is up. */
 static struct member *running_target(struct call *c, const struct request *q)
 {
-	struct member *m = target(c, q);
+	struct member *m = call_target(c, q);
 
 	if (!m || (m->vm && m->state != MEMBER_STOPPING))
 		return m;
@@ -43,7 +42,7 @@ static struct member *running_target(struct call *c, const struct request *q)
 }
 
 /* The same, when it has booted: a boot that were paused could not end, and would be told as running when it does. */
-static struct member *booted_target(struct call *c, const struct request *q)
+struct member *call_booted_target(struct call *c, const struct request *q)
 {
 	struct member *m = running_target(c, q);
 
@@ -143,9 +142,20 @@ static void on_resumed(void *arg, int r, const struct err *e)
 	on_pause_changed(arg, r, e, MEMBER_PAUSED, MEMBER_RUNNING);
 }
 
+/* The same, when nobody saves it or puts it back: that pauses members, and lets them run on, itself. */
+static struct member *idle_target(struct call *c, const struct request *q)
+{
+	struct member *m = call_booted_target(c, q);
+
+	if (!m || !c->helper->round)
+		return m;
+	call_errorf(c, ERR_BUSY, "the cluster is being saved or put back");
+	return NULL;
+}
+
 void rpc_pause(struct call *c, const struct request *q)
 {
-	struct member *m = booted_target(c, q);
+	struct member *m = idle_target(c, q);
 	struct err e = ERR_INIT;
 
 	if (!m)
@@ -157,7 +167,7 @@ void rpc_pause(struct call *c, const struct request *q)
 
 void rpc_resume(struct call *c, const struct request *q)
 {
-	struct member *m = booted_target(c, q);
+	struct member *m = idle_target(c, q);
 	struct err e = ERR_INIT;
 
 	if (!m)
@@ -167,43 +177,9 @@ void rpc_resume(struct call *c, const struct request *q)
 		call_error(c, &e);
 }
 
-static void on_point(void *arg, int r, const struct err *e)
-{
-	if (r < 0)
-		call_error(arg, e);
-	else
-		call_empty(arg);
-}
-
-typedef int point_op(struct backend_vm *vm, const char *point, backend_done *done, void *arg,
-		     struct err *e);
-
-static void call_point(struct call *c, const struct request *q, point_op *op)
-{
-	struct member *m = running_target(c, q);
-	struct err e = ERR_INIT;
-
-	if (!m)
-		return;
-	if (name_check(q->point ? q->point : "", &e) < 0)
-		call_errorf(c, ERR_BAD_NAME, "\"point\": %s", e.msg);
-	else if (op(m->vm, q->point, on_point, c, &e) < 0)
-		call_error(c, &e);
-}
-
-void rpc_save(struct call *c, const struct request *q)
-{
-	call_point(c, q, backend_save);
-}
-
-void rpc_load(struct call *c, const struct request *q)
-{
-	call_point(c, q, backend_load);
-}
-
 void rpc_kill(struct call *c, const struct request *q)
 {
-	struct member *m = target(c, q);
+	struct member *m = call_target(c, q);
 
 	if (m)
 		member_stop(m, true, c);

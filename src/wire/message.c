@@ -98,6 +98,8 @@ static int decode_fields(json_t *root, struct request *q, struct err *e)
 		r = wire_json_int(root, "port", &q->port, e);
 	if (r == 0)
 		r = wire_json_bool(root, "no_egress", &q->no_egress, e);
+	if (r == 0)
+		r = wire_json_bool(root, "all", &q->all, e);
 	if (r == 0 && q->verb == VERB_BOOT_MEMBER)
 		r = vm_spec_decode(wire_json_get(root, "spec"), &q->spec, e);
 	return r;
@@ -132,6 +134,8 @@ int request_encode(const struct request *q, struct buf *out)
 		json_out_int(&o, "port", q->port);
 	if (q->no_egress)
 		json_out_bool(&o, "no_egress", true);
+	if (q->all)
+		json_out_bool(&o, "all", true);
 	if (q->id)
 		json_out_raw(&o, "id", q->id);
 	return json_out_end(&o);
@@ -196,6 +200,32 @@ int reply_reservation(struct buf *out, const char *id, const struct reservation 
 	json_out_string_opt(&o, "ip", v->ip);
 	json_out_string(&o, "mac", v->mac);
 	json_out_close(&o, '}');
+	return end_with_id(&o, id);
+}
+
+int reply_held(struct buf *out, const char *id, int64_t held_ms)
+{
+	struct json_out o;
+
+	json_out_begin(&o, out);
+	json_out_int(&o, "held_ms", held_ms);
+	return end_with_id(&o, id);
+}
+
+int reply_points(struct buf *out, const char *id, const struct point *points, size_t n)
+{
+	struct json_out o;
+
+	json_out_begin(&o, out);
+	json_out_open(&o, "points", '[');
+	for (size_t i = 0; i < n; i++) {
+		json_out_open(&o, NULL, '{');
+		json_out_string(&o, "point", points[i].name);
+		json_out_int(&o, "bytes", points[i].bytes);
+		json_out_int(&o, "saved_at", points[i].saved_at);
+		json_out_close(&o, '}');
+	}
+	json_out_close(&o, ']');
 	return end_with_id(&o, id);
 }
 
@@ -281,5 +311,37 @@ int reply_decode(const char *text, size_t len, struct reply *ret, struct err *e)
 		return r;
 	}
 	*ret = p;
+	return 0;
+}
+
+static int decode_point(json_t *object, struct point *ret, struct err *e)
+{
+	int r = copy_text(object, "point", ret->name, sizeof(ret->name), e);
+
+	if (r == 0)
+		r = wire_json_int(object, "bytes", &ret->bytes, e);
+	if (r == 0)
+		r = wire_json_int(object, "saved_at", &ret->saved_at, e);
+	return r;
+}
+
+int reply_take_points(const struct reply *p, struct point **ret, size_t *ret_n, struct err *e)
+{
+	json_t *list = wire_json_get(p->root, "points");
+	size_t n = json_array_size(list);
+	struct point *points;
+
+	if (!json_is_array(list))
+		return err_set(e, ERR_PROTOCOL, "points: the helper's reply holds none");
+	points = calloc(n + 1, sizeof(*points));
+	if (!points)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	for (size_t i = 0; i < n; i++)
+		if (decode_point(json_array_get(list, i), &points[i], e) < 0) {
+			free(points);
+			return err_code_number(e->code);
+		}
+	*ret = points;
+	*ret_n = n;
 	return 0;
 }

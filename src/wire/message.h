@@ -19,6 +19,7 @@ struct request {
 	char *point;         /* save, load; owned; NULL when absent */
 	int64_t port;        /* dial; 0 when absent */
 	bool no_egress;      /* createnetwork */
+	bool all;            /* save, load, points, drop: all members, at one instant */
 	struct vm_spec spec; /* boot-member only */
 };
 
@@ -45,12 +46,21 @@ struct reservation {
 	char mac[MAC_SIZE];
 };
 
+/* A saved point. */
+struct point {
+	char name[POINT_SIZE];
+	int64_t bytes;    /* of memory and devices, as stored */
+	int64_t saved_at; /* seconds since 1970 */
+};
+
 /* Replies. @id is the request's, NULL for protocol 2. All: 0 or -ENOMEM. */
 int reply_empty(struct buf *out, const char *id);
 int reply_error(struct buf *out, const char *id, const struct err *e);
 int reply_status(struct buf *out, const char *id, const struct member_status *s);
 int reply_subnet(struct buf *out, const char *id, const char *subnet);
 int reply_reservation(struct buf *out, const char *id, const struct reservation *v);
+int reply_held(struct buf *out, const char *id, int64_t held_ms);
+int reply_points(struct buf *out, const char *id, const struct point *points, size_t n);
 
 /* A reply as the client reads it. */
 struct reply {
@@ -65,5 +75,7 @@ struct reply {
 
 void reply_done(struct reply *p);
 int reply_decode(const char *text, size_t len, struct reply *ret, struct err *e);
+/* What "points" was answered with. *@ret is heap (free). < 0: the reply holds none that can be read, or no memory. */
+int reply_take_points(const struct reply *p, struct point **ret, size_t *ret_n, struct err *e);
 
 #endif

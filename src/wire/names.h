@@ -24,7 +24,9 @@
 	X(SHUTDOWN, "shutdown")           \
 	X(STATS, "stats")                 \
 	X(SAVE, "save")                   \
-	X(LOAD, "load")
+	X(LOAD, "load")                   \
+	X(POINTS, "points")               \
+	X(DROP, "drop")
 
 #define X(id, name) VERB_##id,
 enum verb { VERB_NONE, VERB_MAP(X) VERB_MAX };
@@ -46,8 +48,9 @@ enum verb { VERB_NONE, VERB_MAP(X) VERB_MAX };
 #define WIRE_EVENT_GONE    "gone"
 
 /* What hello announces beside the protocol. */
-#define WIRE_FEATURES \
-	"id", "watch", "dial", "console", "pause", "kill", "shutdown", "stats", "code", "save"
+#define WIRE_FEATURES                                                                           \
+	"id", "watch", "dial", "console", "pause", "kill", "shutdown", "stats", "code", "save", \
+		"points"
 
 /* The bind handshake on the .ctl socket: raw bytes, no newline. */
 #define WIRE_BIND "bind"

@@ -41,6 +41,7 @@ static const struct field {
 	STRING(initrd_path, false),
 	STRING(cmdline, false),
 	PATHS(credential_paths),
+	STRING(points_path, false),
 #undef STRING
 #undef PATHS
 };

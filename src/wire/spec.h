@@ -31,6 +31,7 @@ struct vm_spec {
 	char *cmdline;           /* the whole kernel command line */
 	char **credential_paths; /* files of one SMBIOS OEM string each (systemd credentials) */
 	size_t n_credential_paths;
+	char *points_path; /* qcow2 file that keeps saved points where there is no qcow2 disk */
 };
 
 void vm_spec_done(struct vm_spec *s); /* frees the texts, not @s; a half-filled spec is fine */

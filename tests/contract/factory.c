@@ -7,6 +7,7 @@
 #include "backend/qemu/qemu.h"
 #include "backend/remote/remote.h"
 #include "base/files.h"
+#include "base/str.h"
 #include "guest/guest.h"
 
 #include <fcntl.h>
@@ -115,6 +116,9 @@ static void find_guest(struct factory *f)
 	f->spec.initrd_path = strdup(image.initrd_path);
 	f->spec.cmdline = strdup(image.cmdline);
 	image_done(&image);
+	f->spec.points_path = str_format("%s/points.qcow2", f->home);
+	if (disk_create(f->spec.points_path, NULL, NULL, 1, &e) < 0)
+		fail_msg("%s", e.msg);
 }
 
 struct vm_spec factory_spec(const struct factory *f, const char *name)

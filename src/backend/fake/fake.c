@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "backend/fake/fake.h"
 
-#include "backend/waiter.h"
+#include "backend/fake/internal.h"
 #include "base/files.h"
 #include "base/scoped.h"
 #include "config.h"
@@ -11,51 +11,11 @@
 #include <string.h>
 #include <sys/socket.h>
 
-struct fake {
-	struct backend base;
-	int record_fd; /* or -1 */
-	char *fail_create;
-	int64_t fail_count; /* creates of that member that fail */
-	int64_t boot_ms;
-	int64_t stop_ms;
-	unsigned next_address;
-	struct list echoes;
-	struct waiters ops; /* end with the next turn */
-};
-
-struct fake_network {
-	struct backend_network base;
-};
-
-struct fake_vm {
-	struct backend_vm base;
-	char name[NAME_SIZE];
-	enum vm_state state;
-	char ip[IP_SIZE];
-	struct timer *boot;
-	struct timer *stopping;
-	struct waiters on_stopped; /* wait */
-	struct waiters stops;      /* stop and kill */
-	struct waiters on_address; /* wait_address */
-	struct waiters ops;        /* end with the next turn */
-	struct list questions;     /* struct question: too */
-};
-
 /* One dialed connection: what comes in goes out. */
 struct echo {
 	struct list link;
 	struct stream *stream;
 };
-
-static struct fake *fake_of(struct backend *b)
-{
-	return container_of(b, struct fake, base);
-}
-
-static struct fake_vm *vm_of(struct backend_vm *vm)
-{
-	return container_of(vm, struct fake_vm, base);
-}
 
 struct record {
 	const char *op;
@@ -231,6 +191,7 @@ static int fake_create(struct backend *b, struct backend_network *net, const str
 	waiters_init(&vm->on_address, b->loop);
 	waiters_init(&vm->ops, b->loop);
 	list_init(&vm->questions);
+	fake_points_init(vm);
 	*ret = &vm->base;
 	return 0;
 }
@@ -413,6 +374,7 @@ static void fake_release(struct backend_vm *base)
 	timer_stop(&vm->boot);
 	timer_stop(&vm->stopping);
 	cancel_questions(vm);
+	fake_points_cancel(vm);
 	waiters_cancel(&vm->ops);
 	waiters_cancel(&vm->stops);
 	waiters_cancel(&vm->on_address);
@@ -528,6 +490,10 @@ static const struct backend_ops fake_ops = {
 	.kill = fake_kill,
 	.pause = fake_pause,
 	.resume = fake_resume,
+	.save = fake_save,
+	.load = fake_load,
+	.drop = fake_drop,
+	.points = fake_points,
 	.dial = fake_dial,
 	.console = fake_console,
 	.stats = fake_stats,

@@ -100,6 +100,16 @@ static void add_drive(struct args *a, const char *id, const char *path, const ch
 	add(a, "-device", str_format("virtio-blk-pci,drive=%s", id));
 }
 
+/* QEMU keeps memory in any qcow2 that it has open; the guest does not see this one. */
+static void add_points(struct args *a, const char *path)
+{
+	scoped(mem) char *quoted = quote(path);
+
+	add(a, "-drive",
+	    quoted ? str_format("if=none,id=points,file=%s,format=qcow2,discard=unmap", quoted)
+		   : NULL);
+}
+
 static void add_drives(struct args *a, const struct qemu_vm *vm)
 {
 	static const char read_only[] = "format=raw,readonly=on";
@@ -111,6 +121,8 @@ static void add_drives(struct args *a, const struct qemu_vm *vm)
 		 vm->disk_format ? vm->disk_format : "raw");
 	if (s->disk_path)
 		add_drive(a, "disk", s->disk_path, options);
+	else if (s->points_path)
+		add_points(a, s->points_path);
 	if (s->seed_path)
 		add_drive(a, "seed", s->seed_path, read_only);
 	for (size_t i = 0; i < s->n_fixture_paths; i++) {

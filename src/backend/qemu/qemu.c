@@ -46,6 +46,7 @@ static int create(struct backend *b, struct backend_network *net, const struct v
 		return r;
 	}
 	waiters_init(&vm->points, b->loop);
+	list_init(&vm->listings);
 	r = check_program(e);
 	if (r < 0)
 		vm_release(&vm->base);
@@ -76,6 +77,8 @@ static const struct backend_ops qemu_ops = {
 	.resume = vm_resume,
 	.save = point_save,
 	.load = point_load,
+	.drop = point_drop,
+	.points = point_list,
 	.dial = op_dial,
 	.console = op_console,
 	.stats = op_stats,

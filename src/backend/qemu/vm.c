@@ -156,12 +156,7 @@ static int qemu_ask_stats(struct local_vm *base)
 
 static void qemu_fail(struct local_vm *base, const struct err *e)
 {
-	struct qemu_vm *vm = qemu_vm_of(base);
-
-	if (e)
-		waiters_end(&vm->points, NULL, e);
-	else
-		waiters_cancel(&vm->points);
+	points_fail(qemu_vm_of(base), e);
 }
 
 static void qemu_free_vm(struct local_vm *base)

@@ -18,8 +18,9 @@ struct qemu {
 struct qemu_vm {
 	struct local_vm; /* its fields are this one's */
 	struct qmp *qmp;
-	struct waiters points; /* save, load: at most one pending */
-	char point[NAME_SIZE]; /* which */
+	struct waiters points;  /* save, load, drop: at most one pending */
+	char point[POINT_SIZE]; /* which */
+	struct list listings;   /* struct listing: who asked for the points */
 };
 
 static inline struct qemu *qemu_of(struct backend *b)
@@ -49,10 +50,15 @@ extern const struct hypervisor qemu_hypervisor;
 /* qemu.c: whether guests run by KVM; asked of the host once. */
 bool qemu_use_kvm(struct qemu *q);
 
-/* point.c: what QEMU calls a snapshot, inside the member's disk. */
+/* point.c: what QEMU calls a snapshot, inside the member's disk, or a file of its own where there is none. */
 int point_save(struct backend_vm *vm, const char *point, backend_done *done, void *arg,
 	       struct err *e);
 int point_load(struct backend_vm *vm, const char *point, backend_done *done, void *arg,
 	       struct err *e);
+int point_drop(struct backend_vm *vm, const char *point, backend_done *done, void *arg,
+	       struct err *e);
+int point_list(struct backend_vm *vm, backend_points_done *done, void *arg, struct err *e);
+/* Who waits for any of these ends with @e, from the loop; with NULL: is canceled, now. */
+void points_fail(struct qemu_vm *vm, const struct err *e);
 
 #endif

@@ -13,6 +13,7 @@ struct vm_call {
 	backend_dial_done *dialed;
 	backend_state_done *state;
 	backend_stats_done *stats;
+	backend_points_done *points;
 	void *arg;
 };
 
@@ -110,6 +111,20 @@ static void finish_dial(struct vm_call *c, int r, int fd, const struct err *e)
 	c->dialed(c->arg, r, r < 0 ? -1 : fd, r < 0 ? e : NULL);
 }
 
+static void finish_points(struct vm_call *c, int r, const struct reply *p, const struct err *e)
+{
+	struct point *points = NULL;
+	size_t n = 0;
+	struct err bad = ERR_INIT;
+
+	if (r == 0) {
+		r = reply_take_points(p, &points, &n, &bad);
+		e = &bad;
+	}
+	c->points(c->arg, r, r < 0 ? NULL : points, n, r < 0 ? e : NULL);
+	free(points);
+}
+
 static void call_finish(struct vm_call *c, int r, const struct reply *p, int fd,
 			const struct err *e)
 {
@@ -122,6 +137,8 @@ static void call_finish(struct vm_call *c, int r, const struct reply *p, int fd,
 		c->state(c->arg, r == 0 && p->has_status ? map_state(p->status.state) : VM_STOPPED);
 	if (c->stats)
 		finish_stats(c, r, p, e);
+	if (c->points)
+		finish_points(c, r, p, e);
 	if (c->done)
 		c->done(c->arg, r, e);
 	free(c);
@@ -235,6 +252,20 @@ int remote_load(struct backend_vm *base, const char *point, backend_done *done, 
 		struct err *e)
 {
 	return call_point(base, VERB_LOAD, point, done, arg, e);
+}
+
+int remote_drop(struct backend_vm *base, const char *point, backend_done *done, void *arg,
+		struct err *e)
+{
+	return call_point(base, VERB_DROP, point, done, arg, e);
+}
+
+int remote_points(struct backend_vm *base, backend_points_done *done, void *arg, struct err *e)
+{
+	struct request q = {.verb = VERB_POINTS};
+
+	return call_start(vm_of(base), &(struct vm_call){.points = done, .arg = arg}, &q, CALL_MS,
+			  e);
 }
 
 int remote_dial(struct backend_vm *base, uint16_t port, uint64_t timeout_ms,

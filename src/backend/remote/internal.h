@@ -99,6 +99,9 @@ int remote_save(struct backend_vm *base, const char *point, backend_done *done, 
 		struct err *e);
 int remote_load(struct backend_vm *base, const char *point, backend_done *done, void *arg,
 		struct err *e);
+int remote_drop(struct backend_vm *base, const char *point, backend_done *done, void *arg,
+		struct err *e);
+int remote_points(struct backend_vm *base, backend_points_done *done, void *arg, struct err *e);
 int remote_resume(struct backend_vm *base, backend_done *done, void *arg, struct err *e);
 int remote_dial(struct backend_vm *base, uint16_t port, uint64_t timeout_ms,
 		backend_dial_done *done, void *arg, struct err *e);

@@ -1,0 +1,568 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Points of one member, or of all members at one instant: save, load, points, drop.
+ *
+ * How it works: one round at a time, whose steps each ask every member and go on when the last has answered:
+ *
+ *   list -> choose -> hold (pause who runs) -> save or load -> let go -> tidy -> answer
+ *
+ * A backend keeps a point under NAME.NUMBER, and each save takes a number that no point has yet. So an older point of the
+ * same name is there until the new one is whole on every member, and is dropped then. After a crash in between some
+ * members have the new number and some do not: load takes the highest number that all of them have. Since the members
+ * of a point are held at the same time, what passes between them is never in one and not yet in the other.
+ *
+ * A member that stops meanwhile ends its steps with an error and is left out of the next ones; those that were held run
+ * on in any case.
+ */
+#include "helper/helper.h"
+
+#include "base/scoped.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_NUMBER = 999999999 };
+
+struct point_round;
+typedef void round_next(struct point_round *round);
+
+struct round_member {
+	struct point_round *round;
+	char name[NAME_SIZE];
+	struct point *points; /* owned: what it had when it was asked */
+	size_t n_points;
+	bool held;   /* paused by this round */
+	bool gone;   /* stopped or released: nothing more is asked of it */
+	bool failed; /* in save or load */
+};
+
+struct point_round {
+	struct call *call;
+	struct helper *helper;
+	enum verb verb;
+	char name[NAME_SIZE];
+	char kept_as[POINT_SIZE]; /* NAME.NUMBER */
+	struct round_member *members;
+	size_t n;
+	unsigned waiting;
+	round_next *next;
+	struct err error; /* the first */
+	uint64_t held_since;
+	int64_t held_ms;
+};
+
+/* --- Names --------------------------------------------------------------------------------------------------- */
+
+/* "NAME.NUMBER"; a name alone has the number 0. */
+static int number_of(const struct point *p)
+{
+	const char *dot = strrchr(p->name, '.');
+	int64_t number = 0;
+
+	if (dot && str_to_int64(dot + 1, 0, MAX_NUMBER, &number) < 0)
+		return 0;
+	return (int)number;
+}
+
+static bool is_named(const struct point *p, const char *name)
+{
+	size_t len = strcspn(p->name, ".");
+
+	return strlen(name) == len && memcmp(p->name, name, len) == 0;
+}
+
+static const struct point *find_kept(const struct round_member *m, const char *kept_as)
+{
+	for (size_t i = 0; i < m->n_points; i++)
+		if (strcmp(m->points[i].name, kept_as) == 0)
+			return &m->points[i];
+	return NULL;
+}
+
+static const struct point *find_everywhere(const struct point_round *round, const char *kept_as)
+{
+	const struct point *p = NULL;
+
+	for (size_t i = 0; i < round->n; i++) {
+		p = find_kept(&round->members[i], kept_as);
+		if (!p)
+			return NULL;
+	}
+	return p;
+}
+
+/* --- Steps --------------------------------------------------------------------------------------------------- */
+
+static struct member *member_of(const struct round_member *rm)
+{
+	struct member *m = rm->gone ? NULL : member_find(rm->round->helper, rm->name);
+
+	return m && m->vm && m->state != MEMBER_STOPPING ? m : NULL;
+}
+
+static void note_error(struct round_member *rm, const struct err *e)
+{
+	struct point_round *round = rm->round;
+
+	rm->gone = rm->gone || e->code == ERR_CANCELED || e->code == ERR_STOPPED;
+	if (round->error.code == ERR_NONE)
+		round->error = *e;
+}
+
+static void step_ended(struct point_round *round)
+{
+	if (--round->waiting == 0)
+		round->next(round);
+}
+
+static void on_step(void *arg, int r, const struct err *e)
+{
+	struct round_member *rm = arg;
+
+	if (r < 0) {
+		rm->failed = true;
+		note_error(rm, e);
+	}
+	step_ended(rm->round);
+}
+
+typedef int round_step(struct round_member *rm, struct backend_vm *vm, struct err *e);
+
+/* @step on each member that is there and that @wants (NULL: all), then @next. Each step ends in step_ended. */
+static void each(struct point_round *round, round_step *step,
+		 bool (*wants)(const struct round_member *rm), round_next *next)
+{
+	round->next = next;
+	round->waiting = 1;
+	for (size_t i = 0; i < round->n; i++) {
+		struct round_member *rm = &round->members[i];
+		struct member *m = member_of(rm);
+		struct err e = ERR_INIT;
+
+		if (!m || (wants && !wants(rm)))
+			continue;
+		round->waiting++;
+		if (step(rm, m->vm, &e) < 0) {
+			round->waiting--;
+			rm->failed = true;
+			note_error(rm, &e);
+		}
+	}
+	step_ended(round);
+}
+
+static void round_free(struct point_round *round)
+{
+	round->helper->round = NULL;
+	for (size_t i = 0; i < round->n; i++)
+		free(round->members[i].points);
+	free(round->members);
+	free(round);
+}
+
+/* The answer to save, load and drop. */
+static void answer(struct point_round *round)
+{
+	struct call *c = round->call;
+	struct err e = round->error;
+	int64_t held_ms = round->held_ms;
+	bool held = round->verb == VERB_SAVE || round->verb == VERB_LOAD;
+	struct buf line = BUF_INIT;
+
+	round_free(round); /* first: who is answered may ask again */
+	if (e.code != ERR_NONE) {
+		call_error(c, &e);
+	} else if (!held) {
+		call_empty(c);
+	} else {
+		reply_held(&line, c->id, held_ms);
+		call_reply(c, &line);
+	}
+}
+
+/* --- Tidying: what a save makes useless, and what is dropped ---------------------------------------------------- */
+
+/* What of @rm's points is not wanted any more. */
+static const struct point *next_useless(const struct round_member *rm)
+{
+	const struct point_round *round = rm->round;
+
+	for (size_t i = 0; i < rm->n_points; i++) {
+		const struct point *p = &rm->points[i];
+
+		if (p->name[0] && is_named(p, round->name) && strcmp(p->name, round->kept_as) != 0)
+			return p;
+	}
+	return NULL;
+}
+
+static int drop_one(struct round_member *rm, struct backend_vm *vm, struct err *e);
+
+static void on_dropped(void *arg, int r, const struct err *e)
+{
+	struct round_member *rm = arg;
+	struct member *m;
+	struct err late = ERR_INIT;
+
+	if (r < 0 && rm->round->verb == VERB_DROP)
+		note_error(rm, e);
+	else if (r < 0)
+		helper_log("%s: %s", rm->name, e->msg); /* the next save tries again */
+	m = r < 0 ? NULL : member_of(rm);
+	if (m && next_useless(rm) && drop_one(rm, m->vm, &late) == 0)
+		return;
+	step_ended(rm->round);
+}
+
+static int drop_one(struct round_member *rm, struct backend_vm *vm, struct err *e)
+{
+	struct point *p = (struct point *)next_useless(rm);
+	char name[POINT_SIZE];
+
+	memcpy(name, p->name, sizeof(name));
+	p->name[0] = '\0'; /* asked for once */
+	return backend_drop(vm, name, on_dropped, rm, e);
+}
+
+static bool has_useless(const struct round_member *rm)
+{
+	return next_useless(rm) != NULL;
+}
+
+static int drop_new(struct round_member *rm, struct backend_vm *vm, struct err *e)
+{
+	return backend_drop(vm, rm->round->kept_as, on_dropped, rm, e);
+}
+
+static bool has_saved(const struct round_member *rm)
+{
+	return !rm->failed;
+}
+
+/* --- Hold, save or load, let go -------------------------------------------------------------------------------- */
+
+static void tidy(struct point_round *round)
+{
+	round->held_ms = (int64_t)((uv_hrtime() - round->held_since) / 1000000);
+	if (round->verb != VERB_SAVE)
+		answer(round);
+	else if (round->error.code == ERR_NONE)
+		each(round, drop_one, has_useless, answer);
+	else
+		each(round, drop_new, has_saved, answer);
+}
+
+static void on_resumed(void *arg, int r, const struct err *e)
+{
+	struct round_member *rm = arg;
+
+	if (r < 0)
+		note_error(rm, e);
+	step_ended(rm->round);
+}
+
+static int resume_one(struct round_member *rm, struct backend_vm *vm, struct err *e)
+{
+	return backend_resume(vm, on_resumed, rm, e);
+}
+
+static bool is_held(const struct round_member *rm)
+{
+	return rm->held;
+}
+
+static void let_go(struct point_round *round)
+{
+	each(round, resume_one, is_held, tidy);
+}
+
+static int save_or_load(struct round_member *rm, struct backend_vm *vm, struct err *e)
+{
+	return rm->round->verb == VERB_SAVE ? backend_save(vm, rm->round->kept_as, on_step, rm, e)
+					    : backend_load(vm, rm->round->kept_as, on_step, rm, e);
+}
+
+static void mark_failed(struct point_round *round)
+{
+	for (size_t i = 0; i < round->n; i++)
+		round->members[i].failed = true;
+}
+
+static void after_hold(struct point_round *round)
+{
+	if (round->error.code != ERR_NONE) {
+		mark_failed(round); /* none has saved anything */
+		let_go(round);
+	} else {
+		each(round, save_or_load, NULL, let_go);
+	}
+}
+
+static void on_held(void *arg, int r, const struct err *e)
+{
+	struct round_member *rm = arg;
+
+	rm->held = r == 0;
+	if (r < 0)
+		note_error(rm, e);
+	step_ended(rm->round);
+}
+
+static int hold_one(struct round_member *rm, struct backend_vm *vm, struct err *e)
+{
+	return backend_pause(vm, on_held, rm, e);
+}
+
+static bool is_running(const struct round_member *rm)
+{
+	struct member *m = member_of(rm);
+
+	return m && m->state == MEMBER_RUNNING;
+}
+
+static void hold(struct point_round *round)
+{
+	round->held_since = uv_hrtime();
+	each(round, hold_one, is_running, after_hold);
+}
+
+/* --- What there is, and what it means -------------------------------------------------------------------------- */
+
+static void choose_new(struct point_round *round)
+{
+	int highest = 0;
+
+	for (size_t i = 0; i < round->n; i++)
+		for (size_t j = 0; j < round->members[i].n_points; j++) {
+			int number = number_of(&round->members[i].points[j]);
+
+			highest = number > highest ? number : highest;
+		}
+	snprintf(round->kept_as, sizeof(round->kept_as), "%s.%d", round->name, highest + 1);
+	hold(round);
+}
+
+static void refuse_unknown(struct point_round *round)
+{
+	const char *who = round->n == 1 ? round->members[0].name : "the cluster";
+
+	err_set(&round->error, ERR_NOT_FOUND, "%s has no point '%s'; save one first", who,
+		round->name);
+	answer(round);
+}
+
+static void choose_newest(struct point_round *round)
+{
+	const struct round_member *first = &round->members[0];
+	const struct point *best = NULL;
+
+	for (size_t i = 0; i < first->n_points; i++) {
+		const struct point *p = &first->points[i];
+
+		if (is_named(p, round->name) && find_everywhere(round, p->name) &&
+		    (!best || number_of(p) > number_of(best)))
+			best = p;
+	}
+	if (!best) {
+		refuse_unknown(round);
+		return;
+	}
+	memcpy(round->kept_as, best->name, sizeof(round->kept_as));
+	hold(round);
+}
+
+static void choose_dropped(struct point_round *round)
+{
+	bool found = false;
+
+	round->kept_as[0] = '\0';
+	for (size_t i = 0; i < round->n; i++)
+		found = found || has_useless(&round->members[i]);
+	if (found)
+		each(round, drop_one, has_useless, answer);
+	else
+		refuse_unknown(round);
+}
+
+/* The newest first. */
+static int compare_points(const void *a, const void *b)
+{
+	int left = number_of(a);
+	int right = number_of(b);
+
+	return (left < right) - (left > right);
+}
+
+/* The whole ones: of each name the newest that all members have, under its name alone. */
+static size_t whole_points(struct point_round *round, struct point *ret)
+{
+	struct round_member *first = &round->members[0];
+	size_t n = 0;
+
+	qsort(first->points, first->n_points, sizeof(*first->points), compare_points);
+	for (size_t i = 0; i < first->n_points; i++) {
+		struct point p = first->points[i];
+		bool known = false;
+
+		if (!find_everywhere(round, p.name))
+			continue;
+		for (size_t j = 1; j < round->n; j++)
+			p.bytes += find_kept(&round->members[j], p.name)->bytes;
+		p.name[strcspn(p.name, ".")] = '\0';
+		for (size_t j = 0; j < n; j++)
+			known = known || strcmp(ret[j].name, p.name) == 0;
+		if (!known)
+			ret[n++] = p;
+	}
+	return n;
+}
+
+static void tell(struct point_round *round)
+{
+	struct call *c = round->call;
+	scoped(mem) struct point *points = calloc(round->members[0].n_points + 1, sizeof(*points));
+	struct buf line = BUF_INIT;
+	size_t n = points ? whole_points(round, points) : 0;
+
+	round_free(round);
+	if (!points) {
+		call_errorf(c, ERR_NO_MEMORY, "out of memory");
+		return;
+	}
+	reply_points(&line, c->id, points, n);
+	call_reply(c, &line);
+}
+
+static void choose(struct point_round *round)
+{
+	if (round->error.code != ERR_NONE)
+		answer(round);
+	else if (round->verb == VERB_SAVE)
+		choose_new(round);
+	else if (round->verb == VERB_LOAD)
+		choose_newest(round);
+	else if (round->verb == VERB_DROP)
+		choose_dropped(round);
+	else
+		tell(round);
+}
+
+static void on_listed(void *arg, int r, const struct point *points, size_t n, const struct err *e)
+{
+	struct round_member *rm = arg;
+	struct err late;
+
+	if (r == 0) {
+		rm->points = calloc(n + 1, sizeof(*points));
+		r = rm->points ? 0 : err_set(&late, ERR_NO_MEMORY, "out of memory");
+		e = &late;
+	}
+	if (r < 0) {
+		note_error(rm, e);
+	} else {
+		if (n)
+			memcpy(rm->points, points, n * sizeof(*points));
+		rm->n_points = n;
+	}
+	step_ended(rm->round);
+}
+
+static int list_points(struct round_member *rm, struct backend_vm *vm, struct err *e)
+{
+	return backend_points(vm, on_listed, rm, e);
+}
+
+/* --- The requests ---------------------------------------------------------------------------------------------- */
+
+static int add_member(struct point_round *round, const struct member *m, struct err *e)
+{
+	struct round_member *rm = &round->members[round->n];
+
+	if (!m->vm || (m->state != MEMBER_RUNNING && m->state != MEMBER_PAUSED))
+		return err_set(e, ERR_NOT_RUNNING, "member %s is %s", m->name,
+			       member_state_word(m));
+	rm->round = round;
+	snprintf(rm->name, sizeof(rm->name), "%s", m->name);
+	round->n++;
+	return 0;
+}
+
+/* All members, or the one that @q is about. */
+static int add_members(struct point_round *round, const struct request *q, struct member *one,
+		       struct err *e)
+{
+	struct helper *h = round->helper;
+	size_t n = 1;
+	int r = 0;
+
+	list_for_each (pos, &h->members)
+		n++;
+	round->members = calloc(n, sizeof(*round->members));
+	if (!round->members)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	if (!q->all)
+		return add_member(round, one, e);
+	list_for_each (pos, &h->members) {
+		if (r == 0)
+			r = add_member(round, list_entry(pos, struct member, link), e);
+	}
+	return r;
+}
+
+static void round_begin(struct call *c, const struct request *q, struct member *one)
+{
+	struct helper *h = c->helper;
+	struct point_round *round = calloc(1, sizeof(*round));
+	struct err e = ERR_INIT;
+
+	if (!round) {
+		call_errorf(c, ERR_NO_MEMORY, "out of memory");
+		return;
+	}
+	round->call = c;
+	round->helper = h;
+	round->verb = q->verb;
+	snprintf(round->name, sizeof(round->name), "%s", q->point ? q->point : "");
+	h->round = round;
+	if (add_members(round, q, one, &e) < 0) {
+		round->error = e;
+		answer(round);
+		return;
+	}
+	each(round, list_points, NULL, choose);
+}
+
+static void handle(struct call *c, const struct request *q)
+{
+	struct member *one = q->all ? NULL : call_booted_target(c, q);
+	struct err e = ERR_INIT;
+
+	if (!q->all && !one)
+		return; /* answered */
+	if (q->verb != VERB_POINTS && name_check(q->point ? q->point : "", &e) < 0)
+		call_errorf(c, ERR_BAD_NAME, "\"point\": %s", e.msg);
+	else if (c->helper->round)
+		call_errorf(c, ERR_BUSY, "the cluster is being saved or put back already");
+	else
+		round_begin(c, q, one);
+}
+
+void rpc_save(struct call *c, const struct request *q)
+{
+	handle(c, q);
+}
+
+void rpc_load(struct call *c, const struct request *q)
+{
+	handle(c, q);
+}
+
+void rpc_points(struct call *c, const struct request *q)
+{
+	handle(c, q);
+}
+
+void rpc_drop(struct call *c, const struct request *q)
+{
+	handle(c, q);
+}

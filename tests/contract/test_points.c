@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT */
+/* What the contract says of points: save, load, drop and points. */
+#include "contract/bench.h"
+
+#include <string.h>
+
+typedef int point_op(struct backend_vm *vm, const char *point, backend_done *done, void *arg,
+		     struct err *e);
+
+/* A proxy hears of a refusal later than who asks directly. */
+static struct said point(struct bench *t, point_op *op, const char *name)
+{
+	struct said s = {0};
+
+	s.r = op(t->vm, name, on_done, &s, &s.e);
+	assert_int_equal(s.calls, 0);
+	if (s.r == 0)
+		await(t, &s);
+	return s;
+}
+
+static struct said points(struct bench *t)
+{
+	struct said s = {0};
+
+	assert_int_equal(backend_points(t->vm, on_points, &s, &s.e), 0);
+	assert_int_equal(s.calls, 0);
+	await(t, &s);
+	assert_int_equal(s.r, 0);
+	return s;
+}
+
+static void open_running(struct bench *t)
+{
+	bench_open(t, 0, 0);
+	assert_int_equal(start(t).r, 0);
+	assert_int_equal(wait_address(t, kind->deadline_ms).r, 0);
+}
+
+void a_point_is_saved_told_loaded_and_dropped(void **unused)
+{
+	struct bench t;
+	struct said told;
+
+	open_running(&t);
+	assert_int_equal(points(&t).n_points, 0);
+	assert_int_equal(point(&t, backend_save, "clean").r, 0);
+	told = points(&t);
+	assert_int_equal(told.n_points, 1);
+	assert_string_equal(told.points[0].name, "clean");
+	assert_true(told.points[0].saved_at > 0);
+	assert_int_equal(point(&t, backend_save, "clean").r, 0); /* in place of the older */
+	assert_int_equal(point(&t, backend_save, "other").r, 0);
+	assert_int_equal(points(&t).n_points, 2);
+	assert_int_equal(point(&t, backend_load, "clean").r, 0);
+	assert_int_equal(point(&t, backend_drop, "other").r, 0);
+	told = points(&t);
+	assert_int_equal(told.n_points, 1);
+	assert_string_equal(told.points[0].name, "clean");
+	assert_int_equal(state_of(&t), VM_RUNNING);
+	bench_close(&t);
+}
+
+void a_point_that_is_not_there_is_refused(void **unused)
+{
+	struct bench t;
+
+	open_running(&t);
+	assert_int_equal(point(&t, backend_load, "none").e.code, ERR_NOT_FOUND);
+	assert_int_equal(point(&t, backend_drop, "none").e.code, ERR_NOT_FOUND);
+	assert_int_equal(point(&t, backend_save, "a b").e.code, ERR_BAD_NAME);
+	assert_int_equal(state_of(&t), VM_RUNNING);
+	bench_close(&t);
+}
+
+void a_vm_goes_on_after_save_and_load_as_it_was_before(void **unused)
+{
+	struct said paused = {0};
+	struct bench t;
+
+	open_running(&t);
+	assert_int_equal(point(&t, backend_save, "run").r, 0);
+	assert_int_equal(state_of(&t), VM_RUNNING);
+	assert_int_equal(backend_pause(t.vm, on_done, &paused, &paused.e), 0);
+	await(&t, &paused);
+	assert_int_equal(point(&t, backend_save, "still").r, 0);
+	assert_int_equal(state_of(&t), VM_PAUSED);
+	assert_int_equal(point(&t, backend_load, "run").r, 0);
+	assert_int_equal(state_of(&t), VM_PAUSED);
+	bench_close(&t);
+}
+
+void a_save_ends_when_its_vm_is_released(void **unused)
+{
+	struct said saved = {0};
+	struct bench t;
+
+	open_running(&t);
+	assert_int_equal(backend_save(t.vm, "clean", on_done, &saved, &saved.e), 0);
+	backend_release(t.vm);
+	t.vm = NULL;
+	assert_int_equal(saved.calls, 1);
+	assert_true(saved.r == 0 ||
+		    saved.e.code == ERR_CANCELED); /* it may have been done already */
+	bench_close(&t);
+}
