@@ -174,6 +174,7 @@ struct drover_exec {
 	drover_output_fn *on_output; /* instead of collecting */
 	void *output_arg;
 	struct drover_cancel *cancel; /* borrowed */
+	bool use_input_fd;            /* @input_fd counts also when it is 0 */
 };
 #define DROVER_EXEC_INIT                           \
 	{                                          \
@@ -249,6 +250,94 @@ DROVER_API int drover_vm_forward(struct drover_vm *vm, const struct drover_forwa
 
 /* One end of the serial line, several may be open. Returns the descriptor (the caller's), or < 0. */
 DROVER_API int drover_vm_console(struct drover_vm *vm, struct drover_error *e);
+
+/* --- Watching ------------------------------------------------------------------------------------------------- */
+
+/* What a wait is for: exactly one of the first three. */
+struct drover_wait {
+	size_t size;
+	uint16_t port; /* a TCP port of the guest takes a connection */
+	const char
+		*console; /* a POSIX extended regular expression that a line of the console fits */
+	const char *command;          /* a line for the login shell that ends with status 0 */
+	unsigned timeout_ms;          /* default: 300000 */
+	struct drover_cancel *cancel; /* borrowed */
+};
+#define DROVER_WAIT_INIT                           \
+	{                                          \
+		.size = sizeof(struct drover_wait) \
+	}
+
+/*
+ * Waits until it is so: 0. Of the console counts what the guest wrote last since it was started (up to 64 KiB) and what it
+ * writes from now on; a line counts also while it has no end, like a prompt, and escape sequences are taken out of it.
+ * A port and a command are tried again and again, for a guest tells of neither. "timeout" when it is not so in time;
+ * "not_running" when the member is not running, or not any more; "canceled".
+ */
+DROVER_API int drover_vm_wait_for(struct drover_vm *vm, const struct drover_wait *w,
+				  struct drover_error *e);
+
+/* What a member did. All borrowed during the call; what an event does not carry is "". */
+struct drover_event {
+	int64_t time_ms; /* since 1970, when it was heard */
+	const char *member;
+	const char
+		*kind; /* state; stage; address: the guest answers there; gone: it runs no more */
+	const char *state;   /* of state: as drover_vm_state, or damaged */
+	const char *address; /* of address; of state, when it is known */
+	const char *stage;   /* of stage: booting, when the hypervisor runs the guest */
+	const char *code;    /* of the state error: a word of docs/protocol.md, "Errors" */
+	const char *message; /* and a sentence */
+};
+
+/* Comes from inside the blocking function. Return 0 to hear more, 1 when it was enough, < 0 to give up ("canceled"). */
+typedef int drover_event_fn(void *arg, const struct drover_event *event);
+
+struct drover_watch {
+	size_t size;
+	drover_event_fn *on_event;
+	void *arg;
+	unsigned timeout_ms;          /* default: none */
+	struct drover_cancel *cancel; /* borrowed */
+};
+#define DROVER_WATCH_INIT                           \
+	{                                           \
+		.size = sizeof(struct drover_watch) \
+	}
+
+/*
+ * Tells what the members of a cluster do: first the state of each that runs, then every change. Returns 1 when @on_event
+ * had enough, 0 when the cluster has ended; "timeout", "canceled". A member whose helper was killed is told as gone.
+ */
+DROVER_API int drover_cluster_events(struct drover_cluster *c, const struct drover_watch *w,
+				     struct drover_error *e);
+
+/*
+ * The same for all members of @home (may be NULL), also of clusters that start meanwhile: first the state of each member,
+ * whether it runs or not. Ends only by @on_event (1), by the timeout or by the cancel.
+ */
+DROVER_API int drover_events(const char *home, const struct drover_watch *w,
+			     struct drover_error *e);
+
+/* What a VM has used since it was started. What nobody can tell is -1. */
+struct drover_stats {
+	char member[64];
+	int64_t cpu_ms;       /* of the host's CPUs, by its hypervisor */
+	int64_t memory_bytes; /* of the host's, resident */
+	int64_t disk_read_bytes;
+	int64_t disk_written_bytes;
+	int64_t net_received_bytes; /* by the guest */
+	int64_t net_sent_bytes;
+};
+
+/* Of one member. Blocks up to 30 s, as those below. */
+DROVER_API int drover_vm_stats(struct drover_vm *vm, struct drover_stats *ret,
+			       struct drover_error *e);
+
+/* Of a cluster's VMs; of all that run under @home (may be NULL). *@ret is heap: free() it. Returns their number. */
+DROVER_API int drover_cluster_stats(struct drover_cluster *c, struct drover_stats **ret,
+				    struct drover_error *e);
+DROVER_API int drover_stats(const char *home, struct drover_stats **ret, struct drover_error *e);
 
 /* --- Members by name, whether they run or not ----------------------------------------------------------------- */
 

@@ -23,6 +23,8 @@ enum option_kind {
 	OPTION_TEXT,    /* const char *, borrowed from argv */
 	OPTION_COUNT,   /* unsigned, 1..1024 */
 	OPTION_SIZE_MB, /* unsigned: "512", "512M" or "2G" */
+	OPTION_PORT,    /* unsigned, 1..65535 */
+	OPTION_SECONDS, /* unsigned, 1..1000000 */
 	OPTION_LIST,    /* struct option_list: each occurrence adds one */
 };
 
@@ -101,6 +103,8 @@ int say_json(json_t *all);
 void say_seconds(int64_t ms, char *ret, size_t size);
 void say_age(const char *rfc3339, char *ret, size_t size);
 void say_mb(unsigned mb, char *ret, size_t size);
+/* "512", "3.4K", "12M"; "-" when < 0 */
+void say_bytes(int64_t bytes, char *ret, size_t size);
 
 /* --- table.c: columns as wide as their widest cell */
 

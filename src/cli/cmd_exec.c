@@ -11,7 +11,7 @@ struct exec_settings {
 };
 
 static const struct option_row exec_options[] = {
-	{"timeout", 't', OPTION_COUNT, offsetof(struct exec_settings, timeout), "SECONDS",
+	{"timeout", 't', OPTION_SECONDS, offsetof(struct exec_settings, timeout), "SECONDS",
 	 "give up after that long"},
 	{0},
 };
@@ -26,15 +26,10 @@ static int exec_in(struct drover_vm *vm, const struct exec_settings *s, char **a
 	struct drover_exec x = DROVER_EXEC_INIT;
 	struct drover_result result = {0};
 	struct drover_error e;
-	scoped(fd) int input = -1;
 	int r;
 
-	if (!isatty(STDIN_FILENO)) {
-		/* descriptor 0 means "none" to the library */
-		input = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-		if (input > 0)
-			x.input_fd = input;
-	}
+	x.input_fd = STDIN_FILENO;
+	x.use_input_fd = !isatty(STDIN_FILENO) && fcntl(STDIN_FILENO, F_GETFD) >= 0;
 	x.argv = (const char *const *)argv;
 	x.timeout_ms = s->timeout * 1000;
 	x.on_output = on_output;

@@ -9,6 +9,7 @@ extern const struct command command_console;
 extern const struct command command_cp;
 extern const struct command command_dial; /* hidden: for the ProxyCommand of ssh */
 extern const struct command command_down;
+extern const struct command command_events;
 extern const struct command command_exec;
 extern const struct command command_forward;
 extern const struct command command_help;
@@ -23,7 +24,9 @@ extern const struct command command_rm;
 extern const struct command command_run;
 extern const struct command command_ssh;
 extern const struct command command_ssh_config;
+extern const struct command command_stats;
 extern const struct command command_up;
 extern const struct command command_version;
+extern const struct command command_wait;
 
 #endif

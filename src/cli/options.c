@@ -8,7 +8,7 @@
 #include "base/str.h"
 #include "cli/cli.h"
 
-enum { COUNT_MAX = 1024, SIZE_MB_MAX = 16 * 1024 * 1024 };
+enum { COUNT_MAX = 1024, PORT_MAX = 65535, SECONDS_MAX = 1000000, SIZE_MB_MAX = 16 * 1024 * 1024 };
 
 int options_size_mb(const char *text, unsigned *ret)
 {
@@ -45,11 +45,22 @@ static int list_add(const struct command *c, const char *shown, const char *valu
 	return CLI_OK;
 }
 
+static int number_set(const struct command *c, const char *shown, const char *value, int64_t max,
+		      unsigned *ret)
+{
+	int64_t n;
+
+	if (str_to_int64(value, 1, max, &n) < 0)
+		return say_usage(c, "option %s: '%s' is not a number from 1 to %d", shown, value,
+				 (int)max);
+	*ret = (unsigned)n;
+	return CLI_OK;
+}
+
 static int option_set(const struct command *c, const struct option_row *row, const char *shown,
 		      const char *value, void *settings)
 {
 	char *field = (char *)settings + row->offset;
-	int64_t n;
 
 	switch (row->kind) {
 	case OPTION_FLAG:
@@ -61,11 +72,11 @@ static int option_set(const struct command *c, const struct option_row *row, con
 		*(const char **)field = value;
 		return CLI_OK;
 	case OPTION_COUNT:
-		if (str_to_int64(value, 1, COUNT_MAX, &n) < 0)
-			return say_usage(c, "option %s: '%s' is not a number from 1 to %d", shown,
-					 value, COUNT_MAX);
-		*(unsigned *)field = (unsigned)n;
-		return CLI_OK;
+		return number_set(c, shown, value, COUNT_MAX, (unsigned *)field);
+	case OPTION_PORT:
+		return number_set(c, shown, value, PORT_MAX, (unsigned *)field);
+	case OPTION_SECONDS:
+		return number_set(c, shown, value, SECONDS_MAX, (unsigned *)field);
 	case OPTION_SIZE_MB:
 		if (options_size_mb(value, (unsigned *)field) < 0)
 			return say_usage(c, "option %s: '%s' is not a size (like 512 or 2G)", shown,

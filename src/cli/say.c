@@ -108,3 +108,25 @@ void say_mb(unsigned mb, char *ret, size_t size)
 	else
 		snprintf(ret, size, "%uM", mb);
 }
+
+void say_bytes(int64_t bytes, char *ret, size_t size)
+{
+	static const char units[] = {'K', 'M', 'G', 'T', 'P'};
+	int64_t whole = bytes;
+	int64_t rest = 0;
+	int unit = -1;
+
+	for (; whole >= 1024 && unit + 1 < (int)sizeof(units); unit++) {
+		rest = whole % 1024;
+		whole /= 1024;
+	}
+	if (bytes < 0)
+		snprintf(ret, size, "-");
+	else if (unit < 0)
+		snprintf(ret, size, "%" PRId64, bytes);
+	else if (whole < 10)
+		snprintf(ret, size, "%" PRId64 ".%" PRId64 "%c", whole, rest * 10 / 1024,
+			 units[unit]);
+	else
+		snprintf(ret, size, "%" PRId64 "%c", whole, units[unit]);
+}

@@ -176,8 +176,8 @@ int vm_await_end(struct drover_vm *vm, struct err *e);
 
 /* Blocking wrappers of single contract operations. */
 int vm_stop_wait(struct drover_vm *vm, struct err *e);
-int vm_dial_wait(struct drover_vm *vm, uint16_t port, uint64_t timeout_ms, int *ret_fd,
-		 struct err *e);
+int vm_dial_wait(struct drover_vm *vm, uint16_t port, uint64_t timeout_ms,
+		 struct drover_cancel *cancel, int *ret_fd, struct err *e);
 
 /* A fresh SSH session to a running member: dial, handshake, strict host key, key login. Blocks up to @timeout_ms. */
 int vm_ssh_open(const struct store *store, const char *name, const char *user, int fd,

@@ -155,7 +155,7 @@ static int run_copy(struct copy *c, struct drover_exec *x, void *(*work)(void *)
 	pthread_join(thread, NULL);
 	drover_result_done(&result);
 	/* the thread gave up, not because of the guest: all else follows from that */
-	if (c->r < 0 && (r < 0 ? c->reader_gone : x->input_fd > 0 && c->e.code != ERR_STOPPED))
+	if (c->r < 0 && (r < 0 ? c->reader_gone : x->use_input_fd && c->e.code != ERR_STOPPED))
 		return public_error(pe, &c->e, c->r);
 	if (r < 0)
 		return r;
@@ -188,6 +188,7 @@ int drover_vm_copy_to(struct drover_vm *vm, const char *host_path, const char *g
 		return public_error(pe, &e, err_set(&e, ERR_NO_MEMORY, "out of memory"));
 	x.command = command;
 	x.input_fd = c.fd;
+	x.use_input_fd = true;
 	return run_copy(&c, &x, on_pack, pe);
 }
 

@@ -133,8 +133,8 @@ int vm_stop_wait(struct drover_vm *vm, struct err *e)
 	return r;
 }
 
-static int dial_wait(struct drover_vm *vm, uint16_t port, uint64_t timeout_ms,
-		     struct drover_cancel *cancel, int *ret_fd, struct err *e)
+int vm_dial_wait(struct drover_vm *vm, uint16_t port, uint64_t timeout_ms,
+		 struct drover_cancel *cancel, int *ret_fd, struct err *e)
 {
 	struct op *op;
 	int r;
@@ -146,12 +146,6 @@ static int dial_wait(struct drover_vm *vm, uint16_t port, uint64_t timeout_ms,
 		return -ENOMEM;
 	r = backend_dial(vm->handle, port, timeout_ms ? timeout_ms : DIAL_MS, on_fd, op, e);
 	return op_wait(vm, op, r, cancel, ret_fd, NULL, e);
-}
-
-int vm_dial_wait(struct drover_vm *vm, uint16_t port, uint64_t timeout_ms, int *ret_fd,
-		 struct err *e)
-{
-	return dial_wait(vm, port, timeout_ms, NULL, ret_fd, e);
 }
 
 /* --- Public, but for exec ------------------------------------------------------------------------------------ */
@@ -253,7 +247,7 @@ int drover_vm_dial(struct drover_vm *vm, uint16_t port, unsigned timeout_ms,
 {
 	struct err e = ERR_INIT;
 	int fd = -1;
-	int r = vm_dial_wait(vm, port, timeout_ms, &fd, &e);
+	int r = vm_dial_wait(vm, port, timeout_ms, NULL, &fd, &e);
 
 	if (r < 0)
 		return public_error(pe, &e, r);
@@ -382,7 +376,7 @@ static int ensure_ssh(struct exec *x, struct err *e)
 
 	if (r < 0 || vm->ssh)
 		return r;
-	r = dial_wait(vm, 22, left, x->x.cancel, &fd, e);
+	r = vm_dial_wait(vm, 22, left, x->x.cancel, &fd, e);
 	if (r == 0)
 		r = exec_time_left(x, &left, e);
 	if (r < 0) {
@@ -409,7 +403,7 @@ static int exec_once(struct exec *x, int *ret_status, bool *ret_started, struct 
 		.command = x->command,
 		.input = x->x.input,
 		.input_len = x->x.input ? x->x.input_len : 0,
-		.input_fd = x->x.input_fd > 0 ? x->x.input_fd : -1,
+		.input_fd = x->x.input_fd > 0 || x->x.use_input_fd ? x->x.input_fd : -1,
 		.cancel_fd = x->x.cancel ? x->x.cancel->event_fd : -1,
 		.on_output = x->x.on_output ? x->x.on_output : collect,
 		.output_arg = x->x.on_output ? x->x.output_arg : x,

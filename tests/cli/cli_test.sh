@@ -100,6 +100,12 @@ refuses 2 "'etc/passwd' is not" cp web:etc/passwd .
 refuses 2 "resume needs a name" resume
 refuses 2 "kill needs a name" kill
 refuses 2 "console needs the name" console
+refuses 2 "wait needs a name" wait
+refuses 2 "wait is for one of" wait web --port 80 --state stopped
+refuses 2 "option --port: '0' is not a number from 1 to 65535" wait web --port 0
+refuses 2 "option --state: 'happy' is not" wait web --state happy
+refuses 2 "option -t: '0'" wait web -t 0
+refuses 2 "Web_1" events Web_1
 refuses 2 "there is no command 'nope'" help nope
 
 # --- what is not there
@@ -113,6 +119,8 @@ refuses 1 "no member or cluster is called 'nope'" pause nope
 refuses 1 "no member or cluster is called 'nope'" kill nope
 refuses 1 "no member or cluster is called 'nope'" ssh-config nope
 refuses 1 "nope" console nope
+refuses 1 "no member or cluster is called 'nope'" wait nope
+refuses 1 "no member or cluster is called 'nope'" wait nope --port 80
 refuses 1 "nope" forward nope 0:80
 refuses 1 "nope" cp /etc/hostname nope:/x
 refuses 1 "no-such-image" image rm no-such-image
@@ -125,7 +133,7 @@ does 'Commands:' --help
 does '--image' help up
 does '--image' up --help
 does '^usage: drover exec ' exec -h
-for c in up ls ssh ssh-config exec cp run logs console forward pause resume kill down rm image audit prune version help; do
+for c in up ls stats events wait ssh ssh-config exec cp run logs console forward pause resume kill down rm image audit prune version help; do
 	does "^usage: drover $c" help "$c"
 done
 does '^NAME +STATE +ADDRESS' ls
@@ -139,6 +147,20 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 	does '^web-3 .*drover ssh web-3$' up web-1 web-3 --backend fake
 	does '^web-3 +running' ls
 	does '"already_running":true' up web-1 --json --backend fake
+	does '^web-1 +0\.0 s +0 ' stats
+	does '"net_sent_bytes": 0' stats --json web-2
+	does '^web-2: port 80 is open$' wait web --port 80
+	does '^web-2: running$' wait web-2
+	refuses 1 "web-1: it was not paused in time" wait web-1 --state paused --timeout 1
+	refuses 1 "'(' is no regular expression" wait web-1 --console '('
+	refuses 1 "backend 'fake' runs no commands" wait web-1 --command true
+	does '^[0-9:.]+  web-1 +state running 203\.0\.113\.' events --for 1
+	mkfifo "$home/events"
+	"$drover" events --json web-3 new >"$home/events" 2>"$home/err" &
+	listener=$!
+	exec 7<"$home/events"
+	read -r -t 20 line <&7
+	result $? "events --json tells the member first"
 	does '^web-2: paused$' pause web
 	does '^web-1 +paused' ls
 	does '^web-1: running$' resume web
@@ -171,6 +193,25 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 	result $? "forward ends with its member"
 	exec 5>&- 6>&-
 	does '^web-3 +stopped' ls
+	does '^web-3: stopped$' wait web-3 --state stopped
+	refuses 1 "'web-3' is not running" stats web-3
+	refuses 1 "member web-3 is not running" wait web-3 --port 80
+	does '^new .*drover ssh new$' up new --quiet --backend fake
+	does '^new: removed$' rm -f new
+	kill -TERM "$listener"
+	status=0
+	wait "$listener" || status=$?
+	cat <&7 >"$home/out"
+	exec 7<&-
+	[ "$status" -eq 143 ] && python3 - "$home/out" <<-'PY'
+	import json, sys
+	seen = [json.loads(line) for line in open(sys.argv[1])]
+	short = [(e["member"], e["event"], e.get("state", "")) for e in seen]
+	assert ("web-3", "gone", "") in short and ("new", "state", "running") in short, short
+	assert short[-1] == ("new", "gone", "") and all(e["time_ms"] > 1e12 for e in seen), seen
+	assert not [s for s in short if s[0] not in ("web-3", "new")], short
+	PY
+	result $? "events --json told of the named ones only, also of one that came later, and ends by SIGTERM with 143"
 	refuses 1 "not running" kill web-3
 	does '^web-2: stopped$' down web-2
 	does '^web-2: was not running$' down web-2

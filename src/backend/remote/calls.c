@@ -68,24 +68,31 @@ static int64_t stat_of(json_t *one, const char *key)
 	return json_is_integer(value) ? json_integer_value(value) : -1;
 }
 
+const char *remote_stats_row(const struct reply *p, size_t i, struct vm_stats *ret)
+{
+	json_t *rows = json_object_get(json_object_get(p->root, "stats"), "members");
+	json_t *one = json_array_get(rows, i);
+	const char *name = json_string_value(json_object_get(one, "name"));
+
+	*ret = (struct vm_stats){
+		.cpu_ms = stat_of(one, "cpu_ms"),
+		.memory_bytes = stat_of(one, "memory_bytes"),
+		.disk_read_bytes = stat_of(one, "disk_read_bytes"),
+		.disk_written_bytes = stat_of(one, "disk_written_bytes"),
+		.net_received_bytes = stat_of(one, "net_received_bytes"),
+		.net_sent_bytes = stat_of(one, "net_sent_bytes"),
+	};
+	return one && !name ? "" : name;
+}
+
 /* This VM's row of a stats reply. */
 static void read_stats(const struct reply *p, const char *name, struct vm_stats *ret)
 {
-	json_t *rows = json_object_get(json_object_get(p->root, "stats"), "members");
-	json_t *one;
-	size_t i;
+	const char *found;
 
-	*ret = (struct vm_stats){-1, -1, -1, -1, -1, -1};
-	json_array_foreach (rows, i, one) {
-		if (!str_equal(json_string_value(json_object_get(one, "name")), name))
-			continue;
-		ret->cpu_ms = stat_of(one, "cpu_ms");
-		ret->memory_bytes = stat_of(one, "memory_bytes");
-		ret->disk_read_bytes = stat_of(one, "disk_read_bytes");
-		ret->disk_written_bytes = stat_of(one, "disk_written_bytes");
-		ret->net_received_bytes = stat_of(one, "net_received_bytes");
-		ret->net_sent_bytes = stat_of(one, "net_sent_bytes");
-	}
+	for (size_t i = 0; (found = remote_stats_row(p, i, ret)); i++)
+		if (strcmp(found, name) == 0)
+			return;
 }
 
 static void finish_stats(struct vm_call *c, int r, const struct reply *p, const struct err *e)

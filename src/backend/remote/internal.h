@@ -5,9 +5,8 @@
 
 #include "backend/remote/remote.h"
 #include "backend/remote/rpc.h"
+#include "backend/remote/watch.h"
 #include "backend/waiter.h"
-#include "loop/stream.h"
-#include "wire/framer.h"
 
 #include <string.h>
 
@@ -20,7 +19,6 @@ enum {
 	POINT_MS = 120000, /* memory goes to a disk, or comes from one */
 	STOP_MS = 45000,
 	POLL_MS = 500,
-	MAX_EVENT = 64 * 1024,
 };
 
 enum peer { PEER_UNKNOWN, PEER_PROTOCOL_2, PEER_WATCHABLE };
@@ -38,8 +36,7 @@ struct remote {
 	/* Observation: one watch stream for the cluster, or polls. */
 	enum peer peer;
 	struct rpc *hello;
-	struct stream *watch;
-	struct framer watch_in;
+	struct watch *watch;
 	struct timer *poll;
 };
 

@@ -52,39 +52,28 @@ static void hear_status(struct remote_vm *vm, const struct member_status *s)
 	settle(vm);
 }
 
-static void hear_event(struct remote *b, json_t *root)
+static void hear_event(struct remote *b, const struct watch_event *ev)
 {
 	struct member_status s = {.name = ""};
-	const char *event = json_string_value(json_object_get(root, "event"));
-	const char *name = json_string_value(json_object_get(root, "name"));
-	const char *text = NULL;
-	struct remote_vm *vm = name ? find_vm(b, name) : NULL;
+	struct remote_vm *vm = find_vm(b, ev->member);
 
-	if (!event || !name)
-		return;
-	if (strcmp(event, WIRE_EVENT_STATE) == 0 && vm) {
-		text = json_string_value(json_object_get(root, "state"));
-		snprintf(s.state, sizeof(s.state), "%s", text ? text : "");
-		text = json_string_value(json_object_get(root, "ip"));
-		snprintf(s.ip, sizeof(s.ip), "%s", text ? text : "");
-		text = json_string_value(json_object_get(root, "error"));
-		snprintf(s.error, sizeof(s.error), "%s", text ? text : "");
+	if (strcmp(ev->kind, WIRE_EVENT_STATE) == 0 && vm) {
+		snprintf(s.state, sizeof(s.state), "%s", ev->state);
+		snprintf(s.ip, sizeof(s.ip), "%s", ev->ip);
+		snprintf(s.error, sizeof(s.error), "%s", ev->error);
 		hear_status(vm, &s);
-	} else if (strcmp(event, WIRE_EVENT_GONE) == 0 && vm) {
+	} else if (strcmp(ev->kind, WIRE_EVENT_GONE) == 0 && vm) {
 		vm->heard = HEARD_GONE;
 		settle(vm);
-	} else if (strcmp(event, WIRE_EVENT_STAGE) == 0) {
-		text = json_string_value(json_object_get(root, "stage"));
+	} else if (b->on_event && strcmp(ev->kind, WIRE_EVENT_STAGE) == 0) {
+		b->on_event(b->event_arg, ev->member, ev->stage, "");
 	}
-	if (b->on_event && strcmp(event, WIRE_EVENT_STAGE) == 0)
-		b->on_event(b->event_arg, name, text ? text : "", "");
 }
 
 static void lose_all(struct remote *b)
 {
-	stream_close(b->watch);
+	watch_close(b->watch);
 	b->watch = NULL;
-	framer_done(&b->watch_in);
 	list_for_each (pos, &b->vms) {
 		struct remote_vm *vm = list_entry(pos, struct remote_vm, link);
 
@@ -93,43 +82,21 @@ static void lose_all(struct remote *b)
 	}
 }
 
-static void on_watch_read(void *arg, const char *data, ssize_t len, int fd)
+static void on_watch(void *arg, const struct watch_event *ev)
 {
-	struct remote *b = arg;
-	const char *text;
-	size_t text_len;
-
-	close_fd(&fd);
-	if (len <= 0 || framer_feed(&b->watch_in, data, (size_t)len) < 0) {
-		lose_all(b);
-		return;
-	}
-	for (;;) {
-		int r = framer_next(&b->watch_in, &text, &text_len);
-		json_t *root;
-
-		if (r < 0)
-			lose_all(b);
-		if (r <= 0)
-			return;
-		root = wire_json_parse(text, text_len, NULL);
-		if (root)
-			hear_event(b, root);
-		json_decref(root);
-	}
+	if (ev)
+		hear_event(arg, ev);
+	else
+		lose_all(arg);
 }
 
 static void open_watch(struct remote *b)
 {
-	struct request q = {.verb = VERB_WATCH};
-	scoped(buf) struct buf line = BUF_INIT;
 	int fd = -ENOENT;
 
 	for (size_t i = 0; i < b->known.n && fd < 0; i++)
 		fd = rpc_connect(b->store, b->known.names[i]);
-	if (fd >= 0 && request_encode(&q, &line) == 0)
-		b->watch = stream_open(b->base.loop, fd, on_watch_read, b);
-	if (!b->watch || stream_write(b->watch, line.data, line.len) < 0)
+	if (fd < 0 || watch_open(b->base.loop, fd, on_watch, b, &b->watch) < 0)
 		lose_all(b);
 }
 

@@ -214,8 +214,7 @@ static void remote_free(struct backend *base)
 
 	timer_stop(&b->poll);
 	rpc_cancel(b->hello);
-	stream_close(b->watch);
-	framer_done(&b->watch_in);
+	watch_close(b->watch);
 	waiters_cancel(&b->ops);
 	name_list_done(&b->known);
 	free(b);
@@ -267,6 +266,5 @@ struct backend *remote_backend_new(const struct remote_options *o, struct err *e
 	b->event_arg = o->event_arg;
 	list_init(&b->vms);
 	waiters_init(&b->ops, o->loop);
-	framer_init(&b->watch_in, MAX_EVENT);
 	return &b->base;
 }

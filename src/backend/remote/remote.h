@@ -38,6 +38,12 @@ struct backend *remote_backend_new(const struct remote_options *o, struct err *e
 int remote_backend_know(struct backend *b, const char *name);
 
 /*
+ * Row @i of the reply to `stats`: the member's name (borrowed from @p) and its counters. NULL behind the last row; then,
+ * and for a counter that is not told, @ret has -1.
+ */
+const char *remote_stats_row(const struct reply *p, size_t i, struct vm_stats *ret);
+
+/*
  * A handle on a member that runs already (or may): no spec, so it cannot be started. The caller releases it.
  */
 struct backend_vm *remote_vm_attach(struct backend *b, const char *name);

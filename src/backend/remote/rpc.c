@@ -31,11 +31,17 @@ struct rpc {
 int rpc_connect(const struct store *store, const char *name)
 {
 	scoped(mem) char *path = store_socket_path(store, name, "sock");
+
+	return path ? rpc_connect_path(path) : -ENOMEM;
+}
+
+int rpc_connect_path(const char *path)
+{
 	scoped(fd) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 
-	if (!path || fd < 0)
-		return path ? -errno : -ENOMEM;
+	if (fd < 0)
+		return -errno;
 	if (strlen(path) >= sizeof(address.sun_path))
 		return -ENAMETOOLONG;
 	memcpy(address.sun_path, path, strlen(path) + 1);

@@ -30,5 +30,6 @@ void rpc_cancel(struct rpc *rpc);
 
 /* A connected, non-blocking socket to the member's helper, or -errno. */
 int rpc_connect(const struct store *store, const char *name);
+int rpc_connect_path(const char *path);
 
 #endif

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT */
+/* drover events: what members do, a line each, until it is interrupted. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/err.h"
+#include "base/str.h"
+#include "cli/cli.h"
+#include "cli/commands.h"
+
+enum { MS = 1000 };
+
+struct events_settings {
+	bool json;
+	unsigned seconds;
+};
+
+static const struct option_row events_options[] = {
+	{"json", 0, OPTION_FLAG, offsetof(struct events_settings, json), NULL,
+	 "one JSON object a line"},
+	{"for", 0, OPTION_SECONDS, offsetof(struct events_settings, seconds), "SECONDS",
+	 "end after that long"},
+	{0},
+};
+
+struct listening {
+	const struct events_settings *s;
+	const struct args *a;
+};
+
+static bool is_wanted(const struct args *a, const char *member)
+{
+	char cluster[NAME_SIZE];
+
+	name_cluster(member, cluster);
+	for (size_t i = 0; i < a->count; i++)
+		if (!strcmp(a->names[i], member) || !strcmp(a->names[i], cluster))
+			return true;
+	return a->count == 0;
+}
+
+static void set(json_t *o, const char *key, const char *value)
+{
+	if (*value)
+		json_object_set_new(o, key, json_string(value));
+}
+
+static int print_json(const struct drover_event *ev)
+{
+	json_t *o = json_object();
+	int r;
+
+	json_object_set_new(o, "time_ms", json_integer(ev->time_ms));
+	set(o, "member", ev->member);
+	set(o, "event", ev->kind);
+	set(o, "state", ev->state);
+	set(o, "address", ev->address);
+	set(o, "stage", ev->stage);
+	set(o, "code", ev->code);
+	set(o, "message", ev->message);
+	r = o ? json_dumpf(o, stdout, JSON_COMPACT) : -1;
+	json_decref(o);
+	return r < 0 || putchar('\n') == EOF ? -1 : 0;
+}
+
+static int print_line(const struct drover_event *ev)
+{
+	time_t seconds = (time_t)(ev->time_ms / MS);
+	char message[1024];
+	struct tm tm;
+
+	localtime_r(&seconds, &tm);
+	snprintf(message, sizeof(message), "%s", ev->message);
+	str_make_printable(message);
+	return printf("%02d:%02d:%02d.%03d  %-12s  %s%s%s%s%s%s%s%s%s\n", tm.tm_hour, tm.tm_min,
+		      tm.tm_sec, (int)(ev->time_ms % MS), ev->member, ev->kind,
+		      *ev->state ? " " : "", ev->state, *ev->stage ? " " : "", ev->stage,
+		      *ev->address ? " " : "", ev->address, *message ? ": " : "", message);
+}
+
+static int on_event(void *arg, const struct drover_event *ev)
+{
+	struct listening *l = arg;
+	int r;
+
+	if (!is_wanted(l->a, ev->member))
+		return 0;
+	r = l->s->json ? print_json(ev) : print_line(ev);
+	return r < 0 || fflush(stdout) == EOF ? -1 : 0;
+}
+
+static int run_events(const struct command *self, const void *settings, const struct args *a)
+{
+	const struct events_settings *s = settings;
+	struct listening l = {s, a};
+	struct drover_watch o = DROVER_WATCH_INIT;
+	struct drover_error e;
+	struct err bad;
+
+	for (size_t i = 0; i < a->count; i++)
+		if (name_check(a->names[i], &bad) < 0)
+			return say_usage(self, "%s", bad.msg);
+	o.on_event = on_event;
+	o.arg = &l;
+	o.timeout_ms = s->seconds * MS;
+	o.cancel = interrupt_catch();
+	drover_events(NULL, &o, &e);
+	if (interrupt_signal())
+		return CLI_SIGNALED + interrupt_signal();
+	if (ferror(stdout))
+		return say_error("cannot write to stdout: %s", strerror(errno));
+	return s->seconds && !strcmp(e.code, "timeout") ? CLI_OK : say_error("%s", e.message);
+}
+
+const struct command command_events = {
+	.name = "events",
+	.usage = "[OPTIONS] [NAME|CLUSTER...]",
+	.summary = "Tell what members do, while they do it",
+	.options = events_options,
+	.settings_size = sizeof(struct events_settings),
+	.run = run_events,
+};

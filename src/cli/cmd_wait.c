@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: MIT */
+/* drover wait: for a port, a line on the console, a command or a state of each member that is named. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "cli/commands.h"
+
+enum { DEFAULT_S = 300, MS = 1000 };
+
+struct wait_settings {
+	unsigned port;
+	const char *console;
+	const char *command;
+	const char *state;
+	unsigned timeout;
+};
+
+static const struct option_row wait_options[] = {
+	{"port", 'p', OPTION_PORT, offsetof(struct wait_settings, port), "PORT",
+	 "until this TCP port takes a connection"},
+	{"console", 0, OPTION_TEXT, offsetof(struct wait_settings, console), "REGEX",
+	 "until a line of the console fits (POSIX extended)"},
+	{"command", 'c', OPTION_TEXT, offsetof(struct wait_settings, command), "COMMAND",
+	 "until this line, run in the member, ends with 0"},
+	{"state", 's', OPTION_TEXT, offsetof(struct wait_settings, state), "STATE",
+	 "until it is running, paused, stopped or error (default running)"},
+	{"timeout", 't', OPTION_SECONDS, offsetof(struct wait_settings, timeout), "SECONDS",
+	 "give up after that long (default 300)"},
+	{0},
+};
+
+/* --- Port, console, command ---------------------------------------------------------------------------------- */
+
+static const struct wait_settings
+	*wanted; /* of the process: the threads of targets_each have no other way to it */
+
+static int wait_one(const char *name, struct drover_error *e)
+{
+	struct drover_wait w = DROVER_WAIT_INIT;
+	struct drover_cluster *c = NULL;
+	struct drover_vm *vm = member_open(name, &c, e);
+	int r;
+
+	if (!vm)
+		return -1;
+	w.port = (uint16_t)wanted->port;
+	w.console = wanted->console;
+	w.command = wanted->command;
+	w.timeout_ms = wanted->timeout * MS;
+	w.cancel = interrupt_catch();
+	r = drover_vm_wait_for(vm, &w, e);
+	drover_cluster_close(c);
+	return r;
+}
+
+static int wait_guests(const struct targets *t, const struct wait_settings *s)
+{
+	char done[64] = "the command has succeeded";
+
+	if (s->port)
+		snprintf(done, sizeof(done), "port %u is open", s->port);
+	else if (s->console)
+		snprintf(done, sizeof(done), "the console has shown it");
+	wanted = s;
+	return targets_each(t, wait_one, done, NULL, NULL);
+}
+
+/* --- State --------------------------------------------------------------------------------------------------- */
+
+struct state_wait {
+	const struct targets *targets;
+	const char *state;
+	bool *reached; /* one a target */
+	bool *heard;
+	size_t left;
+	int status;
+};
+
+/* @is_first: what the member was when the wait began. A member at rest after an error is as good as stopped. */
+static bool is_reached(const struct state_wait *w, const struct drover_member *m,
+		       const struct drover_event *ev, bool is_first)
+{
+	if (!strcmp(ev->kind, "gone"))
+		return !strcmp(w->state, "stopped");
+	if (strcmp(ev->kind, "state") != 0)
+		return false;
+	if (!strcmp(ev->state, "error") && is_first && m->pid == 0 && !strcmp(w->state, "stopped"))
+		return true;
+	return !strcmp(ev->state, w->state);
+}
+
+static int on_event(void *arg, const struct drover_event *ev)
+{
+	struct state_wait *w = arg;
+
+	for (size_t i = 0; i < w->targets->count; i++) {
+		const struct drover_member *m = w->targets->hit[i];
+		bool is_first = !w->heard[i];
+
+		if (w->reached[i] || strcmp(m->name, ev->member) != 0)
+			continue;
+		w->heard[i] = true;
+		if (is_reached(w, m, ev, is_first)) {
+			printf("%s: %s\n", m->name, w->state);
+			fflush(stdout);
+		} else if (!strcmp(ev->state, "error") && !(is_first && m->pid == 0)) {
+			w->status = say_error("%s: it failed: %s", m->name, ev->message);
+		} else {
+			continue;
+		}
+		w->reached[i] = true;
+		w->left--;
+	}
+	return w->left == 0;
+}
+
+static int wait_state(const struct targets *t, const struct wait_settings *s)
+{
+	scoped(mem) bool *reached = calloc(t->count + 1, sizeof(*reached));
+	scoped(mem) bool *heard = calloc(t->count + 1, sizeof(*heard));
+	struct state_wait w = {.targets = t,
+			       .state = s->state ? s->state : "running",
+			       .reached = reached,
+			       .heard = heard,
+			       .left = t->count,
+			       .status = CLI_OK};
+	struct drover_watch o = DROVER_WATCH_INIT;
+	struct drover_error e;
+
+	if (!reached || !heard)
+		return say_error("out of memory");
+	if (t->count == 0)
+		return CLI_FAILED;
+	o.on_event = on_event;
+	o.arg = &w;
+	o.timeout_ms = (s->timeout ? s->timeout : DEFAULT_S) * MS;
+	o.cancel = interrupt_catch();
+	if (drover_events(NULL, &o, &e) >= 0)
+		return w.status;
+	if (strcmp(e.code, "timeout") != 0)
+		return interrupt_or_failed(&e);
+	for (size_t i = 0; i < t->count; i++)
+		if (!reached[i])
+			say_error("%s: it was not %s in time", t->hit[i]->name, w.state);
+	return CLI_FAILED;
+}
+
+/* ------------------------------------------------------------------------------------------------------------- */
+
+static bool is_state(const char *text)
+{
+	return !strcmp(text, "running") || !strcmp(text, "paused") || !strcmp(text, "stopped") ||
+	       !strcmp(text, "error");
+}
+
+static int run_wait(const struct command *self, const void *settings, const struct args *a)
+{
+	const struct wait_settings *s = settings;
+	scoped(targets) struct targets t = {0};
+	int for_guest = !!s->port + !!s->console + !!s->command;
+	int r;
+
+	if (a->count == 0)
+		return say_usage(self, "wait needs a name");
+	if (for_guest + !!s->state > 1)
+		return say_usage(self,
+				 "wait is for one of --port, --console, --command and --state");
+	if (s->state && !is_state(s->state))
+		return say_usage(self,
+				 "option --state: '%s' is not running, paused, stopped or error",
+				 s->state);
+	r = targets_find(a->names, a->count, false, &t);
+	if (r != CLI_OK || t.unknown)
+		return CLI_FAILED;
+	r = for_guest ? wait_guests(&t, s) : wait_state(&t, s);
+	return interrupt_signal() ? CLI_SIGNALED + interrupt_signal() : r;
+}
+
+const struct command command_wait = {
+	.name = "wait",
+	.usage = "[OPTIONS] NAME|CLUSTER...",
+	.summary = "Wait for a port, a line on the console, a command or a state",
+	.options = wait_options,
+	.settings_size = sizeof(struct wait_settings),
+	.run = run_wait,
+};

@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: MIT */
+/* Events, figures and waits of libdrover, in front of a real helper that runs the fake backend. */
+#include "check.h"
+
+#include "drover.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+
+enum { DEADLINE_MS = 20000, SHORT_MS = 50 };
+
+static char home[64];
+
+static int make_home(void **state)
+{
+	snprintf(home, sizeof(home), "/tmp/drover-watching-XXXXXX");
+	assert_non_null(mkdtemp(home));
+	return check_setup(state);
+}
+
+static int remove_home(void **state)
+{
+	char command[128];
+
+	snprintf(command, sizeof(command), "rm -rf '%s'", home);
+	assert_int_equal(system(command), 0);
+	return check_teardown(state);
+}
+
+#define HOME_TEST(name) cmocka_unit_test_setup_teardown(name, make_home, remove_home)
+
+static struct drover_cluster *start(const char *const names[], size_t n)
+{
+	struct drover_options o = DROVER_OPTIONS_INIT;
+	struct drover_cluster *c = NULL;
+	struct drover_error e = {.message = ""};
+
+	o.home = home;
+	o.backend = "fake";
+	o.timeout_ms = DEADLINE_MS;
+	if (drover_cluster_start(names, n, &o, &c, &e) < 0)
+		print_error("start: %s: %s\n", e.code, e.message);
+	assert_non_null(c);
+	return c;
+}
+
+static const char *const pair[] = {"web-1", "web-2"};
+static const char *const other[] = {"db"};
+
+/* What was heard, as "member kind state;", and what to do at which of it. */
+struct heard {
+	char text[2048];
+	const char *at; /* when this is heard: act */
+	void (*act)(void);
+	const char *enough;
+	int answer;
+};
+
+static int on_event(void *arg, const struct drover_event *ev)
+{
+	struct heard *h = arg;
+	char one[256];
+
+	assert_true(ev->time_ms > 1700000000000);
+	snprintf(one, sizeof(one), "%s %s %s;", ev->member, ev->kind, ev->state);
+	assert_true(strlen(h->text) + strlen(one) < sizeof(h->text));
+	strcat(h->text, one);
+	if (h->at && !strcmp(one, h->at)) {
+		h->at = NULL;
+		h->act();
+	}
+	return h->enough && !strcmp(one, h->enough) ? h->answer : 0;
+}
+
+static struct drover_watch watch_for(struct heard *h)
+{
+	struct drover_watch w = DROVER_WATCH_INIT;
+
+	w.on_event = on_event;
+	w.arg = h;
+	w.timeout_ms = DEADLINE_MS;
+	return w;
+}
+
+static void stop_second(void)
+{
+	assert_int_equal(drover_stop(home, "web-2", NULL), 0);
+}
+
+static void kill_helper(void)
+{
+	struct drover_member *members = NULL;
+
+	assert_int_equal(drover_list(home, &members, NULL), 2);
+	assert_int_equal(kill(members[0].pid, SIGKILL), 0);
+	free(members);
+}
+
+static struct drover_cluster *started;
+
+static void start_other(void)
+{
+	started = start(other, 1);
+}
+
+static void test_a_cluster_tells_who_runs_and_who_stops(void **state)
+{
+	struct drover_cluster *c = start(pair, 2);
+	struct heard h = {.at = "web-2 state running;",
+			  .act = stop_second,
+			  .enough = "web-2 gone ;",
+			  .answer = 1};
+	struct drover_watch w = watch_for(&h);
+	struct drover_error e;
+
+	assert_int_equal(drover_cluster_events(c, &w, &e), 1);
+	assert_string_equal(h.text, "web-1 state running;web-2 state running;web-2 state stopping;"
+				    "web-2 state stopped;web-2 gone ;");
+	assert_int_equal(drover_cluster_destroy(c, &e), 0);
+}
+
+static void test_a_killed_helper_ends_the_events_with_each_member_gone(void **state)
+{
+	struct drover_cluster *c = start(pair, 2);
+	struct heard h = {.at = "web-2 state running;", .act = kill_helper};
+	struct drover_watch w = watch_for(&h);
+	struct drover_error e;
+
+	assert_int_equal(drover_cluster_events(c, &w, &e), 0);
+	assert_non_null(strstr(h.text, "web-1 gone ;"));
+	assert_non_null(strstr(h.text, "web-2 gone ;"));
+	assert_int_equal(drover_cluster_events(c, &w, &e), 0);
+	drover_cluster_destroy(c, &e);
+}
+
+static void test_a_store_tells_members_at_rest_and_clusters_that_start(void **state)
+{
+	struct drover_cluster *c = start(pair, 2);
+	struct heard h = {.at = "web-2 state stopped;",
+			  .act = start_other,
+			  .enough = "db state running;",
+			  .answer = 1};
+	struct drover_watch w = watch_for(&h);
+	struct drover_error e;
+
+	assert_int_equal(drover_stop(home, "web-2", &e), 0);
+	assert_int_equal(drover_events(home, &w, &e), 1);
+	assert_true(h.text == strstr(h.text, "web-1 state running;web-2 state stopped;db state "));
+	assert_int_equal(drover_cluster_destroy(started, &e), 0);
+	assert_int_equal(drover_cluster_destroy(c, &e), 0);
+}
+
+static void test_watching_ends_by_time_by_cancel_and_by_who_listens(void **state)
+{
+	struct drover_cluster *c = start(pair, 2);
+	struct heard h = {.enough = "web-1 state running;", .answer = -1};
+	struct drover_watch w = watch_for(&h);
+	struct drover_error e;
+
+	assert_true(drover_cluster_events(c, &w, &e) < 0);
+	assert_string_equal(e.code, "canceled");
+	assert_true(drover_events(home, &w, &e) < 0);
+	assert_string_equal(e.code, "canceled");
+	h = (struct heard){.text = ""};
+	w.timeout_ms = SHORT_MS;
+	assert_true(drover_cluster_events(c, &w, &e) < 0);
+	assert_string_equal(e.code, "timeout");
+	assert_true(drover_events(home, &w, &e) < 0);
+	assert_string_equal(e.code, "timeout");
+	w.timeout_ms = 0;
+	w.cancel = drover_cancel_new();
+	drover_cancel_now(w.cancel);
+	assert_true(drover_cluster_events(c, &w, &e) < 0);
+	assert_string_equal(e.code, "canceled");
+	drover_cancel_free(w.cancel);
+	assert_int_equal(drover_cluster_destroy(c, &e), 0);
+}
+
+static void test_figures_are_of_those_that_run(void **state)
+{
+	struct drover_cluster *c = start(pair, 2);
+	struct drover_cluster *second = start(other, 1);
+	struct drover_stats *all = NULL;
+	struct drover_stats one;
+	struct drover_error e;
+
+	assert_int_equal(drover_cluster_stats(c, &all, &e), 2);
+	assert_string_equal(all[1].member, "web-2");
+	free(all);
+	assert_int_equal(drover_stats(home, &all, &e), 3);
+	free(all);
+	assert_int_equal(drover_vm_stats(drover_cluster_vm(c, 1), &one, &e), 0);
+	assert_string_equal(one.member, "web-2");
+	assert_int_equal(one.cpu_ms, 0); /* the fake backend has used nothing */
+	assert_int_equal(drover_vm_stop(drover_cluster_vm(c, 1), &e), 0);
+	assert_true(drover_vm_stats(drover_cluster_vm(c, 1), &one, &e) < 0);
+	assert_string_equal(e.code, "not_running");
+	assert_int_equal(drover_cluster_stats(c, &all, &e), 1);
+	free(all);
+	assert_int_equal(drover_cluster_destroy(second, &e), 0);
+	assert_int_equal(drover_cluster_destroy(c, &e), 0);
+	assert_int_equal(drover_stats(home, &all, &e), 0);
+	free(all);
+}
+
+static void refuses(struct drover_vm *vm, const struct drover_wait *w, const char *code)
+{
+	struct drover_error e = {.code = ""};
+
+	assert_true(drover_vm_wait_for(vm, w, &e) < 0);
+	assert_string_equal(e.code, code);
+}
+
+static void test_a_wait_is_for_one_thing_and_ends(void **state)
+{
+	struct drover_cluster *c = start(pair, 2);
+	struct drover_vm *vm = drover_cluster_vm(c, 0);
+	struct drover_wait w = DROVER_WAIT_INIT;
+	struct drover_error e;
+
+	refuses(vm, &w, "invalid_argument");
+	w.port = 80;
+	assert_int_equal(drover_vm_wait_for(vm, &w, &e), 0);
+	w.command = "true";
+	refuses(vm, &w, "invalid_argument");
+	w.port = 0;
+	refuses(vm, &w, "unsupported"); /* at once: the fake backend runs none, ever */
+	w.command = NULL;
+	w.console = "(";
+	refuses(vm, &w, "invalid_argument");
+	w.console = "login: $";
+	w.timeout_ms = SHORT_MS;
+	refuses(vm, &w, "timeout");
+	w.timeout_ms = 0;
+	w.cancel = drover_cancel_new();
+	drover_cancel_now(w.cancel);
+	refuses(vm, &w, "canceled");
+	drover_cancel_free(w.cancel);
+	assert_int_equal(drover_vm_stop(vm, &e), 0);
+	w.cancel = NULL;
+	refuses(vm, &w, "not_running");
+	assert_int_equal(drover_cluster_destroy(c, &e), 0);
+}
+
+static void test_a_wait_ends_with_its_member(void **state)
+{
+	struct drover_cluster *c = start(pair, 2);
+	struct drover_wait w = DROVER_WAIT_INIT;
+	struct drover_error e;
+	int status = 0;
+	pid_t child = fork();
+
+	if (child == 0)
+		_exit(drover_stop(home, "web-2", NULL) < 0);
+	w.console = "login: $";
+	w.timeout_ms = DEADLINE_MS;
+	refuses(drover_cluster_vm(c, 1), &w, "not_running");
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	assert_int_equal(drover_cluster_destroy(c, &e), 0);
+}
+
+/* libuv opens two descriptors of its own with the first loop, and keeps them. */
+static void warm_up(void)
+{
+	struct drover_member *members = NULL;
+
+	make_home(&(void *){NULL});
+	drover_list(home, &members, NULL);
+	free(members);
+	remove_home(&(void *){(void *)(intptr_t)check_count_fds()});
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		HOME_TEST(test_a_cluster_tells_who_runs_and_who_stops),
+		HOME_TEST(test_a_killed_helper_ends_the_events_with_each_member_gone),
+		HOME_TEST(test_a_store_tells_members_at_rest_and_clusters_that_start),
+		HOME_TEST(test_watching_ends_by_time_by_cancel_and_by_who_listens),
+		HOME_TEST(test_figures_are_of_those_that_run),
+		HOME_TEST(test_a_wait_is_for_one_thing_and_ends),
+		HOME_TEST(test_a_wait_ends_with_its_member),
+	};
+
+	warm_up();
+	return RUN_TESTS(tests);
+}
