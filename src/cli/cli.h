@@ -39,8 +39,9 @@ struct option_row {
 	const char *name; /* without "--"; NULL ends a table */
 	char letter;      /* without "-"; 0: none */
 	enum option_kind kind;
-	size_t offset;       /* of the field in the command's settings */
-	const char *value;   /* how help calls the value, NULL for a flag */
+	size_t offset; /* of the field in the command's settings */
+	const char
+		*value; /* how help calls the value, and what completion offers; NULL for a flag */
 	const char *summary; /* one line of help */
 };
 
@@ -58,7 +59,7 @@ enum args_shape { ARGS_NAMES, ARGS_NAMES_AND_TAIL, ARGS_STOP_AT_FIRST };
 
 struct command {
 	const char *name;
-	const char *usage; /* what follows "drover NAME" */
+	const char *usage; /* what follows "drover NAME"; completion reads it: cmd_complete.c */
 	const char *summary;
 	const struct option_row *options; /* NULL: none */
 	size_t settings_size;
@@ -82,6 +83,10 @@ int options_parse(const struct command *c, int argc, char **argv, void *settings
 
 /* 0 and MB, or -EINVAL. */
 int options_size_mb(const char *text, unsigned *ret);
+
+/* The row of --@name (its first @len bytes), or of -@letter; NULL: no such. */
+const struct option_row *options_find(const struct command *c, const char *name, size_t len);
+const struct option_row *options_find_letter(const struct command *c, char letter);
 
 void options_help(const struct command *c);
 
@@ -237,9 +242,9 @@ struct member_settings {
 		{"disk",         0,                                                          \
 		 OPTION_SIZE_MB, offsetof(settings, m.disk),                                 \
 		 "SIZE",         "disk of each, in MB or like 20G (default 10G; sparse)"},   \
-		{"backend",   0,                                                             \
-		 OPTION_TEXT, offsetof(settings, m.backend),                                 \
-		 "NAME",      "auto, qemu or fake (default auto)"},                          \
+		{"backend",        0,                                                        \
+		 OPTION_TEXT,      offsetof(settings, m.backend),                            \
+		 "auto|qemu|fake", "what runs the members (default auto)"},                  \
 		{"fixture",    0,                                                            \
 		 OPTION_LIST,  offsetof(settings, m.fixtures),                               \
 		 "HOST:GUEST", "a copy of directory HOST at GUEST, read-only (repeatable)"}, \

@@ -166,7 +166,7 @@ static int run_image(const struct command *self, const void *settings, const str
 
 const struct command command_image = {
 	.name = "image",
-	.usage = "ls | build NAME | import FILE|URL --name NAME | rm NAME...",
+	.usage = "ls | build IMAGE | import FILE|URL --name NAME | rm IMAGE...",
 	.summary = "Show, build, import and remove images",
 	.options = image_options,
 	.settings_size = sizeof(struct image_settings),

@@ -14,8 +14,8 @@ struct ls_settings {
 
 static const struct option_row ls_options[] = {
 	{"quiet", 'q', OPTION_FLAG, offsetof(struct ls_settings, quiet), NULL, "names only"},
-	{"output", 'o', OPTION_TEXT, offsetof(struct ls_settings, output), "FORMAT",
-	 "table or json (default table)"},
+	{"output", 'o', OPTION_TEXT, offsetof(struct ls_settings, output), "table|json",
+	 "what is printed (default table)"},
 	{"json", 0, OPTION_FLAG, offsetof(struct ls_settings, json), NULL, "same as -o json"},
 	{0},
 };

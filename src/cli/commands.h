@@ -5,6 +5,7 @@
 struct command;
 
 extern const struct command command_audit;
+extern const struct command command_complete; /* hidden: for the shells */
 extern const struct command command_console;
 extern const struct command command_cp;
 extern const struct command command_dial; /* hidden: for the ProxyCommand of ssh */

@@ -88,7 +88,7 @@ static int option_set(const struct command *c, const struct option_row *row, con
 	return CLI_OK;
 }
 
-static const struct option_row *find_long(const struct command *c, const char *name, size_t len)
+const struct option_row *options_find(const struct command *c, const char *name, size_t len)
 {
 	for (const struct option_row *row = c->options; row && row->name; row++)
 		if (strlen(row->name) == len && !memcmp(row->name, name, len))
@@ -96,7 +96,7 @@ static const struct option_row *find_long(const struct command *c, const char *n
 	return NULL;
 }
 
-static const struct option_row *find_letter(const struct command *c, char letter)
+const struct option_row *options_find_letter(const struct command *c, char letter)
 {
 	for (const struct option_row *row = c->options; row && row->name; row++)
 		if (row->letter == letter)
@@ -110,7 +110,7 @@ static int take_long(const struct command *c, char **argv, int argc, int *i, voi
 	const char *text = argv[*i] + 2;
 	const char *equals = strchr(text, '=');
 	size_t len = equals ? (size_t)(equals - text) : strlen(text);
-	const struct option_row *row = find_long(c, text, len);
+	const struct option_row *row = options_find(c, text, len);
 	char shown[64];
 
 	snprintf(shown, sizeof(shown), "--%.*s", (int)len, text);
@@ -130,7 +130,7 @@ static int take_long(const struct command *c, char **argv, int argc, int *i, voi
 static int take_letters(const struct command *c, char **argv, int argc, int *i, void *settings)
 {
 	for (const char *l = argv[*i] + 1; *l; l++) {
-		const struct option_row *row = find_letter(c, *l);
+		const struct option_row *row = options_find_letter(c, *l);
 		char shown[3] = {'-', *l, '\0'};
 		int r;
 
@@ -172,7 +172,7 @@ int options_parse(const struct command *c, int argc, char **argv, void *settings
 			take_tail(argv, argc, i + 1, ret);
 			break;
 		}
-		if (!strcmp(a, "--help") || (!strcmp(a, "-h") && !find_letter(c, 'h'))) {
+		if (!strcmp(a, "--help") || (!strcmp(a, "-h") && !options_find_letter(c, 'h'))) {
 			*help = true;
 			return CLI_OK;
 		}

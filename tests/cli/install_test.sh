@@ -45,6 +45,10 @@ has_a_page_per_command() {
 	done
 	return $missing
 }
+has_completions() {
+	[ -s "$(find "$root" -path '*/bash-completion/completions/drover')" ] && [ -s "$(find "$root" -path '*/zsh/*/_drover')" ] &&
+		[ -s "$(find "$root" -path '*/fish/vendor_completions.d/drover.fish')" ]
+}
 
 ok "meson install" installs
 ok "a C program builds with pkg-config's flags and finds the shared library" builds
@@ -53,4 +57,5 @@ ok "a C++ program uses the header" runs_from_cpp
 ok "the shared library keeps the symbols of libdrover.symbols and their versions" has_the_symbols
 ok "the installed command runs" command_runs
 ok "each command has its page" has_a_page_per_command
+ok "bash, zsh and fish find the completions" has_completions
 done_testing
