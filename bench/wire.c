@@ -3,11 +3,16 @@
  * The control protocol against the floor: a minimal accept-read-write-close server on a unix socket, driven by the same
  * client code in the same run. usage: bench-wire HELPER. Prints medians and ratios with the goal beside each; the helper
  * runs its fake backend.
+ *
+ * Client, floor and helper share one processor, so that a ratio tells what the server costs: spread over two, a call takes
+ * 10 or 50 us by whether the scheduler happens to wake an idle processor. Hostile peers get the others. The helper's home
+ * is in memory: what making a file costs is the disk's matter.
  */
 #include "base/files.h"
 #include "base/str.h"
 
 #include <err.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -32,6 +37,22 @@ enum {
 
 static const char status_request[] = "{\"cmd\":\"status\"}\n";
 static const char kept_request[] = "{\"cmd\":\"status\",\"id\":1}\n";
+
+static cpu_set_t processors; /* that the run was given */
+
+/* This process and its children from now on: the first processor alone, or, if there are others, those. */
+static void use_processors(bool first)
+{
+	cpu_set_t chosen;
+	int n = 0;
+
+	CPU_ZERO(&chosen);
+	for (int i = 0; i < CPU_SETSIZE; i++)
+		if (CPU_ISSET(i, &processors) && (n++ == 0) == first)
+			CPU_SET(i, &chosen);
+	if (CPU_COUNT(&chosen) > 0 && sched_setaffinity(0, sizeof(chosen), &chosen) < 0)
+		err(1, "sched_setaffinity");
+}
 
 static double now_us(void)
 {
@@ -300,6 +321,7 @@ static pid_t start_harm(const char *path)
 		static char spaces[65536];
 		int big;
 
+		use_processors(false);
 		for (int i = 0; i < IDLE; i++)
 			connect_to(path);
 		exchange(connect_to(path), "{\"cmd\":\"watch\"}\n", 16);
@@ -359,7 +381,7 @@ static void bench_one(const char *helper, const char *path, const char *floor_pa
 
 int main(int argc, char **argv)
 {
-	char home[] = "/tmp/drover-bench.XXXXXX";
+	char home[] = "/dev/shm/drover-bench.XXXXXX";
 	char key[SOCKET_KEY_LEN + 1];
 	char floor_path[128];
 	char path[128];
@@ -372,6 +394,9 @@ int main(int argc, char **argv)
 	if (!mkdtemp(home) || setenv("DROVER_HOME", home, 1) < 0 ||
 	    setrlimit(RLIMIT_NOFILE, &files) < 0)
 		err(1, "make a home");
+	if (sched_getaffinity(0, sizeof(processors), &processors) < 0)
+		err(1, "sched_getaffinity");
+	use_processors(true);
 	name_socket_key("solo", key);
 	snprintf(floor_path, sizeof(floor_path), "%s/floor.sock", home);
 	snprintf(path, sizeof(path), "%s/run/%s.sock", home, key);

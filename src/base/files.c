@@ -108,23 +108,32 @@ int files_publish(const char *path, const void *data, size_t len, mode_t mode)
 	return replace(path, data, len, mode, false);
 }
 
+static int make_dir(const char *path, mode_t mode)
+{
+	return mkdir(path, mode) < 0 && errno != EEXIST ? -errno : 0;
+}
+
+/* The last one first: most often its parents are there. */
 int files_mkdir_all(const char *path, mode_t mode)
 {
 	scoped(mem) char *copy = strdup(path);
+	int r;
 
 	if (!copy)
 		return -ENOMEM;
+	r = make_dir(copy, mode);
+	if (r != -ENOENT)
+		return r;
 	for (char *p = copy + 1; *p; p++) {
 		if (*p != '/')
 			continue;
 		*p = '\0';
-		if (mkdir(copy, mode) < 0 && errno != EEXIST)
-			return -errno;
+		r = make_dir(copy, mode);
+		if (r < 0)
+			return r;
 		*p = '/';
 	}
-	if (mkdir(copy, mode) < 0 && errno != EEXIST)
-		return -errno;
-	return 0;
+	return make_dir(copy, mode);
 }
 
 static int remove_tree_at(int dirfd, const char *name);

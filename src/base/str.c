@@ -103,6 +103,14 @@ bool str_ends(const char *s, const char *suffix)
 	return len >= cut && strcmp(s + len - cut, suffix) == 0;
 }
 
+void str_copy(char *to, size_t size, const char *from)
+{
+	size_t len = strnlen(from, size - 1);
+
+	memcpy(to, from, len);
+	to[len] = '\0';
+}
+
 char *str_format(const char *fmt, ...)
 {
 	char *text = NULL;

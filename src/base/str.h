@@ -39,6 +39,9 @@ bool str_equal(const char *a, const char *b);
 bool str_starts(const char *s, const char *prefix);
 bool str_ends(const char *s, const char *suffix);
 
+/* As much of @from as fits in the @size bytes of @to, always with a NUL. */
+void str_copy(char *to, size_t size, const char *from);
+
 /* asprintf that returns the text (heap, caller frees) or NULL. */
 char *str_format(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 

@@ -8,7 +8,7 @@
  *
  * A connection that sits idle is the first to go when another needs its place; one that works for somebody is not.
  */
-#include "helper/helper.h"
+#include "helper/conn.h"
 
 #include "base/scoped.h"
 #include "config.h"
@@ -19,24 +19,8 @@
 /* How long an answer may take to leave when its connection ends; and what unfinished requests may hold in all. */
 enum { DRAIN_MS = 2000, MAX_PENDING_BYTES = 8 << 20, SMALL_REQUEST = 16384 };
 
-struct conn {
-	struct list link; /* helper.conns, the longest idle first */
-	struct helper *helper;
-	struct member *member; /* whose socket; NULL once that is retired */
-	struct stream *stream;
-	struct framer in;
-	size_t counted; /* bytes of @in that helper.pending_bytes holds */
-	struct timer *deadline;
-	uint64_t deadline_at; /* when that fires; it then looks whether the time is really up */
-	uint64_t since;    /* loop time: connected, or the last request ended, or a new one began */
-	struct list calls; /* under way */
-	unsigned n_calls;
-	char *watch_id;
-	bool watching;
-	bool kept; /* its requests have ids */
-	bool eof;  /* the peer sends no more */
-	bool done; /* nothing more is read; closes when its calls have ended */
-};
+/* A request beyond SMALL_REQUEST is read a chunk at a time with pauses: its peer waits, the others do not. */
+enum { PAUSE_MS = 1 };
 
 static rpc_handler *const handlers[VERB_MAX] = {
 	[VERB_STATUS] = rpc_status,
@@ -75,14 +59,17 @@ static void conn_free(struct conn *c)
 	}
 	c->helper->pending_bytes -= c->counted;
 	c->helper->n_conns--;
+	if (c->helper->current == c)
+		c->helper->current = NULL;
 	list_remove(&c->link);
 	timer_stop(&c->deadline);
+	timer_stop(&c->pause);
 	framer_done(&c->in);
 	free(c->watch_id);
 	free(c);
 }
 
-static void conn_drop(struct conn *c)
+void conn_drop(struct conn *c)
 {
 	stream_close(c->stream);
 	conn_free(c);
@@ -185,10 +172,23 @@ static void conn_settle(struct conn *c)
 		return;
 	}
 	if (!c->eof)
-		stream_hold(c->stream, (c->done && !c->watching) ||
+		stream_hold(c->stream, (c->done && !c->watching) || c->pause ||
 					       c->n_calls >= WIRE_MAX_INFLIGHT ||
 					       stream_queued(c->stream) > WIRE_MAX_QUEUED);
 	set_deadline(c);
+}
+
+static void on_pause_over(void *arg)
+{
+	conn_settle(arg);
+}
+
+static void slow_down(struct conn *c)
+{
+	if (c->done || c->in.in.len <= SMALL_REQUEST || framer_is_idle(&c->in))
+		return;
+	if (timer_start(&c->helper->loop, PAUSE_MS, on_pause_over, c, &c->pause))
+		stream_hold(c->stream, true);
 }
 
 static struct call *call_new(struct conn *c, struct request *q)
@@ -240,15 +240,6 @@ static bool handle_request(struct conn *c, const char *text, size_t len)
 	return true;
 }
 
-/* True while @c is still one of the helper's: a handler may have ended it. */
-static bool is_alive(struct helper *h, const struct conn *c)
-{
-	list_for_each_safe (pos, &h->conns)
-		if (list_entry(pos, struct conn, link) == c)
-			return true;
-	return false;
-}
-
 static void read_requests(struct conn *c)
 {
 	struct helper *h = c->helper;
@@ -267,7 +258,7 @@ static void read_requests(struct conn *c)
 			conn_refuse(c, NULL, &e);
 			return;
 		}
-		if (!handle_request(c, text, len) || !is_alive(h, c))
+		if (!handle_request(c, text, len) || !conn_is_current(h, c))
 			return;
 	}
 	conn_settle(c);
@@ -281,6 +272,7 @@ static void on_read(void *arg, const char *data, ssize_t len, int fd)
 	bool was_idle;
 
 	close_fd(&fd); /* no request brings a descriptor */
+	h->current = c;
 	if (len < 0) {
 		conn_drop(c);
 		return;
@@ -310,8 +302,10 @@ static void on_read(void *arg, const char *data, ssize_t len, int fd)
 		return;
 	}
 	read_requests(c);
-	if (is_alive(h, c))
-		count_pending(c);
+	if (!conn_is_current(h, c))
+		return;
+	count_pending(c);
+	slow_down(c);
 }
 
 static void on_drain(void *arg)
@@ -383,15 +377,17 @@ void conn_accept(struct helper *h, struct member *m, int fd, uid_t peer)
 	framer_init(&c->in, WIRE_MAX_REQUEST);
 	list_append(&h->conns, &c->link);
 	h->n_conns++;
-	c->stream = stream_open_unwatched(&h->loop, fd, on_read, c);
+	c->stream = stream_open_fresh(&h->loop, fd, on_read, c);
 	if (!c->stream) {
 		conn_free(c);
 		return;
 	}
 	stream_on_drain(c->stream, on_drain);
 	c->since = uv_now(&h->loop);
-	set_deadline(c);
+	h->current = c;
 	stream_kick(c->stream); /* the request is often there already */
+	if (conn_is_current(h, c))
+		set_deadline(c);
 }
 
 void conns_forget_member(struct helper *h, const struct member *m)
@@ -418,7 +414,7 @@ void conns_close_all(struct helper *h)
 
 /* --- Answers ------------------------------------------------------------------------------------------------- */
 
-static void call_end(struct call *call)
+void call_end(struct call *call)
 {
 	struct conn *c = call->conn;
 
@@ -474,110 +470,4 @@ void call_errorf(struct call *call, enum err_code code, const char *fmt, ...)
 	err_vset(&e, code, fmt, ap);
 	va_end(ap);
 	call_error(call, &e);
-}
-
-/* --- Events -------------------------------------------------------------------------------------------------- */
-
-static void begin_event(struct json_out *o, struct buf *line, const char *event,
-			const struct member *m)
-{
-	json_out_begin(o, line);
-	json_out_string(o, "event", event);
-	json_out_string(o, "name", m->name);
-}
-
-/* Ends the line for this watcher and sends it; a watcher that does not read is dropped. */
-static void send_event(struct conn *c, struct json_out *o)
-{
-	if (c->watch_id)
-		json_out_raw(o, "id", c->watch_id);
-	if (json_out_end(o) < 0)
-		return;
-	if (stream_write(c->stream, o->b->data, o->b->len) < 0)
-		return; /* a dead peer: the stream tells */
-	if (stream_queued(c->stream) > WIRE_MAX_QUEUED) {
-		c->helper->total_refusals++;
-		conn_drop(c);
-	}
-}
-
-static void state_event(struct conn *c, const struct member *m)
-{
-	scoped(buf) struct buf line = BUF_INIT;
-	struct json_out o;
-
-	begin_event(&o, &line, WIRE_EVENT_STATE, m);
-	json_out_string(&o, "state", member_state_word(m));
-	json_out_string_opt(&o, "ip", m->ip);
-	if (m->state == MEMBER_ERROR) {
-		json_out_string(&o, "error", m->error.msg);
-		json_out_string(&o, "code", err_code_name(m->error.code));
-	}
-	send_event(c, &o);
-}
-
-#define for_each_watcher(pos, h) list_for_each_safe (pos, &(h)->conns)
-
-void event_state(struct helper *h, const struct member *m)
-{
-	for_each_watcher(pos, h)
-	{
-		struct conn *c = list_entry(pos, struct conn, link);
-
-		if (c->watching)
-			state_event(c, m);
-	}
-}
-
-static void event_text(struct helper *h, const struct member *m, const char *event, const char *key,
-		       const char *value)
-{
-	for_each_watcher(pos, h)
-	{
-		struct conn *c = list_entry(pos, struct conn, link);
-		scoped(buf) struct buf line = BUF_INIT;
-		struct json_out o;
-
-		if (!c->watching)
-			continue;
-		begin_event(&o, &line, event, m);
-		json_out_string_opt(&o, key, value);
-		send_event(c, &o);
-	}
-}
-
-void event_stage(struct helper *h, const struct member *m, const char *stage)
-{
-	event_text(h, m, WIRE_EVENT_STAGE, "stage", stage);
-}
-
-void event_address(struct helper *h, const struct member *m)
-{
-	event_text(h, m, WIRE_EVENT_ADDRESS, "ip", m->ip);
-}
-
-void event_gone(struct helper *h, const struct member *m)
-{
-	event_text(h, m, WIRE_EVENT_GONE, "", NULL);
-}
-
-void call_watch(struct call *call)
-{
-	struct conn *c = call->conn;
-	struct helper *h = call->helper;
-
-	if (!c) {
-		call_end(call);
-		return;
-	}
-	free(c->watch_id);
-	c->watch_id = call->id;
-	call->id = NULL;
-	c->watching = true;
-	call_end(call);
-	list_for_each_safe (pos, &h->members) {
-		if (!is_alive(h, c))
-			return;
-		state_event(c, list_entry(pos, struct member, link));
-	}
 }

@@ -32,9 +32,10 @@ static void ctl_conn_free(struct ctl_conn *c)
 	free(c);
 }
 
+/* Nobody is left to wait for a graceful stop, one that is under way included. */
 static void client_is_gone(struct helper *h)
 {
-	if (h->stopping)
+	if (h->closing)
 		return;
 	helper_log("the client is gone: ending the cluster");
 	helper_shutdown(h, true);

@@ -87,7 +87,8 @@ struct helper {
 	struct list members;
 	struct list reserved;
 	struct list conns;
-	struct list calls; /* all that are under way, their connections gone or not */
+	struct conn *current; /* whose bytes are being handled; NULL once it has ended */
+	struct list calls;    /* all that are under way, their connections gone or not */
 	unsigned n_conns;
 	size_t pending_bytes; /* unfinished requests of all connections */
 	struct listener *ctl;

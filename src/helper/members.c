@@ -38,15 +38,13 @@ struct member *member_find(struct helper *h, const char *name)
 
 void member_status(const struct member *m, struct member_status *ret)
 {
-	memset(ret, 0, sizeof(*ret));
-	snprintf(ret->name, sizeof(ret->name), "%s", m->name);
+	str_copy(ret->name, sizeof(ret->name), m->name);
 	ret->pid = m->helper->o->identity.pid;
 	ret->running = m->state == MEMBER_STARTING || m->state == MEMBER_RUNNING ||
 		       m->state == MEMBER_PAUSED;
-	snprintf(ret->ip, sizeof(ret->ip), "%s", m->ip);
-	snprintf(ret->state, sizeof(ret->state), "%s", member_state_word(m));
-	if (m->state == MEMBER_ERROR)
-		snprintf(ret->error, sizeof(ret->error), "%s", m->error.msg);
+	str_copy(ret->ip, sizeof(ret->ip), m->ip);
+	str_copy(ret->state, sizeof(ret->state), member_state_word(m));
+	str_copy(ret->error, sizeof(ret->error), m->state == MEMBER_ERROR ? m->error.msg : "");
 }
 
 static void on_connection(void *arg, int fd, uid_t peer)

@@ -12,7 +12,7 @@
 #include <sys/un.h>
 
 /* BACKLOG: connections the kernel keeps for us; RETRY_MS: the pause after running out of descriptors. */
-enum { BACKLOG = 1024, ACCEPTS_PER_TURN = 64, RETRY_MS = 50 };
+enum { BACKLOG = 1024, RETRY_MS = 50 };
 
 struct listener {
 	uv_poll_t poll;
@@ -38,30 +38,26 @@ static void on_retry(void *arg)
 	uv_poll_start(&l->poll, UV_READABLE, on_readable);
 }
 
+/* One connection a turn: the loop comes back for the next, and the peers that are in already have their turn between. */
 static void on_readable(uv_poll_t *h, int status, int events)
 {
 	struct listener *l = h->data;
+	struct ucred peer = {.uid = (uid_t)-1};
+	socklen_t len = sizeof(peer);
+	int fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
-	for (int i = 0; i < ACCEPTS_PER_TURN && !l->closing; i++) {
-		struct ucred peer = {.uid = (uid_t)-1};
-		socklen_t len = sizeof(peer);
-		int fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-
-		if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM)) {
-			/* The socket stays readable: wait instead of spinning. */
-			uv_poll_stop(&l->poll);
-			timer_start(h->loop, RETRY_MS, on_retry, l, &l->retry);
-			return;
-		}
-		if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
-			continue;
-		if (fd < 0)
-			return;
-		if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
-			close(fd);
-		else
-			l->on_connection(l->arg, fd, peer.uid);
+	if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM)) {
+		/* The socket stays readable: wait instead of spinning. */
+		uv_poll_stop(&l->poll);
+		timer_start(h->loop, RETRY_MS, on_retry, l, &l->retry);
+		return;
 	}
+	if (fd < 0)
+		return;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
+		close(fd);
+	else
+		l->on_connection(l->arg, fd, peer.uid);
 }
 
 static int bind_path(struct listener *l, const char *path, struct err *e)

@@ -6,10 +6,14 @@
 #include "loop/timer.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/socket.h>
 
-enum { READ_CHUNK = 65536, READS_PER_TURN = 4 };
+/* A chunk is what one reader may cost the others before its owner can hold it. */
+enum { READ_CHUNK = 16384, READS_PER_TURN = 4 };
+
+enum took { TOOK_NOTHING, TOOK_SOME, TOOK_A_CHUNK };
 
 struct chunk {
 	struct list link;
@@ -29,6 +33,7 @@ struct stream {
 	struct list queue;
 	size_t queued;
 	struct timer *linger;
+	bool without_fds;
 	bool held;
 	bool draining; /* closes when the queue is empty */
 	bool closing;
@@ -109,29 +114,33 @@ void stream_close_drained(struct stream *s, unsigned ms)
 	watch(s);
 }
 
-static ssize_t send_bytes(int fd, const char *data, size_t len, int passed)
+static ssize_t send_with_fd(int fd, const char *data, size_t len, int passed)
 {
 	union {
 		struct cmsghdr align;
 		char space[CMSG_SPACE(sizeof(int))];
 	} control = {0};
 	struct iovec iov = {(void *)data, len};
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+	struct msghdr msg = {.msg_iov = &iov,
+			     .msg_iovlen = 1,
+			     .msg_control = control.space,
+			     .msg_controllen = sizeof(control.space)};
+	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(c), &passed, sizeof(int));
+	return sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+static ssize_t send_bytes(int fd, const char *data, size_t len, int passed)
+{
 	ssize_t n;
 
-	if (passed >= 0) {
-		struct cmsghdr *c;
-
-		msg.msg_control = control.space;
-		msg.msg_controllen = sizeof(control.space);
-		c = CMSG_FIRSTHDR(&msg);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(c), &passed, sizeof(int));
-	}
 	do
-		n = sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+		n = passed >= 0 ? send_with_fd(fd, data, len, passed)
+				: send(fd, data, len, MSG_NOSIGNAL | MSG_DONTWAIT);
 	while (n < 0 && errno == EINTR);
 	return n < 0 ? -errno : n;
 }
@@ -229,42 +238,53 @@ static int received_fd(struct msghdr *msg)
 	return got;
 }
 
-/* One read. False when there is nothing more to do now. */
-static bool read_once(struct stream *s)
+static ssize_t receive_with_fd(int fd, char *data, size_t size, int *ret_fd)
 {
-	static _Thread_local char bytes[READ_CHUNK];
 	union {
 		struct cmsghdr align;
 		char space[CMSG_SPACE(4 * sizeof(int))];
 	} control;
-	struct iovec iov = {bytes, sizeof(bytes)};
+	struct iovec iov = {data, size};
 	struct msghdr msg = {.msg_iov = &iov,
 			     .msg_iovlen = 1,
 			     .msg_control = control.space,
 			     .msg_controllen = sizeof(control.space)};
+	ssize_t n = recvmsg(fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+
+	if (n > 0)
+		*ret_fd = received_fd(&msg);
+	return n;
+}
+
+/* One read; after TOOK_A_CHUNK there may be more. */
+static enum took read_once(struct stream *s)
+{
+	static _Thread_local char bytes[READ_CHUNK];
+	int fd = -1;
 	ssize_t n;
 
-	do
-		n = recvmsg(s->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	do /* without room for them the kernel closes passed descriptors */
+		n = s->without_fds ? recv(s->fd, bytes, sizeof(bytes), MSG_DONTWAIT)
+				   : receive_with_fd(s->fd, bytes, sizeof(bytes), &fd);
 	while (n < 0 && errno == EINTR);
 	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-		return false;
+		return TOOK_NOTHING;
 	if (n <= 0) {
 		int r = n < 0 ? -errno : 0;
 
 		s->held = true; /* the end is told once */
 		watch(s);
 		s->on_read(s->arg, NULL, r, -1);
-		return false;
+		return TOOK_SOME;
 	}
-	s->on_read(s->arg, bytes, n, received_fd(&msg));
-	return (size_t)n == sizeof(bytes);
+	s->on_read(s->arg, bytes, n, fd);
+	return (size_t)n == sizeof(bytes) ? TOOK_A_CHUNK : TOOK_SOME;
 }
 
 static void read_turn(struct stream *s)
 {
 	for (int i = 0; i < READS_PER_TURN; i++)
-		if (s->closing || s->held || s->draining || !read_once(s))
+		if (s->closing || s->held || s->draining || read_once(s) != TOOK_A_CHUNK)
 			return;
 }
 
@@ -305,7 +325,7 @@ static void on_poll(uv_poll_t *h, int status, int events)
 		read_turn(s);
 }
 
-struct stream *stream_open_unwatched(uv_loop_t *loop, int fd, stream_read_cb *on_read, void *arg)
+static struct stream *stream_new(uv_loop_t *loop, int fd, stream_read_cb *on_read, void *arg)
 {
 	struct stream *s = calloc(1, sizeof(*s));
 
@@ -321,9 +341,18 @@ struct stream *stream_open_unwatched(uv_loop_t *loop, int fd, stream_read_cb *on
 	return s;
 }
 
+struct stream *stream_open_fresh(uv_loop_t *loop, int fd, stream_read_cb *on_read, void *arg)
+{
+	struct stream *s = stream_new(loop, fd, on_read, arg);
+
+	if (s)
+		s->without_fds = true;
+	return s;
+}
+
 struct stream *stream_open(uv_loop_t *loop, int fd, stream_read_cb *on_read, void *arg)
 {
-	struct stream *s = stream_open_unwatched(loop, fd, on_read, arg);
+	struct stream *s = stream_new(loop, fd, on_read, arg);
 
 	if (s && watch(s) < 0) {
 		stream_close(s);
@@ -337,7 +366,10 @@ void stream_kick(struct stream *s)
 	int r = 0;
 
 	s->kicking = true;
-	read_turn(s);
+	if (read_once(s) == TOOK_NOTHING) {
+		sched_yield(); /* a peer that has just connected is about to write */
+		read_once(s);
+	}
 	if (!s->closing)
 		r = watch(s);
 	if (r < 0 && !s->held) {

@@ -26,8 +26,11 @@ typedef void stream_drain_cb(void *arg);
 /* Takes @fd (closed on failure too) and begins to read. NULL: out of memory or not pollable. */
 struct stream *stream_open(uv_loop_t *loop, int fd, stream_read_cb *on_read, void *arg);
 
-/* The same, but the loop hears of @fd only from the first stream_kick on, and only if something is left to wait for. */
-struct stream *stream_open_unwatched(uv_loop_t *loop, int fd, stream_read_cb *on_read, void *arg);
+/*
+ * The same for a connection that was just accepted, whose peer passes no descriptors (they are closed unseen): the loop
+ * hears of @fd only from the first stream_kick on, and only if something is left to wait for.
+ */
+struct stream *stream_open_fresh(uv_loop_t *loop, int fd, stream_read_cb *on_read, void *arg);
 
 /* Reads what is there now instead of waiting for the next turn of the loop: for fresh connections. */
 void stream_kick(struct stream *s);

@@ -36,6 +36,22 @@ static bool is_space(char c)
 	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
 }
 
+/* The bytes that mean something outside a string, and inside one. */
+static const bool is_mark[256] = {
+	['"'] = true, ['{'] = true, ['}'] = true, ['['] = true, [']'] = true};
+static const bool is_string_mark[256] = {['"'] = true, ['\\'] = true};
+
+/* Moves on to the next byte that means something, at most to @end. */
+static void skip_meaningless(struct framer *f, size_t end)
+{
+	const bool *mark = f->in_string ? is_string_mark : is_mark;
+
+	if (f->escaped)
+		return;
+	while (f->scanned < end && !mark[(unsigned char)f->in.data[f->scanned]])
+		f->scanned++;
+}
+
 /* Moves on by one byte; true when it closed the outermost object. */
 static bool scan_byte(struct framer *f, char c)
 {
@@ -89,6 +105,9 @@ int framer_next(struct framer *f, const char **ret, size_t *ret_len)
 	while (f->scanned < f->in.len) {
 		if (f->scanned >= f->max)
 			return -EMSGSIZE;
+		skip_meaningless(f, f->in.len < f->max ? f->in.len : f->max);
+		if (f->scanned >= f->in.len || f->scanned >= f->max)
+			continue;
 		if (!scan_byte(f, f->in.data[f->scanned++]))
 			continue;
 		*ret = f->in.data;

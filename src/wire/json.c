@@ -5,7 +5,6 @@
 #include "base/scoped.h"
 #include "wire/names.h"
 
-#include <inttypes.h>
 #include <string.h>
 #include <strings.h>
 
@@ -169,14 +168,16 @@ json_t *wire_json_parse(const char *text, size_t len, struct err *e)
 	return value;
 }
 
+/* @key begins with a small letter. */
 json_t *wire_json_get(json_t *object, const char *key)
 {
-	const char *name;
-	json_t *value;
 	json_t *found = NULL;
 
-	json_object_foreach (object, name, value) {
-		if (strcasecmp(name, key) == 0 && !json_is_null(value))
+	for (void *i = json_object_iter(object); i; i = json_object_iter_next(object, i)) {
+		const char *name = json_object_iter_key(i);
+		json_t *value = json_object_iter_value(i);
+
+		if ((*name | 0x20) == *key && strcasecmp(name, key) == 0 && !json_is_null(value))
 			found = value;
 	}
 	return found;
@@ -257,12 +258,22 @@ static const char *short_escape(unsigned char c, char hex[8])
 	return hex;
 }
 
-static void out_quoted(struct json_out *o, const char *s)
+/* How many bytes of @s stand for themselves. */
+static size_t plain_len(const char *s)
+{
+	size_t n = 0;
+
+	while ((unsigned char)s[n] >= 0x20 && (unsigned char)s[n] < 0x80 && s[n] != '"' &&
+	       s[n] != '\\' && s[n] != '<' && s[n] != '>' && s[n] != '&')
+		n++;
+	return n;
+}
+
+static void out_escaped(struct json_out *o, const char *s)
 {
 	size_t left = strlen(s);
 	size_t plain = 0; /* bytes before @s that are not written yet */
 
-	out_str(o, "\"");
 	while (left > 0) {
 		char hex[8];
 		size_t n = utf8_len((const unsigned char *)s, left);
@@ -287,17 +298,27 @@ static void out_quoted(struct json_out *o, const char *s)
 		left -= n;
 	}
 	out_add(o, s - plain, plain);
-	out_str(o, "\"");
+}
+
+static void out_quoted(struct json_out *o, const char *s)
+{
+	size_t plain = plain_len(s);
+
+	out_add(o, "\"", 1);
+	out_add(o, s, plain);
+	if (s[plain])
+		out_escaped(o, s + plain);
+	out_add(o, "\"", 1);
 }
 
 static void out_key(struct json_out *o, const char *key)
 {
 	if (o->need_comma)
-		out_str(o, ",");
+		out_add(o, ",", 1);
 	o->need_comma = true;
 	if (key) {
 		out_quoted(o, key);
-		out_str(o, ":");
+		out_add(o, ":", 1);
 	}
 }
 
@@ -327,11 +348,17 @@ void json_out_string_opt(struct json_out *o, const char *key, const char *value)
 
 void json_out_int(struct json_out *o, const char *key, int64_t value)
 {
-	char text[32];
+	char text[24];
+	char *digits = text + sizeof(text);
+	uint64_t rest = value < 0 ? -(uint64_t)value : (uint64_t)value;
 
-	snprintf(text, sizeof(text), "%" PRId64, value);
+	do
+		*--digits = (char)('0' + rest % 10);
+	while ((rest /= 10) > 0);
+	if (value < 0)
+		*--digits = '-';
 	out_key(o, key);
-	out_str(o, text);
+	out_add(o, digits, (size_t)(text + sizeof(text) - digits));
 }
 
 void json_out_bool(struct json_out *o, const char *key, bool value)

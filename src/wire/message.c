@@ -3,6 +3,7 @@
 
 #include "base/scoped.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 static const char *const verb_names[VERB_MAX] = {
@@ -54,7 +55,8 @@ static int take_id(json_t *root, char **ret, struct err *e)
 	if (!json_is_string(id) && !json_is_integer(id))
 		return err_set(e, ERR_BAD_REQUEST,
 			       "wrong type: \"id\" must be a string or a whole number");
-	*ret = json_dumps(id, JSON_ENCODE_ANY | JSON_COMPACT);
+	*ret = json_is_integer(id) ? str_format("%" PRId64, (int64_t)json_integer_value(id))
+				   : json_dumps(id, JSON_ENCODE_ANY | JSON_COMPACT);
 	if (!*ret)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	if (strlen(*ret) <= WIRE_MAX_ID)

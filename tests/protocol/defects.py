@@ -124,6 +124,42 @@ def a_bound_helper_leaves_when_its_client_is_killed():
 
 
 @test
+def a_client_that_dies_during_a_graceful_stop_cuts_it_short():
+    client = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
+    with Helper("a", "b", bound=client.pid, env={"DROVER_FAKE_STOP_MS": "60000"}) as h:
+        h.boot("a")
+        watch = h.watch()
+        h.call({"cmd": "shutdown"})
+        watch.until(lambda event: event.get("state") == "stopping" and event.get("name") == "a")
+        client.kill()
+        client.wait()
+        client.stdin.close()
+        h.wait_exit()
+        watch.close()
+        expect("nothing left", [], h.left())
+
+
+@test
+def a_pid_that_now_is_somebody_elses_does_not_count():
+    """pidfile and owner name a live process, but not the start time of it."""
+    old = Helper("solo")
+    with open(old.member_path("solo", "owner"), encoding="ascii") as file:
+        _, start, boot = file.read().split()
+    old.process.kill()
+    old.process.wait()
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as other:
+        for name, text in (("pid", f"{other.pid}"), ("owner", f"{other.pid} {start} {boot}")):
+            with open(old.member_path("solo", name), "w", encoding="ascii") as file:
+                file.write(text)
+        with Helper("solo", home=old.home, own_home=False) as h:
+            expect("ready", "ready\n", h.ready)
+            expect("pid", h.pid, h.status()["pid"])
+        expect("the other is left alone", None, other.poll())
+        other.stdin.close()
+    harness.shutil.rmtree(old.home)
+
+
+@test
 def a_helper_for_a_client_that_is_dead_already_does_not_start():
     dead = subprocess.Popen(["true"])
     dead.wait()

@@ -22,4 +22,11 @@ ok "the killed one and its helper left nothing" nothing_left
 ok "two members boot" "$DROVER" up v -n 2 --image tiny --mem 256M --cpus 1
 ok "shutdown is acknowledged" shutdown_all
 ok "and then nothing is left of either" nothing_left
+
+# Neither the power button nor QMP nor SIGTERM reaches a stopped process: what is left is SIGKILL, after the grace.
+freeze() { kill -STOP "$(processes | grep qemu-system | cut -d' ' -f1)"; }
+ok "a member boots again" "$DROVER" up v --image tiny --mem 256M --cpus 1
+ok "its QEMU hangs" freeze
+ok "down ends it all the same, within its bound" timeout 30 "$DROVER" down v
+ok "nothing is left of the hung one" nothing_left
 done_testing

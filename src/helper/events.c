@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT */
+/* What watchers are told. */
+#include "helper/conn.h"
+
+#include "base/scoped.h"
+
+static void begin_event(struct json_out *o, struct buf *line, const char *event,
+			const struct member *m)
+{
+	json_out_begin(o, line);
+	json_out_string(o, "event", event);
+	json_out_string(o, "name", m->name);
+}
+
+/* Ends the line for this watcher and sends it; a watcher that does not read is dropped. */
+static void send_event(struct conn *c, struct json_out *o)
+{
+	if (c->watch_id)
+		json_out_raw(o, "id", c->watch_id);
+	if (json_out_end(o) < 0)
+		return;
+	if (stream_write(c->stream, o->b->data, o->b->len) < 0)
+		return; /* a dead peer: the stream tells */
+	if (stream_queued(c->stream) > WIRE_MAX_QUEUED) {
+		c->helper->total_refusals++;
+		conn_drop(c);
+	}
+}
+
+static void state_event(struct conn *c, const struct member *m)
+{
+	scoped(buf) struct buf line = BUF_INIT;
+	struct json_out o;
+
+	begin_event(&o, &line, WIRE_EVENT_STATE, m);
+	json_out_string(&o, "state", member_state_word(m));
+	json_out_string_opt(&o, "ip", m->ip);
+	if (m->state == MEMBER_ERROR) {
+		json_out_string(&o, "error", m->error.msg);
+		json_out_string(&o, "code", err_code_name(m->error.code));
+	}
+	send_event(c, &o);
+}
+
+#define for_each_watcher(pos, h) list_for_each_safe (pos, &(h)->conns)
+
+void event_state(struct helper *h, const struct member *m)
+{
+	for_each_watcher(pos, h)
+	{
+		struct conn *c = list_entry(pos, struct conn, link);
+
+		if (c->watching)
+			state_event(c, m);
+	}
+}
+
+static void event_text(struct helper *h, const struct member *m, const char *event, const char *key,
+		       const char *value)
+{
+	for_each_watcher(pos, h)
+	{
+		struct conn *c = list_entry(pos, struct conn, link);
+		scoped(buf) struct buf line = BUF_INIT;
+		struct json_out o;
+
+		if (!c->watching)
+			continue;
+		begin_event(&o, &line, event, m);
+		json_out_string_opt(&o, key, value);
+		send_event(c, &o);
+	}
+}
+
+void event_stage(struct helper *h, const struct member *m, const char *stage)
+{
+	event_text(h, m, WIRE_EVENT_STAGE, "stage", stage);
+}
+
+void event_address(struct helper *h, const struct member *m)
+{
+	event_text(h, m, WIRE_EVENT_ADDRESS, "ip", m->ip);
+}
+
+void event_gone(struct helper *h, const struct member *m)
+{
+	event_text(h, m, WIRE_EVENT_GONE, "", NULL);
+}
+
+void call_watch(struct call *call)
+{
+	struct conn *c = call->conn;
+	struct helper *h = call->helper;
+
+	if (!c) {
+		call_end(call);
+		return;
+	}
+	free(c->watch_id);
+	c->watch_id = call->id;
+	call->id = NULL;
+	c->watching = true;
+	call_end(call);
+	list_for_each_safe (pos, &h->members) {
+		if (!conn_is_current(h, c))
+			return;
+		state_event(c, list_entry(pos, struct member, link));
+	}
+}
