@@ -8,14 +8,14 @@ if [ "$(id -u)" -eq 0 ] && [ -z "${DROVER_TEST_INSIDE:-}" ]; then
 	"$DROVER" image build tiny >/dev/null 2>&1
 	mknod -m 0666 "$home/tun" c 10 200
 	cp ../tap.sh "$home/"
-	install -m 0600 /dev/null "$home/roots-kernel"
 	stage "$home"
+	install -m 0600 /dev/null "$home/roots-kernel"
 	cp lib.sh ordinary_user.sh "$home/bin/"
 	unshare -m bash -c '
 		mount --bind "$1/tun" /dev/net/tun
 		cd "$1/bin" && shift
-		exec setpriv --reuid 64321 --regid 64321 --clear-groups env DROVER_TEST_INSIDE=1 "$@" \
-			bash ./ordinary_user.sh' _ "$home" "${staged[@]}"
+		exec setpriv --reuid 64321 --regid 64321 --clear-groups env "$@" \
+			bash ./ordinary_user.sh' _ "$home" "${staged[@]}" DROVER_TEST_INSIDE=1 UNREADABLE="$home/roots-kernel"
 	exit
 fi
 
@@ -40,7 +40,7 @@ boot() {
 	PY
 }
 says_denied() { boot "$1" | tee /dev/stderr | grep -q "\"error\":\"[^\"]*$1.*\"code\":\"permission_denied\""; }
-ok "a kernel that this user may not read fails its member, by path and code" says_denied "$home/roots-kernel"
+ok "a kernel that this user may not read fails its member, by path and code" says_denied "${UNREADABLE:-/etc/shadow}"
 ok "the others run on" "$DROVER" exec u-2 -- true
 ok "rm removes them" "$DROVER" rm -f u
 ok "nothing is left" nothing_left
