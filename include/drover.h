@@ -51,7 +51,7 @@ DROVER_API void drover_cancel_free(
 
 /*
  * What happens, while it happens. @member is "" for what concerns no single one. @stage is a stable word:
- * image, network, prepare, start, boot, ssh, ready, error. @text is for a person, may be "". @percent is 0..100, or -1
+ * image, network, warning, prepare, start, boot, ssh, ready, error. @text is for a person, may be "". @percent is 0..100, or -1
  * where nobody knows. All borrowed during the call, which comes from inside the blocking function, in its thread.
  */
 struct drover_progress {
@@ -94,6 +94,11 @@ struct drover_options {
 	/* For new members; a member keeps what it was made with. Borrowed during the call. At most 16. */
 	const struct drover_share *shares;
 	size_t n_shares;
+	/*
+	 * private: a network of the cluster's own, which needs no right. host: a bridge of the host, which needs root and
+	 * gives the members addresses that the host routes. Default: what the members had before, else private.
+	 */
+	const char *network;
 };
 #define DROVER_OPTIONS_INIT                           \
 	{                                             \
@@ -377,6 +382,7 @@ DROVER_API char *drover_path(const char *home, const char *name, enum drover_pat
 /*
  * What there is on this host of the clusters of @home: processes, namespaces, interfaces, locks, pidfiles, sockets,
  * directories and files of whatever runs, or looks as if it ran and has no owner. Members at rest are not told.
+ * In the host's own network: records, bridges, taps, tables; root is also told what is nobody's of other homes.
  */
 struct drover_thing {
 	char kind[16];   /* the words above in the singular, or "unreadable" */

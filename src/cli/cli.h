@@ -223,6 +223,7 @@ struct member_settings {
 	unsigned mem;
 	unsigned disk;
 	unsigned count;
+	const char *network;
 	bool no_egress;
 	bool json;
 	bool quiet;
@@ -248,6 +249,9 @@ struct member_settings {
 		{"fixture",    0,                                                            \
 		 OPTION_LIST,  offsetof(settings, m.fixtures),                               \
 		 "HOST:GUEST", "a copy of directory HOST at GUEST, read-only (repeatable)"}, \
+		{"network",   0,                                                             \
+		 OPTION_TEXT, offsetof(settings, m.network),                                 \
+		 "NAME",      "private, or host: a bridge of the host, for root"},           \
 		{"no-egress", 0,                                                             \
 		 OPTION_FLAG, offsetof(settings, m.no_egress),                               \
 		 NULL,        "no way out of the cluster's network"},                        \

@@ -126,9 +126,8 @@ static bool is_news(const struct line *l, const struct drover_progress *e)
 	return strncmp(l->text, e->text ? e->text : "", TEXT_SIZE - 1) != 0;
 }
 
-void progress_on_event(void *arg, const struct drover_progress *e)
+static void progress_note(struct progress *p, const struct drover_progress *e)
 {
-	struct progress *p = arg;
 	struct line *l = get_line(p, e->member);
 	char text[NAME_SIZE + STAGE_SIZE + TEXT_SIZE + 64];
 	bool news;
@@ -151,6 +150,29 @@ void progress_on_event(void *arg, const struct drover_progress *e)
 		str_make_printable(text);
 		fprintf(stderr, "%s\n", text);
 	}
+}
+
+/* Said whatever the style, and below what is drawn, which is drawn anew after it. */
+static void warn(struct progress *p, const struct drover_progress *e)
+{
+	char text[1024];
+
+	snprintf(text, sizeof(text), "drover: warning: %s", e->text);
+	str_make_printable(text);
+	fprintf(stderr, "%s\n", text);
+	p->drawn = 0;
+	if (p->style == PROGRESS_JSON)
+		print_json(e);
+}
+
+void progress_on_event(void *arg, const struct drover_progress *e)
+{
+	struct progress *p = arg;
+
+	if (strcmp(e->stage, "warning") == 0)
+		warn(p, e);
+	else
+		progress_note(p, e);
 }
 
 int64_t progress_ready_ms(const struct progress *p, const char *member)

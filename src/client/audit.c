@@ -42,9 +42,14 @@ int drover_prune(const char *home, struct drover_error *pe)
 {
 	scoped(store) struct store store = {0};
 	struct err e = ERR_INIT;
+	int host = 0;
 	int r = store_open(home, &store, &e);
 
-	if (r == 0)
-		r = store_prune(&store, &e);
+	if (r < 0)
+		return public_error(pe, &e, r);
+	r = store_prune(&store, &e);
+	if (audit_host_has_things())
+		host = session_reconcile(&store, r < 0 ? NULL : &e);
+	r = r < 0 ? r : host;
 	return r < 0 ? public_error(pe, &e, r) : 0;
 }

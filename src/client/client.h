@@ -31,6 +31,8 @@ struct settings {
 	const char *home;
 	const char *image;
 	const char *backend;
+	const char *network;      /* private or host; NULL until settings_find_network */
+	char subnet[SUBNET_SIZE]; /* wanted, "": any */
 	unsigned cpus;
 	unsigned memory_mb;
 	unsigned disk_mb;
@@ -49,18 +51,30 @@ int settings_from(const struct drover_options *o, struct settings *ret, struct e
 void settings_progress(const struct settings *s, const char *member, const char *stage, int percent,
 		       const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 
+/*
+ * The network of a cluster of @names: what the caller wants, else what the members had; and their subnet of the host,
+ * which they get again while it is free.
+ */
+void settings_find_network(struct settings *s, const struct store *store,
+			   const struct name_list *names);
+
+/* Removes what dead clusters left in the host's network, if there is any; @s (may be NULL) is told what stays. */
+void host_reconcile(const struct store *store, const struct settings *s);
+
 /* --- session.c: one helper process and the hold on it ---------------------------------------------------------- */
 
 struct session {
-	pid_t pid;  /* 0 when it was not started here */
-	int pidfd;  /* or -1 */
-	int ctl_fd; /* bound: while it is open the helper lives; or -1 */
+	pid_t pid;                  /* 0 when it was not started here */
+	int pidfd;                  /* or -1 */
+	int ctl_fd;                 /* bound: while it is open the helper lives; or -1 */
+	char warning[ERR_MSG_SIZE]; /* what the user should know, "": nothing */
 };
 
 struct session_options {
 	const struct store *store;
 	const struct name_list *members;
 	const char *backend;
+	const char *network;
 	bool detached;
 	bool temporary;
 };
@@ -71,6 +85,8 @@ struct session_options {
  */
 int session_start(const struct session_options *o, struct session *ret, struct err *e);
 /* Bound: lets go, and waits (at most @timeout_ms) until the helper is gone. Detached: forgets it. Idempotent. */
+/* Runs a helper that removes what is nobody's, and waits for its end. < 0: @e has what it says. */
+int session_reconcile(const struct store *store, struct err *e);
 void session_end(struct session *s, uint64_t timeout_ms);
 
 /* --- prepare.c: what a member is made of ----------------------------------------------------------------------- */
@@ -141,6 +157,7 @@ struct drover_cluster {
 	struct session session;
 	struct backend *backend;
 	struct backend_network *network;
+	char network_kind[16]; /* private or host */
 	char subnet[SUBNET_SIZE];
 	struct drover_vm **vms;
 	size_t n_vms;
@@ -161,8 +178,8 @@ struct drover_cluster *cluster_new(struct store *store /* taken */, const char *
 void cluster_free(struct drover_cluster *c);
 struct drover_vm *cluster_add_vm(struct drover_cluster *c, const char *name);
 
-/* The network, or what there is of one already. */
-int cluster_make_network(struct drover_cluster *c, struct err *e);
+/* The network, or what there is of one already. @subnet: wanted; NULL or "": any. */
+int cluster_make_network(struct drover_cluster *c, const char *subnet, struct err *e);
 /* Takes back the last cluster_add_vm. */
 void cluster_drop_last(struct drover_cluster *c);
 /* Tells the helper to stop all members and leave; best effort, does not wait for it. */

@@ -174,6 +174,8 @@ static int attach(struct drover_cluster *c, const char *name, struct err *e)
 	snprintf(vm->user, sizeof(vm->user), "%s", config.user ? config.user : "");
 	vm->is_fake = strcmp(config.backend, "fake") == 0;
 	c->no_egress = c->no_egress || config.no_egress;
+	snprintf(c->network_kind, sizeof(c->network_kind), "%s",
+		 *config.network ? config.network : "private");
 	return 0;
 }
 
@@ -232,7 +234,7 @@ static int open_cluster(struct store *store, const char *member, pid_t pid,
 	if (r == 0)
 		r = read_addresses(c, &names, e);
 	if (r == 0)
-		r = cluster_make_network(c, e); /* there is one: this tells its subnet */
+		r = cluster_make_network(c, NULL, e); /* there is one: this tells its subnet */
 	if (r < 0) {
 		cluster_free(c);
 		return r;
@@ -346,6 +348,7 @@ int drover_stop(const char *home, const char *name, struct drover_error *pe)
 		r = find_owner(&store, name, &pid, &e);
 	if (r == 0)
 		r = stop_running(home, name, &e);
+	host_reconcile(&store, NULL);
 	return r < 0 ? public_error(pe, &e, r) : 0;
 }
 

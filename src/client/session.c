@@ -101,48 +101,35 @@ static int move_up(int *fd)
 	return 0;
 }
 
-static int prepare_launch(const struct session_options *o, struct launch *l, struct err *e)
+/* @l's log and names are the caller's matter. */
+static int prepare_launch(const struct store *store, struct launch *l, struct err *e)
 {
 	int r;
 
 	l->helper = find_helper();
-	l->names = join_names(o->members);
-	l->home = str_format("DROVER_HOME=%s", o->store->root);
-	if (!l->helper || !l->names || !l->home || !(l->env = helper_environment(l->home)))
+	l->home = str_format("DROVER_HOME=%s", store->root);
+	if (!l->helper || !l->home || !(l->env = helper_environment(l->home)))
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	if (access(l->helper, X_OK) < 0)
 		return err_set(
 			e, ERR_MISSING_PROGRAM,
 			"the helper program is missing: %s (install drover, or set DROVER_HELPER)",
 			l->helper);
-	r = open_log(o, &l->log_fd, e);
-	if (r < 0)
-		return r;
 	if (pipe2(l->ready, O_CLOEXEC) < 0)
 		return err_errno(e, -errno, "make a pipe");
-	r = move_up(&l->log_fd);
-	if (r == 0)
-		r = move_up(&l->ready[1]);
+	r = move_up(&l->ready[1]);
 	return r < 0 ? err_errno(e, r, "move a descriptor") : 0;
 }
 
-static int spawn(const struct session_options *o, struct launch *l, pid_t *ret, struct err *e)
+static int spawn(struct launch *l, const char *const argv[], pid_t *ret, struct err *e)
 {
-	const char *argv[MAX_ARGS] = {l->helper,  "--members",  l->names, "--backend",
-				      o->backend, "--ready-fd", "3"};
-	size_t n = 7;
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attr;
 	sigset_t none;
-	int r;
+	int r = move_up(&l->log_fd);
 
-	if (!o->detached) {
-		snprintf(l->bound, sizeof(l->bound), "%d", (int)getpid());
-		argv[n++] = "--bound";
-		argv[n++] = l->bound;
-	}
-	if (o->temporary)
-		argv[n++] = "--remove";
+	if (r < 0)
+		return err_errno(e, r, "move a descriptor");
 	sigemptyset(&none);
 	posix_spawn_file_actions_init(&actions);
 	posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
@@ -160,14 +147,34 @@ static int spawn(const struct session_options *o, struct launch *l, pid_t *ret, 
 	return r ? err_errno(e, -r, "start %s", l->helper) : 0;
 }
 
-/* "ready", or "error CODE SENTENCE". */
-static int read_ready(int fd, struct err *e)
+static int spawn_session(const struct session_options *o, struct launch *l, pid_t *ret,
+			 struct err *e)
 {
-	char line[ERR_MSG_SIZE + 64];
-	size_t len = 0;
-	uint64_t end = uv_hrtime() / 1000000 + READY_MS;
+	const char *argv[MAX_ARGS] = {l->helper,  "--members",  l->names, "--backend",
+				      o->backend, "--ready-fd", "3"};
+	size_t n = 7;
 
-	while (len < sizeof(line) - 1 && !memchr(line, '\n', len)) {
+	if (o->network && strcmp(o->network, "private") != 0) {
+		argv[n++] = "--network";
+		argv[n++] = o->network;
+	}
+	if (!o->detached) {
+		snprintf(l->bound, sizeof(l->bound), "%d", (int)getpid());
+		argv[n++] = "--bound";
+		argv[n++] = l->bound;
+	}
+	if (o->temporary)
+		argv[n++] = "--remove";
+	return spawn(l, argv, ret, e);
+}
+
+/* One line, without its end. */
+static int read_line(int fd, char *line, size_t size, struct err *e)
+{
+	uint64_t end = uv_hrtime() / 1000000 + READY_MS;
+	size_t len = 0;
+
+	while (len < size - 1 && !(len && line[len - 1] == '\n')) {
 		struct pollfd p = {.fd = fd, .events = POLLIN};
 		uint64_t now = uv_hrtime() / 1000000;
 		ssize_t n;
@@ -175,7 +182,7 @@ static int read_ready(int fd, struct err *e)
 		if (now >= end || poll(&p, 1, (int)(end - now)) == 0)
 			return err_set(e, ERR_TIMEOUT, "the helper was not ready within %d s",
 				       READY_MS / 1000);
-		n = read(fd, line + len, sizeof(line) - 1 - len);
+		n = read(fd, line + len, 1); /* more could be of the next line */
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
@@ -184,8 +191,22 @@ static int read_ready(int fd, struct err *e)
 	}
 	line[len] = '\0';
 	line[strcspn(line, "\n")] = '\0';
-	if (strcmp(line, "ready") == 0)
-		return 0;
+	return 0;
+}
+
+/* "ready", or "error CODE SENTENCE"; before it perhaps "warning SENTENCE", for @warning (ERR_MSG_SIZE bytes). */
+static int read_ready(int fd, char *warning, struct err *e)
+{
+	char line[ERR_MSG_SIZE + 64];
+	int r = read_line(fd, line, sizeof(line), e);
+
+	while (r == 0 && str_starts(line, "warning ")) {
+		snprintf(warning, ERR_MSG_SIZE, "%.*s", ERR_MSG_SIZE - 1,
+			 line + strlen("warning "));
+		r = read_line(fd, line, sizeof(line), e);
+	}
+	if (r < 0 || strcmp(line, "ready") == 0)
+		return r;
 	if (str_starts(line, "error ")) {
 		char *code = line + strlen("error ");
 		char *text = strchr(code, ' ');
@@ -244,14 +265,18 @@ int session_start(const struct session_options *o, struct session *ret, struct e
 {
 	scoped(launch) struct launch l = {.log_fd = -1, .ready = {-1, -1}};
 	struct session s = {.pidfd = -1, .ctl_fd = -1};
-	int r = prepare_launch(o, &l, e);
+	int r = prepare_launch(o->store, &l, e);
 
+	if (r == 0 && !(l.names = join_names(o->members)))
+		r = err_set(e, ERR_NO_MEMORY, "out of memory");
 	if (r == 0)
-		r = spawn(o, &l, &s.pid, e);
+		r = open_log(o, &l.log_fd, e);
+	if (r == 0)
+		r = spawn_session(o, &l, &s.pid, e);
 	if (r < 0)
 		return r;
 	s.pidfd = (int)syscall(SYS_pidfd_open, s.pid, 0);
-	r = read_ready(l.ready[0], e);
+	r = read_ready(l.ready[0], s.warning, e);
 	if (r == 0 && !o->detached)
 		r = bind_helper(o, &s.ctl_fd, e);
 	if (r < 0) {
@@ -261,6 +286,30 @@ int session_start(const struct session_options *o, struct session *ret, struct e
 	}
 	*ret = s;
 	return 0;
+}
+
+int session_reconcile(const struct store *store, struct err *e)
+{
+	scoped(launch) struct launch l = {.log_fd = -1, .ready = {-1, -1}};
+	char warning[ERR_MSG_SIZE];
+	pid_t pid = 0;
+	int r = prepare_launch(store, &l, e);
+
+	if (r < 0)
+		return r;
+	l.log_fd = open("/dev/null",
+			O_WRONLY | O_CLOEXEC); /* what it has to say comes as its answer */
+	if (l.log_fd < 0)
+		return err_errno(e, -errno, "open /dev/null");
+	r = spawn(&l, (const char *const[]){l.helper, "--reconcile", "--ready-fd", "3", NULL}, &pid,
+		  e);
+	if (r < 0)
+		return r;
+	r = read_ready(l.ready[0], warning, e);
+	if (r < 0)
+		kill(pid, SIGTERM); /* it has ended, or it does not in time */
+	waitpid(pid, NULL, 0);
+	return r;
 }
 
 void session_end(struct session *s, uint64_t timeout_ms)

@@ -36,6 +36,17 @@ static int find_backend(const char *name, const char **ret, struct err *e)
 	return 0;
 }
 
+static int find_network(const char *name, const char **ret, struct err *e)
+{
+	if (!name || !*name)
+		return 0;
+	if (strcmp(name, "private") != 0 && strcmp(name, "host") != 0)
+		return err_set(e, ERR_INVALID, "unknown network '%s': there are private and host",
+			       name);
+	*ret = name;
+	return 0;
+}
+
 static int check_sizes(const struct settings *s, struct err *e)
 {
 	if (s->cpus > MAX_CPUS)
@@ -70,6 +81,8 @@ int settings_from(const struct drover_options *options, struct settings *ret, st
 		.n_shares = o.n_shares,
 	};
 	r = find_backend(o.backend, &ret->backend, e);
+	if (r == 0)
+		r = find_network(o.network, &ret->network, e);
 	if (r < 0)
 		return r;
 	ret->image = o.image && *o.image ? o.image : "debian-12";

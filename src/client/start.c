@@ -315,6 +315,8 @@ static int init_boot(struct run *run, struct boot *b, const char *name, const st
 	} else {
 		r = store_config_load(&c->store, name, &b->prepare.config, e);
 	}
+	snprintf(b->prepare.config.network, sizeof(b->prepare.config.network), "%s",
+		 c->network_kind);
 	b->prepare.is_fake = strcmp(run->settings->backend, "fake") == 0;
 	b->vm->is_fake = b->prepare.is_fake;
 	snprintf(b->vm->user, sizeof(b->vm->user), "%s",
@@ -360,41 +362,6 @@ static void remove_made(struct run *run)
 	for (size_t i = 0; i < run->n; i++)
 		if (run->boots[i].made && run->boots[i].vm)
 			member_remove_locked(&run->cluster->store, run->boots[i].vm->name, NULL);
-}
-
-struct network_wait {
-	unsigned pending;
-	struct drover_cluster *cluster;
-	struct err error;
-	int r;
-};
-
-static void on_network(void *arg, int r, struct backend_network *net, const struct err *e)
-{
-	struct network_wait *w = arg;
-
-	w->pending = 0;
-	w->r = r;
-	if (r < 0)
-		w->error = *e;
-	else
-		w->cluster->network = net;
-}
-
-int cluster_make_network(struct drover_cluster *c, struct err *e)
-{
-	struct network_config config = {.egress = !c->no_egress};
-	struct network_wait w = {.pending = 1, .cluster = c};
-	int r = backend_create_network(c->backend, &config, on_network, &w, e);
-
-	if (r < 0)
-		return r;
-	/* The operation has a deadline of its own, so the wait ends. */
-	wait_loop(&c->loop, &w.pending, 0, NULL, e);
-	if (w.r < 0)
-		return err_copy(e, &w.error);
-	snprintf(c->subnet, sizeof(c->subnet), "%s", backend_subnet(c->network));
-	return 0;
 }
 
 /* Boots run->boots on an existing helper; all or nothing. */
@@ -456,12 +423,19 @@ static int start_helper(struct drover_cluster *c, const struct name_list *names,
 	const struct session_options o = {.store = &c->store,
 					  .members = names,
 					  .backend = s->backend,
+					  .network = s->network,
 					  .detached = s->detached,
 					  .temporary = s->temporary};
 
+	int r;
+
 	c->detached = s->detached;
 	c->no_egress = s->no_egress;
-	return session_start(&o, &c->session, e);
+	snprintf(c->network_kind, sizeof(c->network_kind), "%s", s->network);
+	r = session_start(&o, &c->session, e);
+	if (r == 0 && *c->session.warning)
+		settings_progress(s, "", "warning", -1, "%s", c->session.warning);
+	return r;
 }
 
 static int init_boots(struct run *run, const struct name_list *names, const struct prepare *image,
@@ -496,7 +470,7 @@ static int start_cluster(struct store *store, const struct name_list *names, boo
 		r = init_boots(&run, names, &image, e);
 	if (r == 0) {
 		settings_progress(s, "", "network", -1, "%s", "");
-		r = cluster_make_network(c, e);
+		r = cluster_make_network(c, s->subnet, e);
 	}
 	if (r == 0)
 		r = run_boots(&run, e);
@@ -529,8 +503,11 @@ int drover_cluster_start(const char *const names[], size_t n, const struct drove
 		r = store_open(s.home, &store, &e);
 	if (r == 0)
 		r = check_names(&store, names, n, &list, &any_new, &e);
-	if (r == 0)
+	if (r == 0) {
+		settings_find_network(&s, &store, &list);
+		host_reconcile(&store, &s);
 		r = start_cluster(&store, &list, any_new, &s, ret, &e);
+	}
 	return r < 0 ? public_error(pe, &e, r) : 0;
 }
 
@@ -549,6 +526,9 @@ int drover_cluster_add(struct drover_cluster *c, const char *name, const struct 
 	run.settings = &s;
 	if (r == 0)
 		r = check_names(&c->store, &name, 1, &list, &is_new, &e);
+	if (r == 0 && s.network && strcmp(s.network, c->network_kind) != 0)
+		r = err_set(&e, ERR_INVALID, "%s joins a cluster whose network is %s, not %s", name,
+			    c->network_kind, s.network);
 	if (r == 0)
 		r = store_member_lock(&c->store, name, &lock, &e);
 	if (r == 0 && is_new)
@@ -556,7 +536,7 @@ int drover_cluster_add(struct drover_cluster *c, const char *name, const struct 
 	if (r == 0)
 		r = init_boots(&run, &list, &image, &e);
 	if (r == 0 && !c->network)
-		r = cluster_make_network(c, &e);
+		r = cluster_make_network(c, NULL, &e);
 	close_fd(&lock); /* the helper takes it when it registers the member */
 	if (r == 0)
 		r = run_boots(&run, &e);

@@ -223,6 +223,10 @@ static void tell_ready(struct helper *h, int r, const struct err *e)
 
 	if (fd < 0)
 		return;
+	if (r == 0 && h->o->warning) {
+		snprintf(line, sizeof(line), "warning %s\n", h->o->warning);
+		files_write_all(fd, line, strlen(line));
+	}
 	if (r == 0)
 		snprintf(line, sizeof(line), "ready\n");
 	else

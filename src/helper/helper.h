@@ -71,6 +71,7 @@ struct helper_options {
 	struct procid identity;    /* the process that pidfiles name */
 	bool bound;
 	int client_pidfd; /* bound: readable when the client is dead; taken, -1 when not to be had */
+	const char *warning; /* borrowed: for who waits on ready_fd; NULL: none */
 	int ready_fd; /* "ready\n" is written to it once every socket listens; taken, -1: nobody asks */
 	bool namespaced; /* peers of unmapped uids are judged by the socket's file mode alone */
 	void *sandbox;   /* struct sandbox of the real backends, borrowed */

@@ -5,8 +5,10 @@
 #include "base/files.h"
 #include "base/scoped.h"
 #include "config.h"
+#include "network/host_net.h"
 #include "network/sandbox.h"
 #include "store/audit.h"
+#include "store/host_record.h"
 
 #include <getopt.h>
 #include <signal.h>
@@ -120,6 +122,18 @@ static int take_option(int option, struct arguments *a, struct err *e)
 	}
 }
 
+static int check_network(const struct arguments *a, struct err *e)
+{
+	if (strcmp(a->network, "private") == 0)
+		return 0;
+	if (strcmp(a->network, "host") != 0)
+		return err_set(e, ERR_UNSUPPORTED,
+			       "unknown network '%s': there are private and host", a->network);
+	if (strcmp(a->backend, "fake") == 0)
+		return err_set(e, ERR_UNSUPPORTED, "backend 'fake' has no network on the host");
+	return 0;
+}
+
 /* 1: done (help, version), 0: go on, < 0: error. */
 static int parse_arguments(int argc, char **argv, struct arguments *a, struct err *e)
 {
@@ -146,10 +160,7 @@ static int parse_arguments(int argc, char **argv, struct arguments *a, struct er
 		return err_set(e, ERR_INVALID, "unexpected argument '%s'", argv[optind]);
 	if (!a->reconcile && a->members.n == 0)
 		return err_set(e, ERR_INVALID, "no VM names provided; see drover-helper --help");
-	if (strcmp(a->network, "private") != 0)
-		return err_set(e, ERR_UNSUPPORTED, "unknown network '%s': there is private",
-			       a->network);
-	return 0;
+	return check_network(a, e);
 }
 
 static void use_all_descriptors(void)
@@ -228,12 +239,42 @@ static int run_here(const struct arguments *a, struct helper_options *o, struct 
 	return r;
 }
 
+/* Before the sandbox, from inside which no other cluster's owner can be seen. */
+static int prepare_host(struct helper_options *o, char **ret_warning, struct err *e)
+{
+	struct err why;
+	int r = host_net_check(e);
+
+	if (r < 0)
+		return r;
+	if (host_net_reconcile(false, &why) < 0)
+		fprintf(stderr, "network: %s\n", why.msg);
+	*ret_warning = host_net_warning();
+	if (*ret_warning)
+		fprintf(stderr, "network: %s\n", *ret_warning);
+	o->warning = *ret_warning;
+	return 0;
+}
+
+static int enter(bool on_host, struct sandbox *ret, struct err *e)
+{
+	return on_host ? sandbox_enter_on_host(ret, e) : sandbox_enter(ret, e);
+}
+
 /* The helper in namespaces of its own: 0, the exit code, or < 0. This process becomes its supervisor. */
 static int run_sandboxed(const struct arguments *a, struct helper_options *o, struct err *e)
 {
+	const struct host_net_owner owner = {.root = o->store->root,
+					     .member = a->members.names[0],
+					     .id = o->identity,
+					     .pid_ns = host_namespace("pid")};
+	bool on_host = strcmp(a->network, "host") == 0;
+	scoped(mem) char *warning = NULL;
 	struct sandbox sandbox;
-	int r = sandbox_enter(&sandbox, e);
+	int r = on_host ? prepare_host(o, &warning, e) : 0;
 
+	if (r == 0)
+		r = enter(on_host, &sandbox, e);
 	if (r < 0) {
 		tell_failure(o->ready_fd, e);
 		return r;
@@ -242,6 +283,8 @@ static int run_sandboxed(const struct arguments *a, struct helper_options *o, st
 		scoped(mem) char *net = store_socket_path(o->store, a->members.names[0], "net");
 		bool violent = r - 256 > 128;
 
+		if (on_host)
+			host_net_sweep(&owner);
 		if (net && violent)
 			files_remove_tree(net); /* the network's files; the rest of it is gone */
 		store_sweep_owner(o->store, o->identity.pid, a->remove && violent);
@@ -249,11 +292,28 @@ static int run_sandboxed(const struct arguments *a, struct helper_options *o, st
 			remove_members(o->store, &a->members);
 		return r - 256;
 	}
+	sandbox.owner = &owner;
 	o->sandbox = &sandbox;
 	o->namespaced = sandbox.is_user_ns;
 	r = run_here(a, o, e);
 	o->sandbox = NULL;
-	close(sandbox.egress_fd);
+	close_fd(&sandbox.egress_fd);
+	return r;
+}
+
+/* What is nobody's: of the store, and (root) in the host's network, of whatever store. */
+static int reconcile(const struct store *store, int ready_fd, struct err *e)
+{
+	int r = store_prune(store, e);
+	int host = 0;
+
+	if (host_net_check(NULL) == 0)
+		host = host_net_reconcile(true, r < 0 ? NULL : e);
+	r = r < 0 ? r : host;
+	if (r < 0)
+		tell_failure(ready_fd, e);
+	else if (ready_fd >= 0)
+		files_write_all(ready_fd, "ready\n", strlen("ready\n"));
 	return r;
 }
 
@@ -271,7 +331,7 @@ static int serve(const struct arguments *a, struct err *e)
 	int r = store_open(NULL, &store, e);
 
 	if (r == 0 && a->reconcile)
-		return store_prune(&store, e);
+		return reconcile(&store, a->ready_fd, e);
 	if (r == 0)
 		r = identify(a, &o, e);
 	if (r < 0) {

@@ -73,7 +73,7 @@ static void on_network(void *arg, int r, struct backend_network *net, const stru
 void rpc_createnetwork(struct call *c, const struct request *q)
 {
 	struct helper *h = c->helper;
-	struct network_config config = {.egress = !q->no_egress};
+	struct network_config config = {.egress = !q->no_egress, .subnet = q->subnet};
 	struct err e = ERR_INIT;
 
 	if (h->stopping) {

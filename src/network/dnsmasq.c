@@ -28,6 +28,7 @@ struct dnsmasq {
 	char *ifname;
 	char network[IP_SIZE];
 	char server[IP_SIZE]; /* "": none */
+	bool like_host;
 	unsigned restarts;
 	bool ready;
 	bool closing;
@@ -109,7 +110,6 @@ static int start(struct dnsmasq *d, struct err *e)
 		(char *)(uintptr_t) "--bind-interfaces",
 		(char *)(uintptr_t) "--except-interface=lo",
 		(char *)(uintptr_t) "--no-hosts",
-		(char *)(uintptr_t) "--no-resolv",
 		(char *)(uintptr_t) "--no-ping",
 		(char *)(uintptr_t) "--dhcp-authoritative",
 		(char *)(uintptr_t) "--dhcp-rapid-commit",
@@ -125,6 +125,8 @@ static int start(struct dnsmasq *d, struct err *e)
 		range,
 		router,
 		dns,
+		d->like_host ? (char *)(uintptr_t) "--resolv-file=/etc/resolv.conf"
+			     : (char *)(uintptr_t) "--no-resolv",
 		d->server[0] ? server : NULL,
 		NULL,
 	};
@@ -164,6 +166,7 @@ int dnsmasq_open(uv_loop_t *loop, const struct dnsmasq_options *o, dnsmasq_cb *c
 	d->loop = loop;
 	d->cb = cb;
 	d->arg = arg;
+	d->like_host = o->like_host;
 	d->dir = strdup(o->dir);
 	d->ifname = strdup(o->ifname);
 	snprintf(d->network, sizeof(d->network), "%s", o->network);

@@ -14,6 +14,7 @@ struct dnsmasq_options {
 	const char *ifname;  /* has @gateway already */
 	const char *network; /* "a.b.c" */
 	const char *server;  /* the DNS server behind it, NULL: none */
+	bool like_host;      /* ask those that the host asks (/etc/resolv.conf) */
 };
 
 /*

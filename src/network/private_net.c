@@ -12,6 +12,7 @@
 #include "loop/timer.h"
 #include "network/dnsmasq.h"
 #include "network/egress.h"
+#include "network/host_net.h"
 #include "network/links.h"
 #include "network/nft.h"
 
@@ -39,8 +40,11 @@ struct private_net {
 	char network[NETWORK_SIZE];    /* "a.b.c" */
 	char subnet[SUBNET_SIZE];      /* "a.b.c.0/24" */
 	char egress_net[NETWORK_SIZE]; /* slirp4netns's own, "a.b.c" */
+	char bridge[IF_NAMESIZE];
+	struct host_net *host; /* NULL: private */
 	struct host hosts[256];
 	bool want_egress;
+	bool want_slirp;
 	bool has_nat;
 	struct dnsmasq *dnsmasq;
 	struct egress *egress;
@@ -80,7 +84,10 @@ static void finish(void *arg)
 
 	if (n->has_nat)
 		nft_private_remove();
-	links_remove(BRIDGE, NULL);
+	if (n->host)
+		host_net_close(n->host);
+	else
+		links_remove(n->bridge, NULL);
 	files_remove_tree(n->dir);
 	net_free(n);
 	if (open_done)
@@ -148,7 +155,7 @@ static void check_open(struct private_net *n)
 {
 	private_net_open_cb *done = n->open_done;
 
-	if (!done || !n->dnsmasq_ready || (n->want_egress && !n->egress_ready))
+	if (!done || !n->dnsmasq_ready || (n->want_slirp && !n->egress_ready))
 		return;
 	timer_stop(&n->deadline);
 	n->open_done = NULL;
@@ -221,9 +228,10 @@ static int start_dnsmasq(struct private_net *n, struct err *e)
 {
 	char server[SUBNET_SIZE + 8];
 	struct dnsmasq_options o = {.dir = n->dir,
-				    .ifname = BRIDGE,
+				    .ifname = n->bridge,
 				    .network = n->network,
-				    .server = n->want_egress ? server : NULL};
+				    .server = n->want_slirp ? server : NULL,
+				    .like_host = n->host && n->want_egress};
 
 	snprintf(server, sizeof(server), "%s.3", n->egress_net);
 	return dnsmasq_open(n->loop, &o, on_dnsmasq, n, &n->dnsmasq, e);
@@ -233,22 +241,42 @@ static int make_parts(struct private_net *n, struct err *e)
 {
 	int r = 0;
 
-	if (n->want_egress) {
+	if (n->want_slirp) {
 		r = nft_private_make(n->subnet, EGRESS_IFNAME, e);
 		n->has_nat = r == 0;
 	}
 	if (r == 0)
 		r = start_dnsmasq(n, e);
-	if (r == 0 && n->want_egress)
+	if (r == 0 && n->want_slirp)
 		r = start_egress(n, e);
 	return r;
+}
+
+/* The bridge with its /24: of the host, or of our own namespace, where every one is free. */
+static int make_bridge(struct private_net *n, const struct private_net_options *o, struct err *e)
+{
+	char gateway[IP_SIZE + 8];
+	int r;
+
+	if (o->sandbox->on_host) {
+		r = host_net_open(o->sandbox->owner, o->subnet, o->egress, &n->host, e);
+		if (r < 0)
+			return r;
+		snprintf(n->bridge, sizeof(n->bridge), "%s", host_net_bridge(n->host));
+		return take_subnet(n, host_net_subnet(n->host), e);
+	}
+	snprintf(n->bridge, sizeof(n->bridge), "%s", BRIDGE);
+	r = take_subnet(n, o->subnet, e);
+	if (r < 0)
+		return r;
+	snprintf(gateway, sizeof(gateway), "%s.1", n->network);
+	return links_bridge_make(n->bridge, gateway, e);
 }
 
 int private_net_open(uv_loop_t *loop, const struct private_net_options *o,
 		     private_net_open_cb *done, void *arg, struct err *e)
 {
 	struct private_net *n = calloc(1, sizeof(*n));
-	char gateway[IP_SIZE + 8];
 	int r;
 
 	if (!n)
@@ -256,18 +284,17 @@ int private_net_open(uv_loop_t *loop, const struct private_net_options *o,
 	n->loop = loop;
 	n->launcher_fd = o->sandbox->egress_fd;
 	n->want_egress = o->egress;
+	n->want_slirp = o->egress && !o->sandbox->on_host;
 	n->dir = strdup(o->dir);
-	r = n->dir ? take_subnet(n, o->subnet, e) : err_set(e, ERR_NO_MEMORY, "out of memory");
+	r = n->dir ? 0 : err_set(e, ERR_NO_MEMORY, "out of memory");
 	if (r == 0) {
 		files_remove_tree(n->dir); /* hosts of a helper that died here would answer */
 		r = files_mkdir_all(n->dir, 0700);
 		if (r < 0)
 			err_errno(e, r, "make %s", n->dir);
 	}
-	if (r == 0) {
-		snprintf(gateway, sizeof(gateway), "%s.1", n->network);
-		r = links_bridge_make(BRIDGE, gateway, e);
-	}
+	if (r == 0)
+		r = make_bridge(n, o, e);
 	if (r < 0) {
 		net_free(n);
 		return r;
@@ -332,5 +359,7 @@ int private_net_reserve(struct private_net *n, const char *name, const char *mac
 
 int private_net_tap(struct private_net *n, int *ret_fd, char ret_ifname[IF_NAMESIZE], struct err *e)
 {
-	return links_tap_make(BRIDGE, "vm%d", ret_fd, ret_ifname, e);
+	if (n->host)
+		return host_net_tap(n->host, ret_fd, ret_ifname, e);
+	return links_tap_make(n->bridge, "vm%d", ret_fd, ret_ifname, e);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A cluster's private network, made inside the helper's network namespace: one bridge with a /24 (gateway .1), a tap per
- * member, dnsmasq for DHCP (fixed address by MAC) and names, slirp4netns for the way out. All on one loop; nothing of
- * the host's own network is touched.
+ * A cluster's network: one bridge with a /24 (gateway .1), a tap per member, dnsmasq for DHCP (fixed address by MAC) and
+ * names, and a way out. All on one loop. In a sandbox of its own it is private, and slirp4netns is the way out: nothing
+ * of the host's network is touched. In a sandbox on the host it is one of the host's (host_net.h), and the way out is NAT.
  */
 #ifndef DROVER_NETWORK_PRIVATE_NET_H
 #define DROVER_NETWORK_PRIVATE_NET_H
@@ -20,7 +20,8 @@ struct private_net;
 struct private_net_options {
 	const struct sandbox *sandbox; /* borrowed for the network's life */
 	bool egress;
-	const char *subnet; /* wanted "a.b.c.0/24", NULL: chosen */
+	const char
+		*subnet; /* wanted "a.b.c.0/24", NULL: chosen; on the host only when it is free */
 	const char *
 		dir; /* for dnsmasq's files: this helper's alone; emptied first, removed at the end */
 };

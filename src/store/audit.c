@@ -349,6 +349,12 @@ static int tell_run(struct audit *a, struct err *e)
 	return 0;
 }
 
+static void tell_host(void *arg, const char *kind, const char *what, const char *member,
+		      pid_t owner)
+{
+	add(arg, kind, what ? strdup(what) : NULL, member, owner);
+}
+
 static int begin(struct audit *a, const struct store *s, struct err *e)
 {
 	int r;
@@ -361,7 +367,9 @@ static int begin(struct audit *a, const struct store *s, struct err *e)
 	collect_helper_names(a);
 	tell_processes(a);
 	r = tell_clusters(a, e);
-	return r < 0 ? r : tell_run(a, e);
+	if (r == 0)
+		r = tell_run(a, e);
+	return r < 0 ? r : audit_host(s, tell_host, a, e);
 }
 
 static void end(struct audit *a)

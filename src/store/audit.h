@@ -39,8 +39,8 @@ int store_end_orphans(const struct process_list *l, struct err *e);
 
 struct thing {
 	const char *
-		kind; /* static: process, namespace, interface, lock, pidfile, socket, directory, file, unreadable */
-	char *what;             /* owned */
+		kind; /* static: process, namespace, interface, lock, pidfile, socket, directory, file, unreadable; record, bridge, tap, table */
+	char *what;   /* owned */
 	char member[NAME_SIZE]; /* "" when nobody knows */
 	pid_t owner;            /* the live process that it belongs to; 0: none */
 };
@@ -67,5 +67,12 @@ static inline void scoped_things(struct thing_list *l)
  * removed meanwhile is left alone. < 0: @e has the first that could not be removed.
  */
 int store_prune(const struct store *s, struct err *e);
+
+/* audit_host.c: what there is in the host's own network. @what is borrowed. */
+typedef void audit_tell(void *arg, const char *kind, const char *what, const char *member,
+			pid_t owner);
+int audit_host(const struct store *s, audit_tell *tell, void *arg, struct err *e);
+/* Whether there is anything of ours, of whatever store, that the caller could remove. */
+bool audit_host_has_things(void);
 
 #endif

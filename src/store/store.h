@@ -105,6 +105,7 @@ struct member_config {
 	char *user;          /* owned: who logs in */
 	char created_at[40]; /* RFC 3339 */
 	bool no_egress;
+	char network[16]; /* host, or private, which "" means too */
 	char backend[32];
 
 	/* What the image said when the disk was made: a member boots the same whatever becomes of the name. */

@@ -17,6 +17,7 @@ struct request {
 	char *name; /* owned; NULL when absent */
 	char *ip_hint;       /* owned; NULL when absent */
 	char *point;         /* save, load; owned; NULL when absent */
+	char *subnet;        /* createnetwork; owned; NULL when absent */
 	int64_t port;        /* dial; 0 when absent */
 	bool no_egress;      /* createnetwork */
 	bool all;            /* save, load, points, drop: all members, at one instant */

@@ -66,6 +66,8 @@ refuses 2 "option --image: the value is empty" up web --image ""
 refuses 2 "option --fixture: '/tmp' is not HOST:GUEST" up web --fixture /tmp
 refuses 2 "option --fixture: '/tmp:data' is not HOST:GUEST" up web --fixture /tmp:data
 refuses 2 "option --fixture: ':/data' is not HOST:GUEST" run --fixture :/data -- true
+refuses 1 "unknown network 'lan': there are private and host" up web --backend fake --network lan
+refuses 1 "backend 'fake' has no network on the host" up web --backend fake --network host
 refuses 2 "option --json takes no value" up web --json=yes
 refuses 2 "option -n takes exactly one prefix" up -n 2 web db
 refuses 2 "up needs the name" up

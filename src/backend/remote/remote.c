@@ -61,7 +61,9 @@ static void on_network(void *arg, int r, const struct reply *p, int fd, const st
 static int remote_create_network(struct backend *base, const struct network_config *c,
 				 backend_network_done *done, void *arg, struct err *e)
 {
-	struct request q = {.verb = VERB_CREATENETWORK, .no_egress = !c->egress};
+	struct request q = {.verb = VERB_CREATENETWORK,
+			    .no_egress = !c->egress,
+			    .subnet = (char *)(uintptr_t)c->subnet};
 	struct network_op *op = calloc(1, sizeof(*op));
 
 	if (!op)
