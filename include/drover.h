@@ -138,6 +138,14 @@ DROVER_API struct drover_vm *drover_cluster_find(struct drover_cluster *c, const
 /* The cluster's "a.b.c.0/24", or "" when its network does not say. */
 DROVER_API const char *drover_cluster_subnet(const struct drover_cluster *c);
 
+/*
+ * The namespaces that the cluster's network is in, for setns(2) before a program is run there: first @ret_user, unless that is
+ * -1, then @ret_net. The caller's descriptors; both are -1 when the network is the caller's own. A process that is there
+ * keeps the network alive beyond the cluster.
+ */
+DROVER_API int drover_cluster_namespaces(struct drover_cluster *c, int *ret_user, int *ret_net,
+					 struct drover_error *e);
+
 /* Stops all members, side by side; their disks stay. Blocks up to 60 s. The handle stays valid. */
 DROVER_API int drover_cluster_stop(struct drover_cluster *c, struct drover_error *e);
 

@@ -199,7 +199,7 @@ struct drover_vm *member_open(const char *name, struct drover_cluster **ret,
 
 /* --- ssh_options.c: what ssh must be told to reach a member */
 
-enum { SSH_OPTIONS = 9 };
+enum { SSH_OPTIONS = 8 };
 
 struct ssh_options {
 	char *v[SSH_OPTIONS]; /* owned, each "Option=value": for -o and for a configuration file */

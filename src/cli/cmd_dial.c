@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * drover dial: connects to a member's TCP port. With --fd the connected socket itself goes to whoever holds the other
- * end of stdout (ssh's ProxyUseFdpass); else stdin and stdout are its ends.
+ * drover dial: stdin and stdout become the ends of a connection to a member's TCP port, for the ProxyCommand of ssh.
+ *
+ * A connection into a guest that dies just falls silent: its network is gone, and with it whoever could tell. So a thread
+ * hears what the member does, and ends the connection with it.
  */
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -14,41 +18,6 @@
 #include "cli/commands.h"
 
 enum { DIAL_TIMEOUT_MS = 30000, CHUNK = 65536, PORT_MAX = 65535 };
-
-struct dial_settings {
-	bool fd;
-};
-
-static const struct option_row dial_options[] = {
-	{"fd", 0, OPTION_FLAG, offsetof(struct dial_settings, fd), NULL,
-	 "pass the connected socket over stdout, which is a unix socket"},
-	{0},
-};
-
-static int pass_fd(int fd)
-{
-	union {
-		char bytes[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control = {0};
-	char byte = 0;
-	struct iovec iov = {.iov_base = &byte, .iov_len = 1};
-	struct msghdr m = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = control.bytes,
-		.msg_controllen = sizeof(control.bytes),
-	};
-	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
-
-	c->cmsg_level = SOL_SOCKET;
-	c->cmsg_type = SCM_RIGHTS;
-	c->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(c), &fd, sizeof(fd));
-	if (sendmsg(STDOUT_FILENO, &m, MSG_NOSIGNAL) < 0)
-		return say_error("cannot pass the connection: %s", strerror(errno));
-	return CLI_OK;
-}
 
 /* Moves one chunk. > 0, 0 at the end of @from, or -errno. */
 static ssize_t move(int from, int to)
@@ -65,17 +34,17 @@ static ssize_t move(int from, int to)
 	return r < 0 ? r : n;
 }
 
+/* Until the guest has said all: its half may go on after ours is closed. 0 or -errno. */
 static int relay(int fd)
 {
 	struct pollfd p[2] = {{.fd = STDIN_FILENO, .events = POLLIN}, {.fd = fd, .events = POLLIN}};
 	ssize_t r = 1;
 
-	/* ends with what the guest says: its half may go on after ours is closed */
 	while (r > 0) {
 		if (poll(p, 2, -1) < 0) {
 			if (errno == EINTR)
 				continue;
-			return say_error("cannot wait: %s", strerror(errno));
+			return -errno;
 		}
 		if (p[0].revents) {
 			r = move(STDIN_FILENO, fd);
@@ -88,19 +57,73 @@ static int relay(int fd)
 		if (r > 0 && p[1].revents)
 			r = move(fd, STDOUT_FILENO);
 	}
-	if (r < 0)
-		return say_error("the connection broke: %s", strerror((int)-r));
-	return CLI_OK;
+	return (int)r;
+}
+
+/* --- The member's end ---------------------------------------------------------------------------------------- */
+
+struct guard {
+	struct drover_cluster *cluster; /* the thread's alone while that runs */
+	const char *member;
+	int fd; /* of the connection */
+	struct drover_cancel *cancel;
+	atomic_bool has_ended;
+};
+
+static int on_event(void *arg, const struct drover_event *ev)
+{
+	const struct guard *g = arg;
+
+	return !strcmp(ev->member, g->member) &&
+	       (!strcmp(ev->kind, "gone") || !strcmp(ev->state, "stopped") ||
+		!strcmp(ev->state, "error"));
+}
+
+static void *watch_member(void *arg)
+{
+	struct guard *g = arg;
+	struct drover_watch w = DROVER_WATCH_INIT;
+
+	w.on_event = on_event;
+	w.arg = g;
+	w.cancel = g->cancel;
+	if (drover_cluster_events(g->cluster, &w, NULL) < 0)
+		return NULL; /* canceled; or a helper that tells nothing: then it is as it was without the thread */
+	atomic_store(&g->has_ended, true);
+	shutdown(g->fd, SHUT_RDWR);
+	return NULL;
+}
+
+static int relay_guarded(struct drover_cluster *c, const char *member, int fd)
+{
+	struct guard g = {.cluster = c, .member = member, .fd = fd, .cancel = drover_cancel_new()};
+	pthread_t thread;
+	int r;
+
+	if (!g.cancel)
+		return say_error("out of memory or descriptors");
+	r = pthread_create(&thread, NULL, watch_member, &g);
+	if (r == 0) {
+		r = relay(fd);
+		drover_cancel_now(g.cancel);
+		pthread_join(thread, NULL);
+	} else {
+		r = -r;
+	}
+	drover_cancel_free(g.cancel);
+	if (atomic_load(&g.has_ended))
+		return say_error("member %s is not running any more", member);
+	return r < 0 ? say_error("the connection to %s broke: %s", member, strerror(-r)) : CLI_OK;
 }
 
 static int run_dial(const struct command *self, const void *settings, const struct args *a)
 {
-	const struct dial_settings *s = settings;
 	struct drover_cluster *c = NULL;
 	struct drover_vm *vm;
 	struct drover_error e;
 	scoped(fd) int fd = -1;
 	int64_t port;
+	int r;
 
 	if (a->count != 2)
 		return say_usage(self, "dial needs the name of a member and a port");
@@ -110,18 +133,15 @@ static int run_dial(const struct command *self, const void *settings, const stru
 	if (!vm)
 		return say_error("%s", e.message);
 	fd = drover_vm_dial(vm, (uint16_t)port, DIAL_TIMEOUT_MS, &e);
+	r = fd < 0 ? say_error("%s", e.message) : relay_guarded(c, a->names[0], fd);
 	drover_cluster_close(c);
-	if (fd < 0)
-		return say_error("%s", e.message);
-	return s->fd ? pass_fd(fd) : relay(fd);
+	return r;
 }
 
 const struct command command_dial = {
 	.name = "dial",
-	.usage = "[--fd] NAME PORT",
+	.usage = "NAME PORT",
 	.summary = "Connect stdin and stdout to a TCP port of a member",
-	.options = dial_options,
-	.settings_size = sizeof(struct dial_settings),
 	.hidden = true,
 	.run = run_dial,
 };

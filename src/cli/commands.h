@@ -18,6 +18,7 @@ extern const struct command command_image;
 extern const struct command command_kill;
 extern const struct command command_logs;
 extern const struct command command_ls;
+extern const struct command command_net;
 extern const struct command command_pause;
 extern const struct command command_prune;
 extern const struct command command_resume;

@@ -69,7 +69,7 @@ static char *proxy_option(const char *name, const char *key)
 
 	if (!self || !home)
 		return NULL;
-	return str_format("ProxyCommand=env DROVER_HOME=%s %s dial --fd %s 22", home, self, name);
+	return str_format("ProxyCommand=env DROVER_HOME=%s %s dial %s 22", home, self, name);
 }
 
 int ssh_options_make(const struct drover_member *m, struct ssh_options *ret)
@@ -78,7 +78,6 @@ int ssh_options_make(const struct drover_member *m, struct ssh_options *ret)
 	scoped(mem) char *key = drover_path(NULL, m->name, DROVER_PATH_KEY);
 	char *v[SSH_OPTIONS] = {
 		proxy_option(m->name, key),
-		strdup("ProxyUseFdpass=yes"),
 		path_option("UserKnownHostsFile", known_hosts),
 		strdup("GlobalKnownHostsFile=none"),
 		str_format("HostKeyAlias=%s", m->name),

@@ -108,6 +108,11 @@ refuses 2 "option --port: '0' is not a number from 1 to 65535" wait web --port 0
 refuses 2 "option --state: 'happy' is not" wait web --state happy
 refuses 2 "option -t: '0'" wait web -t 0
 refuses 2 "Web_1" events Web_1
+refuses 2 "net needs to know what" net
+refuses 2 "net cannot 'eat'" net eat web
+refuses 2 "net exec needs the name" net exec
+refuses 2 "net exec needs a command" net exec web
+refuses 2 "net exec needs a command" net exec web --
 refuses 2 "there is no command 'nope'" help nope
 
 # --- what is not there
@@ -122,6 +127,7 @@ refuses 1 "no member or cluster is called 'nope'" kill nope
 refuses 1 "no member or cluster is called 'nope'" ssh-config nope
 refuses 1 "nope" console nope
 refuses 1 "no member or cluster is called 'nope'" wait nope
+refuses 1 "no member or cluster is called 'nope'" net exec nope true
 refuses 1 "no member or cluster is called 'nope'" wait nope --port 80
 refuses 1 "nope" forward nope 0:80
 refuses 1 "nope" cp /etc/hostname nope:/x
@@ -135,7 +141,7 @@ does 'Commands:' --help
 does '--image' help up
 does '--image' up --help
 does '^usage: drover exec ' exec -h
-for c in up ls stats events wait ssh ssh-config exec cp run logs console forward pause resume kill down rm image audit prune version help; do
+for c in up ls stats events wait ssh ssh-config exec cp run logs console forward net pause resume kill down rm image audit prune version help; do
 	does "^usage: drover $c" help "$c"
 done
 does '^NAME +STATE +ADDRESS' ls
@@ -169,7 +175,7 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 	does '^web-1 +running' ls
 	does '^Host web-2$' ssh-config web
 	ssh -F "$home/out" -G web-2 >"$home/seen" 2>"$home/err" && grep -qx 'user drover' "$home/seen" &&
-		grep -q "^proxycommand env DROVER_HOME='$DROVER_HOME' .* dial --fd web-2 22$" "$home/seen"
+		grep -q "^proxycommand env DROVER_HOME='$DROVER_HOME' .* dial web-2 22$" "$home/seen"
 	result $? "ssh reads what ssh-config prints"
 	status=0
 	printf '~~tilde\n~.' | timeout 20 "$drover" console web-1 >"$home/out" 2>"$home/err" || status=$?
@@ -188,7 +194,21 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 		echo one >&5 && echo two >&6 && read -r -t 20 two <&6 && read -r -t 20 one <&5 && [ "$one $two" = "one two" ]
 	result $? "forward passes two connections on, there and back"
 	refuses 1 "Address already in use" forward web-1 "$port:80"
+	refuses 1 "has no network of its own (backend fake)" net exec web -- true
+	mkfifo "$home/to-dial" "$home/dialed"
+	"$drover" dial web-3 80 <"$home/to-dial" >"$home/dialed" 2>"$home/dial-said" &
+	dial=$!
+	exec 8>"$home/to-dial" 9<"$home/dialed"
+	echo echoed >&8
+	echoed=
+	read -r -t 20 echoed <&9
 	does '^web-3: killed$' kill web-3
+	status=0
+	wait $dial || status=$?
+	exec 8>&- 9<&-
+	[ "$status" -eq 1 ] && [ "$echoed" = echoed ] &&
+		grep -q "member web-3 is not running any more" "$home/dial-said"
+	result $? "dial passes bytes on, and ends with its member"
 	status=0
 	wait $forward || status=$?
 	[ "$status" -eq 1 ] && grep -q "member web-3 is not running any more" "$home/err"

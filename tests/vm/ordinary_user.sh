@@ -42,6 +42,7 @@ boot() {
 says_denied() { boot "$1" | tee /dev/stderr | grep -q "\"error\":\"[^\"]*$1.*\"code\":\"permission_denied\""; }
 ok "a kernel that this user may not read fails its member, by path and code" says_denied "${UNREADABLE:-/etc/shadow}"
 ok "the others run on" "$DROVER" exec u-2 -- true
+ok "a program of the host reaches it from inside the network" "$DROVER" net exec u -- busybox ping -c 1 -W 10 u-2
 ok "rm removes them" "$DROVER" rm -f u
 ok "nothing is left" nothing_left
 done_testing

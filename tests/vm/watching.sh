@@ -1,0 +1,88 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Waiting for a member, hearing what it does, seeing what it uses, and the ends of what leads to it; with a real guest.
+cd "$(dirname "$0")" && . ./lib.sh
+
+# meanwhile COMMAND WAIT...: the wait ends because the guest runs the command, which begins after it
+meanwhile() {
+	local command=$1
+	shift
+	"$DROVER" wait w-1 -t 30 "$@" &
+	"$DROVER" exec w-1 -- sh -c "$command" </dev/null && wait $!
+}
+port_opens() {
+	! "$DROVER" wait w-1 --port 81 -t 1 2>"$home/said" && grep -q "port 81 of w-1 was not open in time" "$home/said" &&
+		meanwhile 'nc -l -p 81 >/dev/null 2>&1 </dev/null &' --port 81
+}
+console_says() {
+	meanwhile 'echo the answer is $((6*7)) >/dev/console' --console '^the answer is [0-9]{2}$'
+}
+command_succeeds() {
+	meanwhile 'touch /tmp/there' --command 'test -e /tmp/there'
+}
+figure() { # FIELD
+	"$DROVER" stats --json w-1 | python3 -c 'import json, sys; print(json.load(sys.stdin)[0][sys.argv[1]])' "$1"
+}
+plausible() {
+	local before after
+	before=$(figure cpu_ms)
+	"$DROVER" exec w-1 -- sh -c 'i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done' || return 1
+	after=$(figure cpu_ms)
+	echo "cpu $before to $after, memory $(figure memory_bytes), net $(figure net_received_bytes) $(figure net_sent_bytes)"
+	[ "$before" -gt 500 ] && [ "$after" -gt "$before" ] && [ "$after" -lt 600000 ] &&
+		[ "$(figure memory_bytes)" -gt $((32 << 20)) ] && [ "$(figure memory_bytes)" -lt $((2 << 30)) ] &&
+		[ "$(figure net_received_bytes)" -gt 1000 ] && [ "$(figure net_sent_bytes)" -gt 1000 ]
+}
+host_program_inside() {
+	local resolver
+	resolver=$(cat /etc/resolv.conf)
+	"$DROVER" net exec w -- busybox ping -c 1 -W 10 w-1 || return 1
+	"$DROVER" net exec w-1 -- grep -q '^nameserver 10\.' /etc/resolv.conf || return 1
+	[ "$(cat /etc/resolv.conf)" = "$resolver" ] || { echo "the host's resolv.conf has changed"; return 1; }
+	"$DROVER" net exec w -- sh -c 'exit 7'
+	[ $? -eq 7 ]
+}
+ssh_ends_with_its_guest() { # for which the connection just falls silent
+	local status=0
+	"$DROVER" ssh w-1 -- 'echo up; sleep 600' >"$home/ssh" 2>"$home/said" &
+	local ssh=$!
+	timeout 30 tail --pid="$ssh" -n +1 -f "$home/ssh" 2>/dev/null | grep -qm 1 up || return 1
+	"$DROVER" kill w-1 || return 1
+	timeout 10 tail --pid="$ssh" -f /dev/null || { kill "$ssh"; return 1; }
+	wait "$ssh" || status=$?
+	[ "$status" -eq 255 ] && grep -q "member w-1 is not running any more" "$home/said"
+}
+events_told() {
+	kill -TERM "$listener"
+	wait "$listener"
+	python3 - "$home/events" <<-'PY'
+	import json, sys
+	seen = [json.loads(line) for line in open(sys.argv[1])]
+	short = [(e["event"], e.get("state") or e.get("stage") or "") for e in seen if e["member"] == "w-1"]
+	print(short)
+	order = [("state", "starting"), ("stage", "booting"), ("address", ""), ("state", "running"), ("state", "stopping"), ("gone", "")]
+	assert [s for s in short if s in order and s != ("state", "starting")] == order[1:] and short[0] == order[0]
+	address = [e["address"] for e in seen if e["event"] == "address"]
+	assert len(address) == 1 and address[0].startswith("10."), address
+	boot = [e["time_ms"] for e in seen if e.get("state") == "running"][0] - seen[0]["time_ms"]
+	assert 1000 < boot < 120000, boot
+	PY
+}
+
+ok "image tiny is built or there" "$DROVER" image build tiny
+"$DROVER" events --json w >"$home/events" &
+listener=$!
+ok "a member boots" "$DROVER" up w-1 --image tiny --mem 256M --cpus 1
+ok "wait --port 22: open already" out_is "w-1: port 22 is open" "$DROVER" wait w-1 --port 22
+ok "wait --port: not in time, then when it opens" port_opens
+ok "wait --console: a line from before" "$DROVER" wait w --console '^BusyBox v[0-9.]+ ' -t 10
+ok "wait --console: a line to come" console_says
+ok "wait --command: tried until it succeeds" command_succeeds
+ok "stats: CPU time grows with work, memory and network are plausible" plausible
+ok "net exec: a program of the host pings the guest by name; the host's files stay as they are" host_program_inside
+fails "net exec says what it cannot run" 127 "cannot run 'no-such-program'" "$DROVER" net exec w -- no-such-program
+ok "ssh ends at once when its guest is killed" ssh_ends_with_its_guest
+ok "events told each step of its life" events_told
+ok "rm of it" "$DROVER" rm -f w
+ok "nothing is left" nothing_left
+done_testing
