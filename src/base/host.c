@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/host.h"
 
+#include "base/err.h"
+#include "base/files.h"
+
+#include <stdlib.h>
+
 bool host_nested_virt_supported(void)
 {
 #ifdef __x86_64__
@@ -17,4 +22,25 @@ bool host_clustering_supported(void)
 #else
 	return false;
 #endif
+}
+
+int host_find_cloud_hypervisor(const char *named, char **ret, struct err *e)
+{
+	static const char program[] = "cloud-hypervisor";
+
+	if (!named)
+		named = getenv("DROVER_HYPERVISOR");
+	if (!named || !*named)
+		named = program;
+	*ret = files_find_program(named);
+	if (*ret)
+		return 0;
+	if (named != program)
+		return err_set(e, ERR_MISSING_PROGRAM,
+			       "there is no program %s (--hypervisor or DROVER_HYPERVISOR)", named);
+	return err_set(
+		e, ERR_MISSING_PROGRAM,
+		"cloud-hypervisor is not installed: it is looked for in PATH, or where "
+		"--hypervisor PATH or DROVER_HYPERVISOR says; version 41 or newer is needed, 53 is "
+		"what drover is tested with");
 }

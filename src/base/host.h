@@ -5,8 +5,16 @@
 
 #include <stdbool.h>
 
+struct err;
+
 /* Guests can run VMs themselves: on x86-64 always, since QEMU's own translator offers AMD's svm to the guest. */
 bool host_nested_virt_supported(void);
+
+/*
+ * The program cloud-hypervisor: @named (may be NULL), or DROVER_HYPERVISOR, or in PATH. @ret is heap. ERR_MISSING_PROGRAM says where it was looked
+ * for, and for which versions.
+ */
+int host_find_cloud_hypervisor(const char *named, char **ret, struct err *e);
 
 /* Several VMs can share a network: on Linux always. */
 bool host_clustering_supported(void);

@@ -219,6 +219,7 @@ static inline void scoped_ssh_options(struct ssh_options *o)
 struct member_settings {
 	const char *image;
 	const char *backend;
+	const char *hypervisor;
 	unsigned cpus;
 	unsigned mem;
 	unsigned disk;
@@ -243,9 +244,15 @@ struct member_settings {
 		{"disk",         0,                                                          \
 		 OPTION_SIZE_MB, offsetof(settings, m.disk),                                 \
 		 "SIZE",         "disk of each, in MB or like 20G (default 10G; sparse)"},   \
-		{"backend",        0,                                                        \
-		 OPTION_TEXT,      offsetof(settings, m.backend),                            \
-		 "auto|qemu|fake", "what runs the members (default auto)"},                  \
+		{"backend",                                                                  \
+		 0,                                                                          \
+		 OPTION_TEXT,                                                                \
+		 offsetof(settings, m.backend),                                              \
+		 "auto|qemu|cloud-hypervisor|fake",                                          \
+		 "what runs the members (default auto)"},                                    \
+		{"hypervisor", 0,                                                            \
+		 OPTION_TEXT,  offsetof(settings, m.hypervisor),                             \
+		 "PATH",       "the program cloud-hypervisor (default: of PATH)"},           \
 		{"fixture",    0,                                                            \
 		 OPTION_LIST,  offsetof(settings, m.fixtures),                               \
 		 "HOST:GUEST", "a copy of directory HOST at GUEST, read-only (repeatable)"}, \

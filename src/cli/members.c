@@ -94,6 +94,7 @@ struct drover_options members_options(const struct member_settings *m, struct pr
 	o.memory_mb = m->mem;
 	o.disk_mb = m->disk;
 	o.backend = m->backend;
+	o.hypervisor = m->hypervisor;
 	o.no_egress = m->no_egress;
 	o.network = m->network;
 	o.on_progress = progress_on_event;

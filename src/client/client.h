@@ -33,6 +33,7 @@ struct settings {
 	const char *backend;
 	const char *network;      /* private or host; NULL until settings_find_network */
 	char subnet[SUBNET_SIZE]; /* wanted, "": any */
+	const char *hypervisor;   /* NULL: not named */
 	unsigned cpus;
 	unsigned memory_mb;
 	unsigned disk_mb;
@@ -75,6 +76,7 @@ struct session_options {
 	const struct name_list *members;
 	const char *backend;
 	const char *network;
+	const char *hypervisor; /* NULL: the environment's */
 	bool detached;
 	bool temporary;
 };

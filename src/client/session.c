@@ -41,22 +41,24 @@ static char *join_names(const struct name_list *names)
 	return buf_take(&b);
 }
 
-/* The parent's environment with DROVER_HOME set. The array is heap; its strings are borrowed but for @home. */
-static char **helper_environment(char *home)
+/* The parent's environment with DROVER_HOME and @hypervisor (may be NULL) set. The array is heap; its strings are borrowed. */
+static char **helper_environment(char *home, char *hypervisor)
 {
 	size_t n = 0;
 	char **env;
 
 	while (environ[n])
 		n++;
-	env = calloc(n + 2, sizeof(char *));
+	env = calloc(n + 3, sizeof(char *));
 	if (!env)
 		return NULL;
 	n = 0;
 	for (char **e = environ; *e; e++)
-		if (!str_starts(*e, "DROVER_HOME="))
+		if (!str_starts(*e, "DROVER_HOME=") &&
+		    (!hypervisor || !str_starts(*e, "DROVER_HYPERVISOR=")))
 			env[n++] = *e;
-	env[n] = home;
+	env[n++] = home;
+	env[n] = hypervisor;
 	return env;
 }
 
@@ -64,6 +66,7 @@ struct launch {
 	char *helper;
 	char *names;
 	char *home;
+	char *hypervisor; /* NULL: the environment's */
 	char **env;
 	int log_fd;
 	int ready[2]; /* we read 0, the helper writes 1 */
@@ -75,6 +78,7 @@ static inline void scoped_launch(struct launch *l)
 	free(l->helper);
 	free(l->names);
 	free(l->home);
+	free(l->hypervisor);
 	free(l->env);
 	close_fd(&l->log_fd);
 	close_fd(&l->ready[0]);
@@ -102,13 +106,18 @@ static int move_up(int *fd)
 }
 
 /* @l's log and names are the caller's matter. */
-static int prepare_launch(const struct store *store, struct launch *l, struct err *e)
+/* @hypervisor may be NULL: the environment's. */
+static int prepare_launch(const struct store *store, const char *hypervisor, struct launch *l,
+			  struct err *e)
 {
 	int r;
 
 	l->helper = find_helper();
 	l->home = str_format("DROVER_HOME=%s", store->root);
-	if (!l->helper || !l->home || !(l->env = helper_environment(l->home)))
+	if (hypervisor)
+		l->hypervisor = str_format("DROVER_HYPERVISOR=%s", hypervisor);
+	if (!l->helper || !l->home || (hypervisor && !l->hypervisor) ||
+	    !(l->env = helper_environment(l->home, l->hypervisor)))
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	if (access(l->helper, X_OK) < 0)
 		return err_set(
@@ -265,7 +274,7 @@ int session_start(const struct session_options *o, struct session *ret, struct e
 {
 	scoped(launch) struct launch l = {.log_fd = -1, .ready = {-1, -1}};
 	struct session s = {.pidfd = -1, .ctl_fd = -1};
-	int r = prepare_launch(o->store, &l, e);
+	int r = prepare_launch(o->store, o->hypervisor, &l, e);
 
 	if (r == 0 && !(l.names = join_names(o->members)))
 		r = err_set(e, ERR_NO_MEMORY, "out of memory");
@@ -293,7 +302,7 @@ int session_reconcile(const struct store *store, struct err *e)
 	scoped(launch) struct launch l = {.log_fd = -1, .ready = {-1, -1}};
 	char warning[ERR_MSG_SIZE];
 	pid_t pid = 0;
-	int r = prepare_launch(store, &l, e);
+	int r = prepare_launch(store, NULL, &l, e);
 
 	if (r < 0)
 		return r;

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A call's options with every default filled in, and its progress. */
+#include "base/host.h"
+#include "base/scoped.h"
 #include "client/client.h"
 
 #include <string.h>
@@ -25,15 +27,22 @@ static int copy_options(const struct drover_options *o, struct drover_options *r
 	return 0;
 }
 
-static int find_backend(const char *name, const char **ret, struct err *e)
+/* "auto" is QEMU: it runs on every host, with and without KVM, and it alone keeps points. */
+static int find_backend(const struct drover_options *o, const char **ret, struct err *e)
 {
+	scoped(mem) char *program = NULL;
+	const char *name = o->backend;
+
 	if (!name || !*name || strcmp(name, "auto") == 0)
 		name = "qemu";
-	if (strcmp(name, "qemu") != 0 && strcmp(name, "fake") != 0)
-		return err_set(e, ERR_INVALID, "unknown backend '%s': there are auto, qemu, fake",
-			       name);
 	*ret = name;
-	return 0;
+	if (strcmp(name, "qemu") == 0 || strcmp(name, "fake") == 0)
+		return 0;
+	/* Before an image is fetched for it. */
+	if (strcmp(name, "cloud-hypervisor") == 0)
+		return host_find_cloud_hypervisor(o->hypervisor, &program, e);
+	return err_set(e, ERR_INVALID,
+		       "unknown backend '%s': there are auto, qemu, cloud-hypervisor, fake", name);
 }
 
 static int find_network(const char *name, const char **ret, struct err *e)
@@ -66,6 +75,7 @@ int settings_from(const struct drover_options *options, struct settings *ret, st
 		return r;
 	*ret = (struct settings){
 		.home = o.home,
+		.hypervisor = o.hypervisor,
 		.cpus = o.cpus ? o.cpus : DEFAULT_CPUS,
 		.memory_mb = o.memory_mb,
 		.disk_mb = o.disk_mb ? o.disk_mb : DEFAULT_DISK_MB,
@@ -80,7 +90,7 @@ int settings_from(const struct drover_options *options, struct settings *ret, st
 		.shares = o.shares,
 		.n_shares = o.n_shares,
 	};
-	r = find_backend(o.backend, &ret->backend, e);
+	r = find_backend(&o, &ret->backend, e);
 	if (r == 0)
 		r = find_network(o.network, &ret->network, e);
 	if (r < 0)

@@ -424,6 +424,7 @@ static int start_helper(struct drover_cluster *c, const struct name_list *names,
 					  .members = names,
 					  .backend = s->backend,
 					  .network = s->network,
+					  .hypervisor = s->hypervisor,
 					  .detached = s->detached,
 					  .temporary = s->temporary};
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "helper/helper.h"
 
+#include "backend/cloud-hypervisor/cloud_hypervisor.h"
 #include "backend/fake/fake.h"
 #include "backend/qemu/qemu.h"
 #include "base/files.h"
@@ -43,7 +44,10 @@ static struct backend *make_backend(struct helper *h, struct err *e)
 	}
 	if (strcmp(name, "qemu") == 0 || strcmp(name, "auto") == 0)
 		return qemu_backend_new(&h->loop, h->o->sandbox, dir, e);
-	err_set(e, ERR_INVALID, "unknown backend '%s': there are fake and qemu", name);
+	if (strcmp(name, "cloud-hypervisor") == 0)
+		return cloud_hypervisor_backend_new(&h->loop, h->o->sandbox, dir, e);
+	err_set(e, ERR_INVALID, "unknown backend '%s': there are qemu, cloud-hypervisor and fake",
+		name);
 	return NULL;
 }
 

@@ -132,6 +132,13 @@ refuses 1 "no member or cluster is called 'nope'" wait nope --port 80
 refuses 1 "nope" forward nope 0:80
 refuses 1 "nope" cp /etc/hostname nope:/x
 refuses 1 "no-such-image" image rm no-such-image
+refuses 1 "unknown backend 'vbox': there are auto, qemu, cloud-hypervisor, fake" up web --backend vbox
+unset DROVER_HYPERVISOR
+if ! command -v cloud-hypervisor >/dev/null; then
+	refuses 1 "cloud-hypervisor is not installed: it is looked for in PATH" up web --backend cloud-hypervisor
+	refuses 1 "version 41 or newer" up web --backend cloud-hypervisor
+fi
+refuses 1 "there is no program /nowhere/ch" up web --backend cloud-hypervisor --hypervisor /nowhere/ch
 
 # --- help
 does '^drover [0-9]' version

@@ -3,6 +3,7 @@
 
 #include "contract/factory.h"
 
+#include "backend/cloud-hypervisor/cloud_hypervisor.h"
 #include "backend/fake/fake.h"
 #include "backend/qemu/qemu.h"
 #include "backend/remote/remote.h"
@@ -22,15 +23,17 @@ extern char **environ;
 #define ON_FAKE                                                  \
 	.subnet = "", .address = "203.0.113.1", .bad = ERR_BOOT, \
 	.bad_text = "forced Create failure", .deadline_ms = 10000
-#define ON_QEMU                                                                                    \
+#define WITH_GUESTS                                                                                \
 	.has_guests = true, .subnet = "10.83.0.0/24", .address = "10.83.0.", .bad = ERR_NOT_FOUND, \
 	.bad_text = "the kernel of bad", .deadline_ms = 120000
 
 static const struct factory_kind kinds[] = {
 	{.name = "fake", ON_FAKE},
 	{.name = "remote", .helper_backend = "fake", ON_FAKE},
-	{.name = "qemu", ON_QEMU},
-	{.name = "remote-qemu", .helper_backend = "qemu", ON_QEMU},
+	{.name = "qemu", .open = qemu_backend_new, WITH_GUESTS},
+	{.name = "remote-qemu", .helper_backend = "qemu", WITH_GUESTS},
+	{.name = "cloud-hypervisor", .open = cloud_hypervisor_backend_new, WITH_GUESTS},
+	{.name = "remote-cloud-hypervisor", .helper_backend = "cloud-hypervisor", WITH_GUESTS},
 };
 
 static const struct sandbox *sandbox;
@@ -93,7 +96,7 @@ static void open_store(struct factory *f)
 	assert_int_equal(store_open(home, f->store, &e), 0);
 }
 
-/* What a member of the image "tiny" boots from, or of a disk that holds nothing. */
+/* What a member of the image "tiny" boots from. */
 static void find_guest(struct factory *f)
 {
 	struct image image = {0};
@@ -102,19 +105,14 @@ static void find_guest(struct factory *f)
 
 	f->spec.cpus = 1;
 	f->spec.memory_bytes = 256 << 20;
-	if (f->never) {
-		f->spec.disk_path = str_format("%s/empty.img", f->home);
-		f->spec.disk_format = strdup("raw");
-		assert_int_equal(files_publish(f->spec.disk_path, "", 0, 0600), 0);
-		assert_int_equal(truncate(f->spec.disk_path, 1 << 20), 0);
-		return;
-	}
 	r = image_resolve(f->store, "tiny", NULL, NULL, NULL, &image, &e);
 	if (r < 0)
 		fail_msg("the image tiny: %s", e.msg);
 	f->spec.kernel_path = strdup(image.kernel_path);
-	f->spec.initrd_path = strdup(image.initrd_path);
-	f->spec.cmdline = strdup(image.cmdline);
+	/* A kernel that finds nothing to run stays where it is. */
+	if (!f->never)
+		f->spec.initrd_path = strdup(image.initrd_path);
+	f->spec.cmdline = strdup(f->never ? "console=ttyS0" : image.cmdline);
 	image_done(&image);
 	f->spec.points_path = str_format("%s/points.qcow2", f->home);
 	if (disk_create(f->spec.points_path, NULL, NULL, 1, &e) < 0)
@@ -131,12 +129,12 @@ struct vm_spec factory_spec(const struct factory *f, const char *name)
 	return spec;
 }
 
-static struct backend *open_qemu(struct factory *f, uv_loop_t *loop, struct err *e)
+static struct backend *open_direct(struct factory *f, uv_loop_t *loop, struct err *e)
 {
 	char dir[64];
 
 	snprintf(dir, sizeof(dir), "%s/net", f->home);
-	return qemu_backend_new(loop, sandbox, dir, e);
+	return f->kind->open(loop, sandbox, dir, e);
 }
 
 static struct backend *open_backend(struct factory *f, uv_loop_t *loop, struct err *e)
@@ -147,7 +145,7 @@ static struct backend *open_backend(struct factory *f, uv_loop_t *loop, struct e
 		spawn_helper(f);
 		return remote_backend_new(&o, e);
 	}
-	return f->kind->has_guests ? open_qemu(f, loop, e) : fake_backend_new(loop, e);
+	return f->kind->open ? open_direct(f, loop, e) : fake_backend_new(loop, e);
 }
 
 struct backend *factory_open(struct factory *f, const struct factory_kind *kind, uv_loop_t *loop,

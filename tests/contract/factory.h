@@ -14,7 +14,10 @@ struct factory_kind {
 	const char *name;
 	const char *
 		helper_backend; /* "fake", "qemu": the remote backend in front of such a helper; NULL: direct */
-	bool has_guests;     /* real ones, by QEMU */
+	/* A direct one with real guests. */
+	struct backend *(*open)(uv_loop_t *loop, const struct sandbox *sandbox, const char *dir,
+				struct err *e);
+	bool has_guests;
 	const char *subnet;  /* "" when addresses are known only after boot */
 	const char *address; /* what the first member's begins with */
 	enum err_code bad;   /* what the member "bad" fails with, and a part of the sentence */
@@ -34,17 +37,17 @@ struct factory {
 	const struct factory_kind *kind;
 	char *home;
 	int helper_pid;
-	void *store; /* remote and qemu */
+	void *store; /* remote, and those with guests */
 	bool never;  /* guests that never get an address are wanted */
 	struct vm_spec spec;
 };
 
-/* What the VMs of a direct "qemu" run in; borrowed until the last factory is closed. */
+/* What the VMs of a direct one run in; borrowed until the last factory is closed. */
 void factory_use_sandbox(const struct sandbox *sandbox);
 
 /*
  * A backend of @kind. Members of the fake take @boot_ms to boot and @stop_ms to stop; of real ones, those with
- * FACTORY_NEVER_MS to boot have an empty disk and no kernel. The member "bad" cannot be created. The loop is the test's.
+ * FACTORY_NEVER_MS to boot have a kernel and nothing else. The member "bad" cannot be created. The loop is the test's.
  * Members "m1" and "bad" may be used. Fails the test when it cannot.
  */
 enum { FACTORY_NEVER_MS = 3600000 };

@@ -3,18 +3,21 @@
 
 #include "backend/local/tail.h"
 #include "base/err.h"
+#include "base/files.h"
 #include "base/list.h"
 #include "base/scoped.h"
 #include "loop/stream.h"
 
+#include <fcntl.h>
 #include <sys/socket.h>
 
 enum { SCROLLBACK = 64 << 10, MAX_QUEUED = 1 << 20, DRAIN_MS = 2000 };
 
 struct console {
 	uv_loop_t *loop;
-	struct stream *guest; /* NULL when QEMU closed it */
+	struct stream *guest; /* NULL when the hypervisor closed it */
 	struct buf last;
+	int log_fd; /* -1: none */
 	struct list clients;
 };
 
@@ -54,6 +57,9 @@ static void on_guest_read(void *arg, const char *data, ssize_t len, int fd)
 		return;
 	}
 	tail_add(&c->last, data, (size_t)len, SCROLLBACK);
+	/* A regular file: as quick as the page cache. One that cannot be written any more is given up. */
+	if (c->log_fd >= 0 && files_write_all(c->log_fd, data, (size_t)len) < 0)
+		close_fd(&c->log_fd);
 	list_for_each_safe (pos, &c->clients) {
 		struct client *client = list_entry(pos, struct client, link);
 
@@ -73,6 +79,7 @@ struct console *console_open(uv_loop_t *loop, int fd)
 		return NULL;
 	}
 	c->loop = loop;
+	c->log_fd = -1;
 	list_init(&c->clients);
 	c->guest = stream_open(loop, fd, on_guest_read, c);
 	if (!c->guest) {
@@ -80,6 +87,12 @@ struct console *console_open(uv_loop_t *loop, int fd)
 		return NULL;
 	}
 	return c;
+}
+
+int console_log(struct console *c, const char *path, struct err *e)
+{
+	c->log_fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	return c->log_fd < 0 ? err_errno(e, -errno, "open %s", path) : 0;
 }
 
 int console_attach(struct console *c, int *ret_fd, struct err *e)
@@ -126,6 +139,7 @@ void console_close(struct console *c)
 		free(client);
 	}
 	stream_close(c->guest);
+	close_fd(&c->log_fd);
 	buf_done(&c->last);
 	free(c);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The serial line: one socket to QEMU, any number of clients that all see the same output and may all type.
+ * The serial line: one socket to the hypervisor, any number of clients that all see the same output and may all type.
  * A new client first gets what came last (up to 64 KiB); one that does not read is dropped.
  */
 #ifndef DROVER_BACKEND_LOCAL_CONSOLE_H
@@ -12,8 +12,13 @@
 struct console;
 struct err;
 
-/* Takes @fd, QEMU's other end. NULL: out of memory. */
+/* Takes @fd, the hypervisor's other end. NULL: out of memory. */
 struct console *console_open(uv_loop_t *loop, int fd);
+
+/*
+ * Adds all that the guest says from now on to the file @path, for a hypervisor that writes none itself. 0 or < 0 with @e.
+ */
+int console_log(struct console *c, const char *path, struct err *e);
 
 /* One more client: its end of a socket, the caller's. 0 or < 0 with @e. */
 int console_attach(struct console *c, int *ret_fd, struct err *e);

@@ -122,7 +122,9 @@ static void on_child_exit(void *arg, int status)
 	vm->child = NULL;
 	if (vm->said)
 		stream_kick(vm->said); /* its last words */
-	if (vm->state != VM_STOPPING && vm->error.code == ERR_NONE && status != 0)
+	/* A program that ended by itself says it better than what was noticed of its end before. */
+	if (vm->state != VM_STOPPING && status != 0 &&
+	    (vm->error.code == ERR_NONE || WIFEXITED(status)))
 		describe_death(vm, status);
 	close_lines(vm);
 	if (vm->state == VM_STOPPING) {

@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# The cloud-hypervisor backend as a user meets it, with fake_program.py in place of the program: no VM runs here.
+cd "$(dirname "$0")/../vm" && . ./lib.sh
+export DROVER_HYPERVISOR="$PWD/../cloud-hypervisor/fake_program.py" DROVER_ACCEL=kvm
+
+# up_fails MODE PATTERN: no member boots, the reason is told, nothing is left.
+up_fails() {
+	FAKE_CH=$1 fails "$1: the reason is told" 1 "$2" "$DROVER" up x --image tiny --backend cloud-hypervisor
+	ok "$1: nothing is left" nothing_left
+}
+# boot MODE: a member's life as the wire has it; the guest that is played takes no login, for which a client would wait.
+boot() {
+	python3 - "$home" "$1" <<'EOF'
+import glob, json, socket, subprocess, sys, os
+home, mode = sys.argv[1:]
+ready, told = os.pipe()
+helper = subprocess.Popen([os.environ["DROVER_HELPER"], "--members", "x", "--backend", "cloud-hypervisor", "--ready-fd",
+                           str(told)], pass_fds=[told], env=dict(os.environ, FAKE_CH=mode))
+os.close(told)
+assert os.read(ready, 100) == b"ready\n"
+def ask(**request):
+    s = socket.socket(socket.AF_UNIX)
+    s.connect(glob.glob(home + "/run/*.sock")[0])
+    s.sendall(json.dumps(request).encode() + b"\n")
+    return json.loads(s.makefile().readline())
+def good(**request):
+    reply = ask(**request)
+    assert "error" not in reply, (request, reply)
+    return reply
+tiny = os.environ["DROVER_IMAGE_CACHE"] + "/tiny/"
+good(cmd="createnetwork", egress=False)
+good(cmd="reserve", name="x")
+good(cmd="boot-member", spec={"name": "x", "cpus": 1, "memory_bytes": 1 << 28, "kernel_path": tiny + "vmlinuz",
+                              "initrd_path": tiny + "initrd.img", "cmdline": "quiet",
+                              "serial_log_path": home + "/serial.log"})
+print(good(cmd="pause"), good(cmd="resume"), good(cmd="stats"))
+good(cmd="stop")
+assert helper.wait() == 0
+log = open(home + "/serial.log").read()
+assert "hello from the serial line" in log, log
+EOF
+}
+
+ok "image tiny is there" "$DROVER" image build tiny
+up_fails old 'version 36\.0\.0; 41 or newer is needed'
+up_fails refuse 'did not take the VM: The VM could not be created: the disk is.broken'
+up_fails text "an older version's plain text"
+up_fails truncated 'did not answer: '
+up_fails no-json 'did not answer: the reply is no JSON'
+up_fails die 'cloud-hypervisor ended with exit status 3: cannot open the firmware'
+ok "a member boots, pauses, resumes, counts and stops" boot ''
+ok "nothing is left" nothing_left
+ok "a guest that hears no button is stopped all the same" boot mute-button
+ok "nothing is left" nothing_left
+DROVER_ACCEL='' DROVER_HYPERVISOR=/nowhere/ch fails "a program that is not there is named" 1 \
+	'no program /nowhere/ch' "$DROVER" up x --image tiny --backend cloud-hypervisor
+DROVER_ACCEL=tcg fails "it does not translate" 1 'by KVM only' "$DROVER" up x --image tiny --backend cloud-hypervisor
+done_testing

@@ -1,0 +1,88 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# What nested.sh runs as root inside its member: drover by KVM. Prints TAP.
+set -u -o pipefail
+export PATH=/opt/drover/bin:$PATH:/usr/sbin LD_LIBRARY_PATH=/opt/drover/lib
+export DROVER=/opt/drover/bin/drover DROVER_HELPER=/opt/drover/bin/drover-helper
+export DROVER_IMAGE_CACHE=/opt/drover/cache DROVER_HOME=/var/tmp/drover
+
+n=0
+failures=0
+# ok CLAIM COMMAND...: with the time that it took
+ok() {
+	local claim=$1 out status=0 began=$EPOCHREALTIME
+	shift
+	n=$((n + 1))
+	out=$("$@" 2>&1) || status=$?
+	began=$(awk -v a="$began" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f", b - a }')
+	if [ "$status" -eq 0 ]; then
+		echo "ok $n - $claim ($began s)"
+	else
+		failures=$((failures + 1))
+		echo "not ok $n - $claim ($began s)"
+		tail -n 30 <<<"$out" | sed 's/^/# /'
+	fi
+}
+
+kvm_is_there() { modprobe kvm-amd nested=1 && modprobe tun && [ -w /dev/kvm ]; }
+runs_by_kvm() {
+	local pid
+	for pid in $(pgrep -f qemu-system-x86_64); do
+		tr '\0' ' ' <"/proc/$pid/cmdline" | grep -q -- '-accel kvm -cpu host' && return 0
+	done
+	return 1
+}
+guest_says_kvm() { drover exec "$1" -- dmesg | grep -i 'hypervisor detected: kvm'; }
+# contract KIND: the suite's own lines go to a file; all its tests have to be there
+contract() {
+	local tap=/var/tmp/contract.$1
+	test_contract "$1" 2>"$tap.log" >"$tap"
+	grep -E '^not ok' "$tap" && { tail -n 20 "$tap.log"; return 1; }
+	[ "$(grep -c '^ok' "$tap")" = "$(sed -n 's/^1\.\.//p' "$tap")" ]
+}
+address() { drover ls "$1" | awk -v name="$1" '$1 == name { print $3 }'; }
+reach_each_other() { drover exec a -- ping -c 1 -W 10 b && drover exec b -- ping -c 1 -W 10 a; }
+# An address of this machine's that only a way out leads to.
+reach_the_world() {
+	ip address replace 192.0.2.7/32 dev lo
+	(echo here is the world | timeout 60 nc -l -N 192.0.2.7 8080) &
+	drover exec a -- sh -c 'nc -w 20 192.0.2.7 8080 </dev/null' | grep -q 'here is the world'
+}
+same_address_again() {
+	local before
+	before=$(address a)
+	[ -n "$before" ] && drover down a && drover up a --image tiny --cpus 1 --backend cloud-hypervisor && [ "$(address a)" = "$before" ]
+}
+# The run's command says when it has begun; then its client is killed, and the hypervisor's end is waited for.
+die_with_their_client() {
+	local pid hypervisor line
+	exec 5< <(exec drover run x --image tiny --cpus 1 --backend cloud-hypervisor -- sh -c 'echo begun; exec sleep 600')
+	pid=$!
+	read -r line <&5
+	hypervisor=$(pgrep -x cloud-hyperviso)
+	kill -9 "$pid"
+	exec 5<&-
+	[ "$line" = begun ] && [ -n "$hypervisor" ] && timeout 10 tail --pid="$hypervisor" -f /dev/null &&
+		[ -z "$(ip -brief link show type tun)" ]
+}
+
+ok "KVM is there" kvm_is_there
+ok "a member boots by QEMU" drover up q --image tiny --cpus 1 --backend qemu
+ok "the probe chose KVM for it" runs_by_kvm
+ok "its kernel says KVM" guest_says_kvm q
+ok "it stops" drover down q
+ok "the contract holds for QEMU by KVM" contract qemu
+if ! command -v cloud-hypervisor >/dev/null; then
+	echo "ok $((n += 1)) - cloud-hypervisor by KVM # SKIP not in PATH, and DROVER_HYPERVISOR does not name it"
+else
+	ok "two members boot by cloud-hypervisor" drover up a b --image tiny --cpus 1 --backend cloud-hypervisor
+	ok "its kernel says KVM" guest_says_kvm a
+	ok "they reach each other by name" reach_each_other
+	ok "they reach the world" reach_the_world
+	ok "one has its address again after a stop" same_address_again
+	ok "they stop" drover down a b
+	ok "one dies with its client" die_with_their_client
+	ok "the contract holds for cloud-hypervisor by KVM" contract cloud-hypervisor
+	ok "the contract holds through a helper" contract remote-cloud-hypervisor
+fi
+[ "$failures" -eq 0 ]

@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# KVM for real, on a host without it: a member with nested virtualisation (QEMU translates AMD's svm), and in it drover
+# with QEMU by KVM and, when cloud-hypervisor is in PATH or DROVER_HYPERVISOR names it, with that too. The member runs the
+# programs of this host, which therefore is what the member is: Debian 12.
+cd "$(dirname "$0")/../vm" && . ./lib.sh
+set -o pipefail
+
+hypervisor=${DROVER_HYPERVISOR:-$(command -v cloud-hypervisor)}
+bundle=$home/bundle/opt/drover
+
+# Programs, the libraries that they need beside the C library, QEMU's firmware, the image tiny.
+pack() {
+	local file paths=()
+	for file in "$DROVER" "$DROVER_HELPER" "${DROVER_TEST_CONTRACT:?the suite}" qemu-system-x86_64 qemu-img dnsmasq \
+		slirp4netns; do
+		paths+=("$(PATH=$PATH:/usr/sbin command -v "$file")")
+	done
+	mkdir -p "$bundle"/{bin,lib,cache,share/qemu}
+	install "${paths[@]}" ../kvm/inside.sh "$bundle/bin/" || return 1
+	if [ -n "$hypervisor" ]; then
+		install "$hypervisor" "$bundle/bin/cloud-hypervisor" || return 1
+	fi
+	ldd "${paths[@]}" | awk '$3 ~ "^/" { print $3 }' | sort -u |
+		grep -Ev '/(libc|libm|libpthread|libdl|librt|libresolv)\.so' |
+		xargs cp -L -t "$bundle/lib/" || return 1
+	# loaded by name, with what it needs
+	file=$(ldconfig -p | awk '$1 == "libcurl.so.4" && /x86-64/ { print $NF; exit }')
+	{ echo "$file"; ldd "$file" | awk '$3 ~ "^/" { print $3 }'; } |
+		grep -Ev '/(libc|libm|libpthread|libdl|librt|libresolv)\.so' | xargs cp -L -t "$bundle/lib/" || return 1
+	for file in bios-256k.bin linuxboot_dma.bin kvmvapic.bin; do
+		cp -L "$(find -L /usr/share/qemu /usr/share/seabios -name "$file" 2>/dev/null | head -n 1)" \
+			"$bundle/share/qemu/" || return 1
+	done
+	cp -r "$DROVER_IMAGE_CACHE/tiny" "$bundle/cache/"
+	tar -C "$home/bundle" --owner=0 --group=0 -czf "$home/bundle.tgz" .
+}
+
+unpack() {
+	"$DROVER" cp "$home/bundle.tgz" host:/tmp/bundle.tgz &&
+		"$DROVER" exec host -- sudo tar -C / -xzf /tmp/bundle.tgz
+}
+
+# The inner script's lines become this one's.
+inside() {
+	local line
+	while IFS= read -r line; do
+		case $line in
+		"ok "*"# SKIP"*) n=$((n + 1)); echo "ok $n - ${line#ok *- }" ;;
+		"ok "*) tap_result 0 "nested: ${line#ok *- }" ;;
+		"not ok "*) tap_result 1 "nested: ${line#not ok *- }" ;;
+		1..*) ;;
+		*) echo "# ${line#\# }" ;;
+		esac
+	done < <("$DROVER" exec host -- sudo bash /opt/drover/bin/inside.sh "$@" 2>&1 || echo "not ok 0 - the inner script ends well")
+}
+
+ok "the images are there" eval '"$DROVER" image build tiny && "$DROVER" image build debian-12'
+ok "a member boots" "$DROVER" up host --image debian-12 --cpus 2 --mem 3072
+ok "what drover needs is packed" pack
+ok "it is copied into the member" unpack
+inside
+ok "the member goes" "$DROVER" rm -f host
+ok "nothing is left" nothing_left
+done_testing
