@@ -128,7 +128,10 @@ DROVER_API int drover_cluster_start(const char *const names[], size_t n,
 DROVER_API int drover_cluster_open(const char *home, const char *member,
 				   struct drover_cluster **ret, struct drover_error *e);
 
-/* Adds one more member, made and booted as by drover_cluster_start. @ret (may be NULL) is the cluster's. */
+/*
+ * Adds one more member, made and booted as by drover_cluster_start, or boots one of the handle's again that was stopped.
+ * @ret (may be NULL) is the cluster's.
+ */
 DROVER_API int drover_cluster_add(struct drover_cluster *c, const char *name,
 				  const struct drover_options *o, struct drover_vm **ret,
 				  struct drover_error *e);

@@ -184,8 +184,17 @@ struct drover_vm *cluster_add_vm(struct drover_cluster *c, const char *name);
 int cluster_make_network(struct drover_cluster *c, const char *subnet, struct err *e);
 /* Takes back the last cluster_add_vm. */
 void cluster_drop_last(struct drover_cluster *c);
+/*
+ * Stops @n VMs of @c side by side and lets go of their handles; blocks until all are stopped, at most 60 s. One that
+ * does not run is fine. Returns the first failure.
+ */
+int cluster_stop_vms(struct drover_cluster *c, struct drover_vm *const vms[], size_t n,
+		     struct err *e);
 /* Tells the helper to stop all members and leave; best effort, does not wait for it. */
 void cluster_shutdown(struct drover_cluster *c);
+
+/* store_member_lock, after a helper that is just leaving has let go. Blocks for that, shortly. */
+int member_lock(const struct store *store, const char *name, int *ret_fd, struct err *e);
 
 /* Removes a member that does not run, under its lock. Removing what is not there is success. */
 int member_remove_locked(const struct store *store, const char *name, struct err *e);

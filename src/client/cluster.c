@@ -270,14 +270,14 @@ static void on_stopped(void *arg, int r, const struct err *e)
 		s->first = *e;
 }
 
-/* All members side by side; a member that does not run is fine. */
-static int stop_all(struct drover_cluster *c, struct err *e)
+int cluster_stop_vms(struct drover_cluster *c, struct drover_vm *const vms[], size_t n,
+		     struct err *e)
 {
 	struct stopping s = {.first = ERR_INIT};
 	struct err late = ERR_INIT;
 
-	for (size_t i = 0; i < c->n_vms; i++) {
-		struct drover_vm *vm = c->vms[i];
+	for (size_t i = 0; i < n; i++) {
+		struct drover_vm *vm = vms[i];
 
 		ssh_close(vm->ssh);
 		vm->ssh = NULL;
@@ -292,11 +292,11 @@ static int stop_all(struct drover_cluster *c, struct err *e)
 	if (wait_loop(&c->loop, &s.pending, STOP_ALL_MS, NULL, &late) < 0) {
 		s.first = s.first.code == ERR_NONE ? late : s.first;
 	}
-	for (size_t i = 0; i < c->n_vms; i++) {
+	for (size_t i = 0; i < n; i++) {
 		/* Ends what is still pending before @s goes out of scope. */
-		backend_release(c->vms[i]->handle);
-		c->vms[i]->handle = NULL;
-		c->vms[i]->ip[0] = '\0';
+		backend_release(vms[i]->handle);
+		vms[i]->handle = NULL;
+		vms[i]->ip[0] = '\0';
 	}
 	return s.first.code == ERR_NONE ? 0 : err_copy(e, &s.first);
 }
@@ -304,7 +304,7 @@ static int stop_all(struct drover_cluster *c, struct err *e)
 int drover_cluster_stop(struct drover_cluster *c, struct drover_error *pe)
 {
 	struct err e = ERR_INIT;
-	int r = stop_all(c, &e);
+	int r = cluster_stop_vms(c, c->vms, c->n_vms, &e);
 
 	session_end(&c->session, END_MS);
 	return r < 0 ? public_error(pe, &e, r) : 0;
@@ -313,7 +313,7 @@ int drover_cluster_stop(struct drover_cluster *c, struct drover_error *pe)
 int drover_cluster_destroy(struct drover_cluster *c, struct drover_error *pe)
 {
 	struct err e = ERR_INIT;
-	int r = stop_all(c, &e);
+	int r = cluster_stop_vms(c, c->vms, c->n_vms, &e);
 
 	session_end(&c->session, END_MS);
 	for (size_t i = 0; i < c->n_vms; i++) {

@@ -285,6 +285,12 @@ static void await_lock(const struct store *store, const char *name)
 	}
 }
 
+int member_lock(const struct store *store, const char *name, int *ret_fd, struct err *e)
+{
+	await_lock(store, name);
+	return store_member_lock(store, name, ret_fd, e);
+}
+
 int member_remove_locked(const struct store *store, const char *name, struct err *e)
 {
 	scoped(mem) char *dir = store_member_path(store, name, NULL);
@@ -295,8 +301,7 @@ int member_remove_locked(const struct store *store, const char *name, struct err
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	if (!files_exist(dir))
 		return 0;
-	await_lock(store, name);
-	r = store_member_lock(store, name, &lock, e);
+	r = member_lock(store, name, &lock, e);
 	return r < 0 ? r : store_member_remove(store, name, e);
 }
 

@@ -37,7 +37,8 @@ struct boot {
 	int fd; /* dialed, for the login */
 	struct ssh_session *ssh;
 	struct timer *retry;
-	bool made; /* its directory is this call's to remove */
+	bool made;  /* its directory is this call's to remove */
+	bool added; /* @vm is new in the handle */
 	bool ended;
 };
 
@@ -46,6 +47,8 @@ struct run {
 	const struct settings *settings;
 	struct boot *boots;
 	size_t n;
+	struct drover_vm **vms; /* those of @boots; the array alone is the run's */
+	size_t n_vms;
 	unsigned pending;   /* members on their way */
 	unsigned working;   /* work threads under way */
 	unsigned reserving; /* requests of the network that cannot be taken back */
@@ -302,9 +305,13 @@ static int init_boot(struct run *run, struct boot *b, const char *name, const st
 
 	b->run = run;
 	b->fd = -1;
-	b->vm = cluster_add_vm(c, name);
+	b->vm = drover_cluster_find(c, name); /* stopped, as check_names has seen */
+	b->added = !b->vm;
+	if (!b->vm)
+		b->vm = cluster_add_vm(c, name);
 	if (!b->vm)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	run->vms[run->n_vms++] = b->vm;
 	b->prepare = (struct prepare){.store = &c->store, .cancel = &run->cancel};
 	b->prepare.is_new = !store_member_exists(&c->store, name);
 	if (b->prepare.is_new) {
@@ -335,6 +342,7 @@ static void free_boots(struct run *run)
 		prepare_done(&b->prepare);
 	}
 	free(run->boots);
+	free(run->vms);
 }
 
 /* Takes back the members of this run: their VMs are stopped, and what the run made is removed. */
@@ -352,9 +360,7 @@ static void roll_back(struct run *run)
 	while (run->working > 0 || run->reserving > 0)
 		uv_run(&c->loop,
 		       UV_RUN_ONCE); /* work sees its cancel flag; a reservation has a deadline */
-	for (size_t i = 0; i < run->n; i++)
-		if (run->boots[i].vm && run->boots[i].vm->handle)
-			vm_stop_wait(run->boots[i].vm, NULL);
+	cluster_stop_vms(c, run->vms, run->n_vms, NULL);
 }
 
 static void remove_made(struct run *run)
@@ -445,7 +451,9 @@ static int init_boots(struct run *run, const struct name_list *names, const stru
 	int r = 0;
 
 	run->boots = calloc(names->n + 1, sizeof(*run->boots));
-	if (!run->boots)
+	/* NOLINTNEXTLINE(bugprone-sizeof-expression): an array of pointers it is */
+	run->vms = calloc(names->n + 1, sizeof(*run->vms));
+	if (!run->boots || !run->vms)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	for (size_t i = 0; i < names->n && r == 0; i++) {
 		run->n = i + 1;
@@ -531,7 +539,7 @@ int drover_cluster_add(struct drover_cluster *c, const char *name, const struct 
 		r = err_set(&e, ERR_INVALID, "%s joins a cluster whose network is %s, not %s", name,
 			    c->network_kind, s.network);
 	if (r == 0)
-		r = store_member_lock(&c->store, name, &lock, &e);
+		r = member_lock(&c->store, name, &lock, &e);
 	if (r == 0 && is_new)
 		r = prepare_image(&c->store, &s, &run.cancel, &image, &e);
 	if (r == 0)
@@ -544,7 +552,8 @@ int drover_cluster_add(struct drover_cluster *c, const char *name, const struct 
 	member_config_done(&image.config);
 	if (r < 0 && run.n) {
 		remove_made(&run);
-		cluster_drop_last(c);
+		if (run.boots[0].added)
+			cluster_drop_last(c);
 	} else if (r == 0 && ret) {
 		*ret = run.boots[0].vm;
 	}

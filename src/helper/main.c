@@ -163,9 +163,12 @@ static int parse_arguments(int argc, char **argv, struct arguments *a, struct er
 	return check_network(a, e);
 }
 
-static void use_all_descriptors(void)
+/* As many descriptors as there may be; and no core files, which would hold the memory of guests. */
+static void set_limits(void)
 {
-	struct rlimit limit;
+	struct rlimit limit = {0, 0};
+
+	setrlimit(RLIMIT_CORE, &limit);
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
 		limit.rlim_cur = limit.rlim_max;
@@ -349,7 +352,7 @@ int main(int argc, char **argv)
 
 	umask(077);
 	signal(SIGPIPE, SIG_IGN);
-	use_all_descriptors();
+	set_limits();
 	r = parse_arguments(argc, argv, &a, &e);
 	if (r < 0)
 		tell_failure(a.ready_fd, &e);

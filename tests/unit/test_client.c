@@ -138,6 +138,7 @@ static void test_a_member_joins_a_running_cluster(void **state)
 	struct drover_options o = fake_options();
 	struct drover_cluster *c = start_pair(&o);
 	struct drover_vm *third = NULL;
+	struct drover_vm *again = NULL;
 	struct drover_error e = {.message = ""};
 	int running;
 
@@ -148,6 +149,10 @@ static void test_a_member_joins_a_running_cluster(void **state)
 	assert_int_equal(drover_vm_pause(third, &e), 0);
 	assert_string_equal(drover_vm_state(third), "paused");
 	assert_int_equal(drover_vm_resume(third, &e), 0);
+	assert_int_equal(drover_vm_stop(third, &e), 0);
+	assert_int_equal(drover_cluster_add(c, "web-3", &o, &again, &e), 0);
+	assert_ptr_equal(again, third); /* in the handle once */
+	assert_int_equal(drover_cluster_size(c), 3);
 	assert_int_equal(drover_vm_destroy(third, &e), 0);
 	assert_int_equal(drover_vm_destroy(third, &e), 0);
 	assert_int_equal(count_members(&running), 2);

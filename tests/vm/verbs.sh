@@ -24,8 +24,11 @@ ok "shutdown is acknowledged" shutdown_all
 ok "and then nothing is left of either" nothing_left
 
 # Neither the power button nor QMP nor SIGTERM reaches a stopped process: what is left is SIGKILL, after the grace.
-freeze() { kill -STOP "$(processes | grep qemu-system | cut -d' ' -f1)"; }
+qemu_pid() { processes | grep qemu-system | cut -d' ' -f1; }
+freeze() { kill -STOP "$(qemu_pid)"; }
+dumps_no_core() { grep -Eq '^Max core file size +0 +0 ' "/proc/$(qemu_pid)/limits"; }
 ok "a member boots again" "$DROVER" up v --image tiny --mem 256M --cpus 1
+ok "its QEMU would leave no core file" dumps_no_core
 ok "its QEMU hangs" freeze
 ok "down ends it all the same, within its bound" timeout 30 "$DROVER" down v
 ok "nothing is left of the hung one" nothing_left
