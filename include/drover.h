@@ -439,6 +439,19 @@ DROVER_API int drover_image_remove(const char *home, const char *name, struct dr
 DROVER_API bool drover_nested_virt_supported(void);
 DROVER_API bool drover_clustering_supported(void);
 
+/* One thing that drover needs of the host. */
+struct drover_check {
+	char name
+		[32]; /* helper, tun, namespaces, kvm, store, images, sockets, subuid, or a program */
+	char state
+		[16]; /* ok; warning: something works less well, or not; missing: no cluster can run */
+	char found[512]; /* what there is */
+	char fix[512];   /* what mends it, "" when nothing is to be mended */
+};
+
+/* All of them. Tries for real what can be tried, in about a second. *@ret is heap: free() it. Returns their number. */
+DROVER_API int drover_doctor(const char *home, struct drover_check **ret, struct drover_error *e);
+
 #ifdef __cplusplus
 }
 #endif

@@ -9,6 +9,7 @@ extern const struct command command_complete; /* hidden: for the shells */
 extern const struct command command_console;
 extern const struct command command_cp;
 extern const struct command command_dial; /* hidden: for the ProxyCommand of ssh */
+extern const struct command command_doctor;
 extern const struct command command_down;
 extern const struct command command_events;
 extern const struct command command_exec;

@@ -71,6 +71,9 @@ struct session {
 	char warning[ERR_MSG_SIZE]; /* what the user should know, "": nothing */
 };
 
+/* The path of the helper program: heap, the caller frees; NULL: out of memory. It may be missing. */
+char *session_helper(void);
+
 struct session_options {
 	const struct store *store;
 	const struct name_list *members;

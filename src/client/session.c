@@ -20,7 +20,7 @@ extern char **environ;
 
 enum { READY_MS = 30000, BIND_MS = 2000, MAX_ARGS = 16 };
 
-static char *find_helper(void)
+char *session_helper(void)
 {
 	const char *named = getenv("DROVER_HELPER");
 
@@ -112,7 +112,7 @@ static int prepare_launch(const struct store *store, const char *hypervisor, str
 {
 	int r;
 
-	l->helper = find_helper();
+	l->helper = session_helper();
 	l->home = str_format("DROVER_HOME=%s", store->root);
 	if (hypervisor)
 		l->hypervisor = str_format("DROVER_HYPERVISOR=%s", hypervisor);

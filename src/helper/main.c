@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* drover-helper: options, identity, and the process around helper_run. */
+#include "helper/check.h"
 #include "helper/helper.h"
 
 #include "base/files.h"
@@ -25,13 +26,14 @@ struct arguments {
 	int ready_fd;
 	bool remove;
 	bool reconcile;
+	bool check;
 };
 
 static const char usage[] =
 	"Usage: drover-helper --members NAME[,NAME...] [--backend NAME] [--network NAME]\n"
 	"                     [--bound PID] [--remove] [--ready-fd N]\n"
 	"       drover-helper --reconcile [--backend NAME]\n"
-	"       drover-helper --version | --help\n"
+	"       drover-helper --check | --version | --help\n"
 	"\n"
 	"Owns the network and the VMs of one cluster. Started by drover and libdrover.\n";
 
@@ -71,6 +73,7 @@ enum {
 	OPT_READY,
 	OPT_REMOVE,
 	OPT_RECONCILE,
+	OPT_CHECK,
 	OPT_VERSION,
 	OPT_HELP
 };
@@ -83,6 +86,7 @@ static const struct option options[] = {
 	{"ready-fd", required_argument, NULL, OPT_READY},
 	{"remove", no_argument, NULL, OPT_REMOVE},
 	{"reconcile", no_argument, NULL, OPT_RECONCILE},
+	{"check", no_argument, NULL, OPT_CHECK},
 	{"version", no_argument, NULL, OPT_VERSION},
 	{"help", no_argument, NULL, OPT_HELP},
 	{NULL, 0, NULL, 0},
@@ -115,6 +119,9 @@ static int take_option(int option, struct arguments *a, struct err *e)
 		return 0;
 	case OPT_RECONCILE:
 		a->reconcile = true;
+		return 0;
+	case OPT_CHECK:
+		a->check = true;
 		return 0;
 	default:
 		return err_set(e, ERR_INVALID,
@@ -158,7 +165,7 @@ static int parse_arguments(int argc, char **argv, struct arguments *a, struct er
 		return first;
 	if (optind < argc)
 		return err_set(e, ERR_INVALID, "unexpected argument '%s'", argv[optind]);
-	if (!a->reconcile && a->members.n == 0)
+	if (!a->reconcile && !a->check && a->members.n == 0)
 		return err_set(e, ERR_INVALID, "no VM names provided; see drover-helper --help");
 	return check_network(a, e);
 }
@@ -331,8 +338,13 @@ static int serve(const struct arguments *a, struct err *e)
 		.client_pidfd = -1,
 		.ready_fd = a->ready_fd,
 	};
-	int r = store_open(NULL, &store, e);
+	int r;
 
+	if (a->check) {
+		r = helper_check();
+		return r < 0 ? err_errno(e, r, "tell of the host") : 0;
+	}
+	r = store_open(NULL, &store, e);
 	if (r == 0 && a->reconcile)
 		return reconcile(&store, a->ready_fd, e);
 	if (r == 0)

@@ -113,6 +113,7 @@ refuses 2 "net cannot 'eat'" net eat web
 refuses 2 "net exec needs the name" net exec
 refuses 2 "net exec needs a command" net exec web
 refuses 2 "net exec needs a command" net exec web --
+refuses 2 "doctor takes no names" doctor web
 refuses 2 "there is no command 'nope'" help nope
 
 # --- what is not there
@@ -148,12 +149,38 @@ does 'Commands:' --help
 does '--image' help up
 does '--image' up --help
 does '^usage: drover exec ' exec -h
-for c in up ls stats events wait ssh ssh-config exec cp run logs console forward net pause resume kill down rm image audit prune version help; do
+for c in up ls stats events wait ssh ssh-config exec cp run logs console forward net pause resume kill down rm image audit prune doctor version help; do
 	does "^usage: drover $c" help "$c"
 done
 does '^NAME +STATE +ADDRESS' ls
 does '^\[\]$' ls --json
 does '^NAME +CACHED' image ls
+
+# --- a host on which things are missing
+mkdir "$home/few"
+printf '#!/bin/sh\necho QEMU emulator version 6.2.0\n' >"$home/few/qemu-system-x86_64"
+printf '#!/bin/sh\n' >"$home/few/apt-get"
+chmod +x "$home/few/"*
+status=0
+timeout 60 env PATH="$home/few" "$drover" doctor >"$home/out" 2>"$home/err" || status=$?
+[ "$status" -eq 1 ] && grep -qE '^missing +qemu-img +not installed$' "$home/out" &&
+	grep -qE '^ +-> as root: apt-get install qemu-utils$' "$home/out" &&
+	grep -qE '^missing +qemu-system-x86_64 +QEMU emulator version 6.2.0: older than 7.2$' "$home/out" &&
+	grep -qE '^warning +cloud-hypervisor ' "$home/out" && grep -qE '^ok +store +[0-9]+ MB free in ' "$home/out" &&
+	grep -qE 'of what every cluster needs are missing$' "$home/err"
+result $? "doctor names each program that is missing or old and the command that mends it, and ends with 1"
+status=0
+DROVER_HELPER=$home/few/apt-get timeout 60 "$drover" doctor --json >"$home/out" 2>"$home/err" || status=$?
+python3 - "$home/out" <<-'PY'
+import json, sys
+rows = json.load(open(sys.argv[1]))
+assert all(set(r) == {"name", "state", "found", "fix"} for r in rows), rows
+assert all(r["state"] in ("ok", "warning", "missing") and r["found"] for r in rows), rows
+assert all(bool(r["fix"]) == (r["state"] != "ok") for r in rows), rows
+assert [r for r in rows if r["name"] == "helper" and "not drover's helper" in r["found"]], rows
+assert {"helper", "qemu-img", "store", "images", "sockets"} <= {r["name"] for r in rows}, rows
+PY
+result $? "doctor --json has name, state, found and fix of each, and a fix where one is needed"
 
 # --- work, over the fake backend
 if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then

@@ -83,6 +83,7 @@ ok "net exec: a program of the host pings the guest by name; the host's files st
 fails "net exec says what it cannot run" 127 "cannot run 'no-such-program'" "$DROVER" net exec w -- no-such-program
 ok "ssh ends at once when its guest is killed" ssh_ends_with_its_guest
 ok "events told each step of its life" events_told
+ok "doctor finds nothing missing where guests run" "$DROVER" doctor
 ok "rm of it" "$DROVER" rm -f w
 ok "nothing is left" nothing_left
 done_testing
