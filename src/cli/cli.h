@@ -229,6 +229,7 @@ struct member_settings {
 	bool json;
 	bool quiet;
 	struct option_list fixtures;
+	struct option_list mounts;
 };
 
 #define MEMBER_OPTION_ROWS(settings)                                                         \
@@ -259,6 +260,12 @@ struct member_settings {
 		{"network",   0,                                                             \
 		 OPTION_TEXT, offsetof(settings, m.network),                                 \
 		 "NAME",      "private, or host: a bridge of the host, for root"},           \
+		{"mount",                                                                    \
+		 0,                                                                          \
+		 OPTION_LIST,                                                                \
+		 offsetof(settings, m.mounts),                                               \
+		 "HOST:GUEST[:rw]",                                                          \
+		 "directory HOST, live, at GUEST; :rw lets the guest write (repeatable)"},   \
 		{"no-egress", 0,                                                             \
 		 OPTION_FLAG, offsetof(settings, m.no_egress),                               \
 		 NULL,        "no way out of the cluster's network"},                        \

@@ -50,22 +50,32 @@ void names_done(struct names *n)
 	*n = (struct names){0};
 }
 
-/* HOST:GUEST, at the last colon. */
-static int add_share(const struct command *c, const char *option, const char *text,
-		     struct shares *ret)
+/* HOST:GUEST, at the last colon. @text is cut up. */
+static int add_share(const struct command *c, const char *option, char *text /* taken */,
+		     enum drover_share_kind kind, struct shares *ret)
 {
-	const char *colon = strrchr(text, ':');
-	struct drover_share *s = &ret->v[ret->count];
+	char *colon = text ? strrchr(text, ':') : NULL;
 
+	if (!text)
+		return say_error("out of memory");
+	ret->hosts[ret->count] = text;
+	ret->v[ret->count] = (struct drover_share){kind, text, colon ? colon + 1 : ""};
+	ret->count++;
 	if (!colon || colon == text || colon[1] != '/')
 		return say_usage(c, "option %s: '%s' is not HOST:GUEST with an absolute GUEST",
 				 option, text);
-	ret->hosts[ret->count] = strndup(text, (size_t)(colon - text));
-	if (!ret->hosts[ret->count])
-		return say_error("out of memory");
-	*s = (struct drover_share){DROVER_FIXTURE, ret->hosts[ret->count], colon + 1};
-	ret->count++;
+	*colon = '\0';
 	return CLI_OK;
+}
+
+/* With ":ro" or ":rw" at the end, or neither. */
+static int add_mount(const struct command *c, const char *text, struct shares *ret)
+{
+	bool rw = str_ends(text, ":rw");
+	size_t len = strlen(text) - (rw || str_ends(text, ":ro") ? 3 : 0);
+
+	return add_share(c, "--mount", strndup(text, len), rw ? DROVER_MOUNT_RW : DROVER_MOUNT,
+			 ret);
 }
 
 int shares_make(const struct command *c, const struct member_settings *m, struct shares *ret)
@@ -73,7 +83,9 @@ int shares_make(const struct command *c, const struct member_settings *m, struct
 	int r = CLI_OK;
 
 	for (size_t i = 0; i < m->fixtures.count && r == CLI_OK; i++)
-		r = add_share(c, "--fixture", m->fixtures.v[i], ret);
+		r = add_share(c, "--fixture", strdup(m->fixtures.v[i]), DROVER_FIXTURE, ret);
+	for (size_t i = 0; i < m->mounts.count && r == CLI_OK; i++)
+		r = add_mount(c, m->mounts.v[i], ret);
 	return r;
 }
 

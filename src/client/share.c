@@ -2,8 +2,8 @@
 /*
  * Directories of the host in a guest.
  *
- * How it works: a fixture is an image that is built before each boot and found in the guest by its label. What has been
- * attached is mounted by this side, at the first login and before the member counts as ready: that works in every image,
+ * How it works: a fixture is an image that is built before each boot and found in the guest by its label; a mount is a
+ * directory that the helper serves by virtiofs, under a tag. What has been attached is mounted by this side, at the first login and before the member counts as ready: that works in every image,
  * and what goes wrong is told to who asked for it. Under systemd the mount goes into /etc/fstab, so that it is there again
  * when the guest restarts itself.
  */
@@ -146,37 +146,49 @@ int shares_spec(const struct prepare *p, struct vm_spec *s)
 {
 	int r = 0;
 
-	for (size_t i = 0; i < p->config.n_shares && r == 0; i++)
-		if (p->config.shares[i].kind == SHARE_FIXTURE)
+	for (size_t i = 0; i < p->config.n_shares && r == 0; i++) {
+		const struct share *share = &p->config.shares[i];
+
+		if (share->kind == SHARE_FIXTURE)
 			r = add_path(&s->fixture_paths, &s->n_fixture_paths, image_path(p, i));
+		else if (share->kind == SHARE_MOUNT)
+			r = add_path(&s->mount_paths, &s->n_mount_paths, strdup(share->host));
+		else
+			r = add_path(&s->mount_rw_paths, &s->n_mount_rw_paths, strdup(share->host));
+	}
 	return r;
 }
 
 /* --- In the guest -------------------------------------------------------------------------------------------- */
 
 /*
- * As root; done once or many times, the result is the same. A guest without systemd is the image tiny, which loads its
- * drivers while SSH is up already: insmod returns when the driver is there, whoever loads it.
+ * As root; TYPE SOURCE GUEST OPTIONS for each; done once or many times, the result is the same. What is in fstab already
+ * systemd mounts at this boot, perhaps just now: it is asked. A guest without systemd is the image tiny, which loads its
+ * drivers while SSH is up: insmod returns when the driver is there, whoever loads it.
  */
 static const char mount_script[] =
 	"set -e\n"
-	"type=$1 source=$2 guest=$3 how=$4\n"
-	"mkdir -p \"$guest\"\n"
-	"if [ -d /run/systemd/system ]; then\n"
-	"	line=\"$source $guest $type $how,nofail 0 0\"\n"
-	"	unit=$(systemd-escape --path --suffix=mount \"$guest\")\n"
-	"	if ! grep -qxF \"$line\" /etc/fstab; then\n"
-	"		echo \"$line\" >>/etc/fstab\n"
-	"		systemctl daemon-reload\n"
-	"	fi\n"
-	"	systemctl start \"$unit\" && exit\n"
-	"	journalctl -q -b -n 1 -o cat -u \"$unit\" _COMM=mount >&2\n"
-	"	exit 1\n"
-	"fi\n"
-	"for driver in virtio_blk fuse virtiofs; do\n"
+	"systemd() { [ -d /run/systemd/system ]; }\n"
+	"systemd || for driver in virtio_blk fuse virtiofs; do\n"
 	"	! [ -e /lib/modules/$driver.ko ] || insmod /lib/modules/$driver.ko 2>/dev/null || :\n"
 	"done\n"
-	"mountpoint -q \"$guest\" || mount -t \"$type\" -o \"$how\" \"$source\" \"$guest\"\n";
+	"while [ $# -gt 0 ]; do\n"
+	"	line=\"$2 $3 $1 $4,nofail 0 0\"\n"
+	"	if systemd && grep -qxF \"$line\" /etc/fstab; then\n"
+	"		systemctl start \"$3\" 2>/dev/null || :\n"
+	"	fi\n"
+	"	mkdir -p \"$3\"\n"
+	"	mountpoint -q \"$3\" || mount -t \"$1\" -o \"$4\" \"$2\" \"$3\" || {\n"
+	"		[ $1 != virtiofs ] || grep -qw virtiofs /proc/filesystems ||\n"
+	"			echo 'its kernel has no virtiofs; an old image tiny can be made anew: '\\\n"
+	"				'drover image rm tiny, drover image build tiny' >&2\n"
+	"		exit 1\n"
+	"	}\n"
+	"	! systemd || grep -qxF \"$line\" /etc/fstab || echo \"$line\" >>/etc/fstab\n"
+	"	shift 4\n"
+	"done\n";
+
+enum { WORDS = 6, WORDS_EACH = 4, SOURCE_SIZE = 64 };
 
 static int on_said(void *arg, int stream, const char *data, size_t len)
 {
@@ -195,46 +207,63 @@ static void tidy(struct buf *said)
 		str_make_printable(said->data);
 }
 
-static int mount_share(const struct member_config *c, size_t i, struct ssh_session *ssh,
-		       uint64_t timeout_ms, struct err *e)
+/* What the guest mounts: the fixture's image by its label, a mount by its tag, which counts its kind. */
+static void source_of(const struct member_config *c, size_t i, char *ret, size_t size)
 {
-	const struct share *s = &c->shares[i];
 	char label[FIXTURE_LABEL_SIZE];
-	char source[64];
-	const char *argv[] = {"sudo", "-n",   "sh",     "-c", mount_script, "mount",
-			      "ext4", source, s->guest, "ro", NULL};
-	bool root = str_equal(c->user, "root");
-	scoped(buf) struct buf said = BUF_INIT;
-	scoped(mem) char *command = NULL;
-	struct ssh_exec x = {.input_fd = -1,
-			     .cancel_fd = -1,
-			     .timeout_ms = timeout_ms,
-			     .on_output = on_said,
-			     .output_arg = &said};
-	bool started;
-	int status;
-	int r;
+	unsigned n = 0;
 
 	label_of(i, label);
-	snprintf(source, sizeof(source), "LABEL=%s", label);
-	command = ssh_quote(root ? argv + 2 : argv);
-	if (!command)
-		return err_set(e, ERR_NO_MEMORY, "out of memory");
-	x.command = command;
-	r = ssh_run(ssh, &x, &status, &started, e);
-	if (r < 0 || status == 0)
-		return r;
-	tidy(&said);
-	return err_set(e, ERR_BOOT, "%s cannot mount %s at %s: %s", c->name, s->host, s->guest,
-		       said.len > 0 ? said.data : "its mount said nothing");
+	for (size_t j = 0; j < i; j++)
+		n += c->shares[j].kind == c->shares[i].kind;
+	if (c->shares[i].kind == SHARE_FIXTURE)
+		snprintf(ret, size, "LABEL=%s", label);
+	else
+		snprintf(ret, size, "drover-%s%u", c->shares[i].kind == SHARE_MOUNT ? "ro" : "rw",
+			 n);
+}
+
+/* The command that mounts all; heap, NULL when out of memory. */
+static char *mount_command(const struct member_config *c)
+{
+	const char *argv[WORDS + WORDS_EACH * MAX_SHARES + 1] = {"sudo", "-n",         "sh",
+								 "-c",   mount_script, "mount"};
+	char sources[MAX_SHARES][SOURCE_SIZE];
+	size_t n = WORDS;
+
+	for (size_t i = 0; i < c->n_shares && i < MAX_SHARES; i++) {
+		const struct share *s = &c->shares[i];
+
+		source_of(c, i, sources[i], SOURCE_SIZE);
+		argv[n++] = s->kind == SHARE_FIXTURE ? "ext4" : "virtiofs";
+		argv[n++] = sources[i];
+		argv[n++] = s->guest;
+		argv[n++] = s->kind == SHARE_MOUNT_RW ? "rw" : "ro";
+	}
+	return ssh_quote(str_equal(c->user, "root") ? argv + 2 : argv);
 }
 
 int shares_mount(const struct member_config *c, struct ssh_session *ssh, uint64_t timeout_ms,
 		 struct err *e)
 {
-	int r = 0;
+	scoped(mem) char *command = mount_command(c);
+	scoped(buf) struct buf said = BUF_INIT;
+	const struct ssh_exec x = {.command = command,
+				   .input_fd = -1,
+				   .cancel_fd = -1,
+				   .timeout_ms = timeout_ms,
+				   .on_output = on_said,
+				   .output_arg = &said};
+	bool started;
+	int status;
+	int r;
 
-	for (size_t i = 0; i < c->n_shares && r == 0; i++)
-		r = mount_share(c, i, ssh, timeout_ms, e);
-	return r;
+	if (!command)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	r = ssh_run(ssh, &x, &status, &started, e);
+	if (r < 0 || status == 0)
+		return r;
+	tidy(&said);
+	return err_set(e, ERR_BOOT, "%s cannot mount its fixtures and mounts: %s", c->name,
+		       said.len > 0 ? said.data : "its mount said nothing");
 }

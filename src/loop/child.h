@@ -17,7 +17,7 @@ struct err;
 /* @status is as waitpid gives it; -1 when somebody else reaped the child. Runs once; the child is freed after. */
 typedef void child_exit_cb(void *arg, int status);
 
-enum { CHILD_MAX_FDS = 16 };
+enum { CHILD_MAX_FDS = 24 };
 
 struct child_fd {
 	int from; /* the parent's descriptor, borrowed */

@@ -50,7 +50,7 @@ enum verb { VERB_NONE, VERB_MAP(X) VERB_MAX };
 /* What hello announces beside the protocol. */
 #define WIRE_FEATURES                                                                           \
 	"id", "watch", "dial", "console", "pause", "kill", "shutdown", "stats", "code", "save", \
-		"points"
+		"points", "mount"
 
 /* The bind handshake on the .ctl socket: raw bytes, no newline. */
 #define WIRE_BIND "bind"

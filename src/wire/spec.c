@@ -42,6 +42,8 @@ static const struct field {
 	STRING(cmdline, false),
 	PATHS(credential_paths),
 	STRING(points_path, false),
+	PATHS(mount_paths),
+	PATHS(mount_rw_paths),
 #undef STRING
 #undef PATHS
 };

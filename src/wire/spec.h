@@ -31,7 +31,11 @@ struct vm_spec {
 	char *cmdline;           /* the whole kernel command line */
 	char **credential_paths; /* files of one SMBIOS OEM string each (systemd credentials) */
 	size_t n_credential_paths;
-	char *points_path; /* qcow2 file that keeps saved points where there is no qcow2 disk */
+	char *points_path;  /* qcow2 file that keeps saved points where there is no qcow2 disk */
+	char **mount_paths; /* directories, live: entry N is the guest's virtiofs tag drover-roN */
+	size_t n_mount_paths;
+	char **mount_rw_paths; /* the guest may write there too: drover-rwN */
+	size_t n_mount_rw_paths;
 };
 
 void vm_spec_done(struct vm_spec *s); /* frees the texts, not @s; a half-filled spec is fine */

@@ -18,13 +18,15 @@ fails() {
 	tap_result "$held" "$claim" || echo "# exit $rc instead of $status, or no /$pattern/ in: $err"
 }
 
-# Processes that carry this home in their environment or command line, this script and its children aside.
+# Processes that have this home in their command line, this script and its children aside, or were started by one of its
+# helpers.
 processes() {
 	local p pid
 	for p in /proc/[0-9]*; do
 		pid=${p#/proc/}
 		[ "$pid" = $$ ] || [ "$pid" = "$BASHPID" ] && continue
-		grep -qs -- "$home" "$p/cmdline" && echo "$pid $(tr '\0' ' ' <"$p/cmdline")"
+		grep -qs -- "$home" "$p/cmdline" || grep -qsz "^DROVER_OWNER=.* $home\$" "$p/environ" || continue
+		echo "$pid $(tr '\0' ' ' <"$p/cmdline")"
 	done
 	return 0
 }
@@ -40,17 +42,34 @@ nothing_left() {
 	[ -z "$rest" ] || { echo "left: $rest"; return 1; }
 }
 
-# stage DIR: the programs and the image tiny where an ordinary user reaches them, whoever may read the tree that is tested;
+# stage DIR [IMAGE]: the programs and the image (tiny) where an ordinary user reaches them, whoever may read the tree that is tested;
 # $staged has what env then needs to run them.
 stage() {
 	mkdir -p "$1/bin" "$1/cache"
-	cp -r "$DROVER_IMAGE_CACHE/tiny" "$1/cache/"
+	cp -r "$DROVER_IMAGE_CACHE/${2:-tiny}" "$1/cache/"
 	cp -r "$(dirname "$(dirname "$DROVER")")"/client/*.so* "$1/bin/" 2>/dev/null
 	cp "$DROVER" "$DROVER_HELPER" "$1/bin/"
 	chown -R 64321:64321 "$1"
 	chmod 755 "$home" "$1"
 	staged=(HOME="$1" LD_LIBRARY_PATH="$1/bin" DROVER_IMAGE_CACHE="$1/cache" DROVER="$1/bin/drover"
 		DROVER_HELPER="$1/bin/drover-helper")
+}
+
+# without_root IMAGE: runs this script, when it is root's, as nobody-in-particular instead: an unused uid, and a /dev/net/tun
+# that all may open, as udev makes it, in a mount namespace of this test.
+without_root() {
+	[ "$(id -u)" -eq 0 ] && [ -z "${DROVER_TEST_INSIDE:-}" ] || return 0
+	"$DROVER" image build "$1" >/dev/null 2>&1
+	mknod -m 0666 "$home/tun" c 10 200
+	cp ../tap.sh "$home/"
+	stage "$home" "$1"
+	cp lib.sh "$(basename "$0")" "$home/bin/"
+	unshare -m bash -c '
+		mount --bind "$1/tun" /dev/net/tun
+		cd "$1/bin" && script=$2 && shift 2
+		exec setpriv --reuid 64321 --regid 64321 --clear-groups env DROVER_TEST_INSIDE=1 "$@" \
+			bash "./$script"' _ "$home" "$(basename "$0")" "${staged[@]}"
+	exit
 }
 
 finish() {

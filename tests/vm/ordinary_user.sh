@@ -1,23 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# The main job without root. As root it becomes nobody-in-particular first: an unused uid, and a /dev/net/tun that all may
-# open, as udev makes it, in a mount namespace of this test.
+# The main job without root.
 cd "$(dirname "$0")" && . ./lib.sh
-
-if [ "$(id -u)" -eq 0 ] && [ -z "${DROVER_TEST_INSIDE:-}" ]; then
-	"$DROVER" image build tiny >/dev/null 2>&1
-	mknod -m 0666 "$home/tun" c 10 200
-	cp ../tap.sh "$home/"
-	stage "$home"
+if [ "$(id -u)" -eq 0 ]; then
 	install -m 0600 /dev/null "$home/roots-kernel"
-	cp lib.sh ordinary_user.sh "$home/bin/"
-	unshare -m bash -c '
-		mount --bind "$1/tun" /dev/net/tun
-		cd "$1/bin" && shift
-		exec setpriv --reuid 64321 --regid 64321 --clear-groups env "$@" \
-			bash ./ordinary_user.sh' _ "$home" "${staged[@]}" DROVER_TEST_INSIDE=1 UNREADABLE="$home/roots-kernel"
-	exit
+	export UNREADABLE=$home/roots-kernel
 fi
+without_root tiny
 
 ok "this is not root" test "$(id -u)" -ne 0
 ok "two members boot" "$DROVER" up u -n 2 --image tiny

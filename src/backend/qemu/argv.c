@@ -58,6 +58,18 @@ static char *quote(const char *path)
 	return ret;
 }
 
+/* The servers of mounts read and write the guest's memory themselves. */
+static void add_memory(struct args *a, const struct vm_spec *s)
+{
+	unsigned long long mib = (s->memory_bytes + MIB - 1) / MIB;
+
+	add(a, "-m", str_format("size=%lluM", mib));
+	if (s->n_mount_paths + s->n_mount_rw_paths == 0)
+		return;
+	add(a, "-object", str_format("memory-backend-memfd,id=ram,size=%lluM,share=on", mib));
+	add_static(a, "-machine", "memory-backend=ram");
+}
+
 static void add_machine(struct args *a, const struct qemu_vm *vm, bool kvm)
 {
 	const struct vm_spec *s = &vm->spec;
@@ -72,8 +84,7 @@ static void add_machine(struct args *a, const struct qemu_vm *vm, bool kvm)
 		add_static(a, "-cpu", "max,+svm,+npt");
 	}
 	add(a, "-smp", str_format("%lld", (long long)s->cpus));
-	add(a, "-m",
-	    str_format("size=%lluM", (unsigned long long)((s->memory_bytes + MIB - 1) / MIB)));
+	add_memory(a, s);
 	add_static(a, "-rtc", "base=utc");
 }
 
@@ -136,6 +147,18 @@ static void add_drives(struct args *a, const struct qemu_vm *vm)
 	}
 }
 
+static void add_mounts(struct args *a, const struct vm_spec *s)
+{
+	for (size_t i = 0; i < s->n_mount_paths + s->n_mount_rw_paths; i++) {
+		bool rw = i >= s->n_mount_paths;
+
+		add(a, "-chardev", str_format("socket,id=share%zu,fd=%zu", i, CHILD_FD_SHARE + i));
+		add(a, "-device",
+		    str_format("vhost-user-fs-pci,chardev=share%zu,tag=drover-%s%zu", i,
+			       rw ? "rw" : "ro", rw ? i - s->n_mount_paths : i));
+	}
+}
+
 static void add_lines(struct args *a, const struct qemu_vm *vm)
 {
 	const char *log = vm->spec.serial_log_path;
@@ -170,6 +193,7 @@ char **argv_make(const struct qemu_vm *vm, bool kvm)
 	add_machine(&a, vm, kvm);
 	add_boot(&a, &vm->spec);
 	add_drives(&a, vm);
+	add_mounts(&a, &vm->spec);
 	add_lines(&a, vm);
 	if (a.failed) {
 		argv_free(a.argv);

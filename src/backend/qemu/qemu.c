@@ -48,6 +48,8 @@ static int create(struct backend *b, struct backend_network *net, const struct v
 	waiters_init(&vm->points, b->loop);
 	list_init(&vm->listings);
 	r = check_program(e);
+	if (r == 0)
+		r = shares_check(&vm->spec, e);
 	if (r < 0)
 		vm_release(&vm->base);
 	else

@@ -37,8 +37,9 @@ static void on_event(void *arg, const char *event, json_t *data)
 
 /* --- Launch -------------------------------------------------------------------------------------------------- */
 
-/* @theirs and @tap are closed by the caller. */
-static int spawn(struct qemu_vm *vm, int theirs[2], int tap, struct err *e)
+/* @theirs, @tap and @shares are closed by the caller. */
+static int spawn(struct qemu_vm *vm, int theirs[2], int tap, const int shares[], int n_shares,
+		 struct err *e)
 {
 	struct child_options o = {
 		.file = QEMU_PROGRAM,
@@ -52,6 +53,8 @@ static int spawn(struct qemu_vm *vm, int theirs[2], int tap, struct err *e)
 
 	if (!argv)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	for (int i = 0; i < n_shares; i++)
+		o.fds[o.n_fds++] = (struct child_fd){shares[i], CHILD_FD_SHARE + i};
 	o.argv = argv;
 	r = vm_spawn(local_vm_of(&vm->base), &o, e);
 	argv_free(argv);
@@ -75,6 +78,8 @@ static int qemu_launch(struct local_vm *base, struct err *e)
 	struct qemu_vm *vm = qemu_vm_of(base);
 	int mine[2] = {-1, -1};
 	int theirs[2] = {-1, -1};
+	int shares[MAX_MOUNTS];
+	int n_shares = 0;
 	int tap = -1;
 	int r = private_net_tap(vm->net->net, &tap, vm->ifname, e);
 
@@ -89,13 +94,17 @@ static int qemu_launch(struct local_vm *base, struct err *e)
 		theirs[i] = pair[1];
 	}
 	if (r == 0)
-		r = spawn(vm, theirs, tap, e);
+		r = n_shares = shares_start(vm, shares, e);
+	if (r >= 0)
+		r = spawn(vm, theirs, tap, shares, n_shares, e);
 	if (r == 0)
 		r = open_lines(vm, mine, e);
 	for (int i = 0; i < 2; i++) {
 		close_fd(&mine[i]);
 		close_fd(&theirs[i]);
 	}
+	for (int i = 0; i < n_shares; i++)
+		close_fd(&shares[i]);
 	close_fd(&tap);
 	return r;
 }
@@ -106,6 +115,7 @@ static void qemu_close(struct local_vm *base)
 
 	qmp_close(vm->qmp);
 	vm->qmp = NULL;
+	shares_end(vm);
 }
 
 /* --- Orders -------------------------------------------------------------------------------------------------- */

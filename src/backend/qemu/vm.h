@@ -18,9 +18,10 @@ struct qemu {
 struct qemu_vm {
 	struct local_vm; /* its fields are this one's */
 	struct qmp *qmp;
-	struct waiters points;  /* save, load, drop: at most one pending */
-	char point[POINT_SIZE]; /* which */
-	struct list listings;   /* struct listing: who asked for the points */
+	struct waiters points;        /* save, load, drop: at most one pending */
+	char point[POINT_SIZE];       /* which */
+	struct list listings;         /* struct listing: who asked for the points */
+	struct share_servers *shares; /* of the running QEMU, or NULL */
 };
 
 static inline struct qemu *qemu_of(struct backend *b)
@@ -39,7 +40,7 @@ static inline struct qemu_vm *qemu_vm_of(struct local_vm *vm)
 }
 
 /* argv.c: QEMU's command line. */
-enum { CHILD_FD_TAP = 3, CHILD_FD_QMP = 4, CHILD_FD_SERIAL = 5 };
+enum { CHILD_FD_TAP = 3, CHILD_FD_QMP = 4, CHILD_FD_SERIAL = 5, CHILD_FD_SHARE = 6 };
 /* NULL-terminated, heap (argv_free), or NULL when out of memory. */
 char **argv_make(const struct qemu_vm *vm, bool kvm);
 void argv_free(char **argv);
@@ -49,6 +50,18 @@ extern const struct hypervisor qemu_hypervisor;
 
 /* qemu.c: whether guests run by KVM; asked of the host once. */
 bool qemu_use_kvm(struct qemu *q);
+
+/* share.c: directories of the host in the guest, read-only ones first. */
+enum { MAX_MOUNTS = 16 };
+/* Whether the host can do what @s asks for: 0, or < 0 with the sentence. */
+int shares_check(const struct vm_spec *s, struct err *e);
+/*
+ * Starts one server for each mount of @vm. @ret_fds (MAX_MOUNTS of them) are QEMU's ends, the caller's; returns their
+ * number. < 0: nothing runs.
+ */
+int shares_start(struct qemu_vm *vm, int ret_fds[], struct err *e);
+/* Ends what runs; harmless when nothing does. */
+void shares_end(struct qemu_vm *vm);
 
 /* point.c: what QEMU calls a snapshot, inside the member's disk, or a file of its own where there is none. */
 int point_save(struct backend_vm *vm, const char *point, backend_done *done, void *arg,
