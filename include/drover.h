@@ -18,6 +18,7 @@
  *   be used from different threads at once; one cluster and its VMs from one thread at a time.
  * - Text that a function returns by pointer belongs to the object that it was asked of and lives as long, unless the
  *   comment says that the caller frees it.
+ * - For tests there is drover_fixture.h.
  * - A cluster started without `detached` is bound: its VMs die with this process, however it dies.
  */
 #ifndef DROVER_H

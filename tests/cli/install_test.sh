@@ -24,7 +24,8 @@ builds_static() { # what it needs in turn is linked shared: those libraries' own
 		! ldd "$root/static" | grep drover
 }
 runs_from_cpp() { # shellcheck disable=SC2046
-	printf '%s\n' '#include <drover.h>' '#include <cstring>' 'int main() {' \
+	printf '%s\n' '#include <drover.h>' '#include <drover_fixture.h>' '#include <cstring>' \
+		'DROVER_TAP_TEST(boots, 1, .image = "tiny") { return drover_fixture_run(fixture, 0, "true"); }' 'int main(int argc, char **) {' 'if (argc > 1) drover_tap_run(boots);' \
 		'	drover_options o = DROVER_OPTIONS_INIT;' \
 		'	drover_exec x = DROVER_EXEC_INIT;' \
 		'	drover_copy c = DROVER_COPY_INIT;' \

@@ -1,0 +1,3 @@
+module drover.example/cluster
+
+go 1.19
