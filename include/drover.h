@@ -383,6 +383,19 @@ DROVER_API int drover_list(const char *home, struct drover_member **ret, struct 
 DROVER_API int drover_stop(const char *home, const char *name, struct drover_error *e);
 DROVER_API int drover_remove(const char *home, const char *name, struct drover_error *e);
 
+/* When the stages of a member's last boot began, in milliseconds of Unix time, by the host's clock. 0: not known. */
+struct drover_boot {
+	int64_t called_ms; /* the call that boots it; until prepare_ms image and network are seen to */
+	int64_t prepare_ms; /* disk, keys and seed are made */
+	int64_t start_ms;   /* handed to the helper */
+	int64_t address_ms; /* the guest's SSH port answers */
+	int64_t ready_ms;   /* logged in */
+};
+
+/* Of the last boot that ended well, whether the member runs or not. not_found: no such member, or never booted. */
+DROVER_API int drover_boot_times(const char *home, const char *name, struct drover_boot *ret,
+				 struct drover_error *e);
+
 /* Paths of a member's things, for programs like ssh and tail. Heap, the caller frees; NULL: out of memory. */
 enum drover_path {
 	DROVER_PATH_DIR,

@@ -140,6 +140,13 @@ int shares_spec(const struct prepare *p, struct vm_spec *s);
 int shares_mount(const struct member_config *c, struct ssh_session *ssh, uint64_t timeout_ms,
 		 struct err *e);
 
+/* --- boot_times.c: when the stages of a boot began --------------------------------------------------------------- */
+
+/* Notes that @stage, a word of struct drover_progress, begins now; again is harmless. @s: of the call that boots. */
+void boot_times_note(struct drover_boot *t, const struct settings *s, const char *stage);
+/* Keeps them with the member. Best effort: a boot does not fail for that. */
+void boot_times_save(const struct store *store, const char *name, struct drover_boot *t);
+
 /* --- cluster.c, vm.c ------------------------------------------------------------------------------------------- */
 
 struct drover_vm {

@@ -20,11 +20,6 @@ enum { HELPER_END_MS = 5000 };
 
 enum { STATUS_MS = 3000, LOCK_MS = 5000 };
 
-static inline void scoped_names(struct name_list *l)
-{
-	name_list_done(l);
-}
-
 /* --- Asking members ------------------------------------------------------------------------------------------ */
 
 struct asking {

@@ -29,6 +29,7 @@ struct boot {
 	struct drover_vm *vm;
 	struct prepare prepare;
 	struct reservation reservation;
+	struct drover_boot times;
 	uv_work_t work;
 	struct err work_error;
 	int work_result;
@@ -58,6 +59,12 @@ struct run {
 	atomic_bool cancel;
 };
 
+static void tell_stage(struct boot *b, const char *stage, int percent, const char *text)
+{
+	boot_times_note(&b->times, b->run->settings, stage);
+	settings_progress(b->run->settings, b->vm->name, stage, percent, "%s", text);
+}
+
 static void boot_end(struct boot *b, const struct err *e)
 {
 	struct run *run = b->run;
@@ -69,7 +76,8 @@ static void boot_end(struct boot *b, const struct err *e)
 	if (run->pending > 0)
 		run->pending--;
 	if (!e) {
-		settings_progress(run->settings, b->vm->name, "ready", 100, "%s", b->vm->ip);
+		tell_stage(b, "ready", 100, b->vm->ip);
+		boot_times_save(&run->cluster->store, b->vm->name, &b->times);
 		return;
 	}
 	settings_progress(run->settings, b->vm->name, "error", -1, "%s", e->msg);
@@ -182,7 +190,7 @@ static void begin_login(void *arg)
 	struct boot *b = arg;
 	struct err e = ERR_INIT;
 
-	settings_progress(b->run->settings, b->vm->name, "ssh", -1, "%s", b->vm->ip);
+	tell_stage(b, "ssh", -1, b->vm->ip);
 	if (backend_dial(b->handle, 22, time_left_ms(b->run), on_dialed, b, &e) < 0)
 		boot_end(b, &e);
 }
@@ -232,8 +240,7 @@ static void begin_boot(struct boot *b)
 		r = backend_create(c->backend, c->network, &spec, &b->reservation, &b->handle, &e);
 	if (r == 0) {
 		b->vm->handle = b->handle;
-		settings_progress(b->run->settings, b->vm->name, "start", -1, "%s",
-				  b->reservation.ip);
+		tell_stage(b, "start", -1, b->reservation.ip);
 		r = backend_start(b->handle, on_started, b, &e);
 	}
 	if (r < 0)
@@ -276,8 +283,7 @@ static void on_reserved(void *arg, int r, const struct reservation *v, const str
 	b->reservation = *v;
 	memcpy(config->mac, v->mac, sizeof(config->mac));
 	memcpy(config->ip, v->ip, sizeof(config->ip));
-	settings_progress(b->run->settings, b->vm->name, "prepare", -1, "%s",
-			  config->image ? config->image : "");
+	tell_stage(b, "prepare", -1, config->image ? config->image : "");
 	if (queue(b, prepare_work, after_prepare) < 0)
 		boot_end(b, &(struct err){ERR_NO_MEMORY, "out of memory"});
 }
@@ -416,11 +422,6 @@ static int check_names(const struct store *store, const char *const names[], siz
 			return err_set(e, ERR_NO_MEMORY, "out of memory");
 	}
 	return 0;
-}
-
-static inline void scoped_names(struct name_list *l)
-{
-	name_list_done(l);
 }
 
 static int start_helper(struct drover_cluster *c, const struct name_list *names,

@@ -148,6 +148,10 @@ struct name_list {
 };
 int store_list(const struct store *s, struct name_list *ret, struct err *e);
 void name_list_done(struct name_list *l);
+static inline void scoped_names(struct name_list *l)
+{
+	name_list_done(l);
+}
 int name_list_add(struct name_list *l, const char *name); /* 0 or -ENOMEM */
 
 #endif

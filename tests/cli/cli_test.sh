@@ -114,6 +114,7 @@ refuses 2 "net exec needs the name" net exec
 refuses 2 "net exec needs a command" net exec web
 refuses 2 "net exec needs a command" net exec web --
 refuses 2 "doctor takes no names" doctor web
+refuses 2 "timeline needs the name" timeline
 refuses 2 "there is no command 'nope'" help nope
 
 # --- what is not there
@@ -149,7 +150,7 @@ does 'Commands:' --help
 does '--image' help up
 does '--image' up --help
 does '^usage: drover exec ' exec -h
-for c in up ls stats events wait ssh ssh-config exec cp run logs console forward net pause resume kill down rm image audit prune doctor version help; do
+for c in timeline up ls stats events wait ssh ssh-config exec cp run logs console forward net pause resume kill down rm image audit prune doctor version help; do
 	does "^usage: drover $c" help "$c"
 done
 does '^NAME +STATE +ADDRESS' ls

@@ -30,6 +30,7 @@ ok "a member boots from a URL, by its boot loader" "$DROVER" up s-1 --image "$ur
 end_server
 ok "cloud-init has set the host name" out_is s-1 "$DROVER" exec s-1 -- hostname
 ok "cloud-init is content" out_is "status: done" "$DROVER" exec s-1 -- sh -c 'cloud-init status --wait >/dev/null; cloud-init status'
+ok "timeline tells when cloud-init ran" bash -c '"$DROVER" timeline s-1 --json | grep -q "\"cloud-init\""'
 ok "the user is drover, with sudo" out_is 0 "$DROVER" exec s-1 -- sudo id -u
 ok "the kernel is the disk's" bash -c '"$DROVER" exec s-1 -- cat /proc/cmdline | grep -q BOOT_IMAGE=/vmlinuz'
 ok "the disk has the size that is the default" out_is $((10 << 30)) \

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT */
+/* boot.json: when the stages of a member's last boot began. Written once it has taken a login. */
+#include "base/files.h"
+#include "base/scoped.h"
+#include "client/client.h"
+#include "wire/json.h"
+
+#include <string.h>
+#include <time.h>
+
+enum { BOOT_MAX = 4096 };
+
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static const struct stage {
+	const char *name; /* of the progress event that begins it */
+	const char *key;
+	size_t offset;
+} stages[] = {
+	{"called", "called_ms", offsetof(struct drover_boot, called_ms)},
+	{"prepare", "prepare_ms", offsetof(struct drover_boot, prepare_ms)},
+	{"start", "start_ms", offsetof(struct drover_boot, start_ms)},
+	{"ssh", "address_ms", offsetof(struct drover_boot, address_ms)},
+	{"ready", "ready_ms", offsetof(struct drover_boot, ready_ms)},
+};
+#define N_STAGES (sizeof(stages) / sizeof(stages[0]))
+
+static int64_t *field(struct drover_boot *t, const struct stage *s)
+{
+	return (int64_t *)((char *)t + s->offset);
+}
+
+void boot_times_note(struct drover_boot *t, const struct settings *s, const char *stage)
+{
+	if (!t->called_ms)
+		t->called_ms = now_ms() - (int64_t)((uv_hrtime() - s->started) / 1000000);
+	for (size_t i = 0; i < N_STAGES; i++)
+		if (strcmp(stages[i].name, stage) == 0 && !*field(t, &stages[i]))
+			*field(t, &stages[i]) = now_ms();
+}
+
+void boot_times_save(const struct store *store, const char *name, struct drover_boot *t)
+{
+	scoped(mem) char *path = store_member_path(store, name, "boot.json");
+	scoped(buf) struct buf b = BUF_INIT;
+	struct json_out o;
+
+	json_out_begin(&o, &b);
+	for (size_t i = 0; i < N_STAGES; i++)
+		json_out_int(&o, stages[i].key, *field(t, &stages[i]));
+	if (json_out_end(&o) == 0 && path)
+		files_publish(path, b.data, b.len, 0600);
+}
+
+static int read_times(const char *path, const char *name, struct drover_boot *ret, struct err *e)
+{
+	struct drover_boot t = {0};
+	scoped(mem) char *text = NULL;
+	size_t len = 0;
+	json_t *o;
+	int r = files_read(path, BOOT_MAX, &text, &len);
+
+	if (r == -ENOENT)
+		return err_set(e, ERR_NOT_FOUND, "'%s' has not been booted to its end yet", name);
+	if (r < 0)
+		return err_errno(e, r, "read %s", path);
+	o = wire_json_parse(text, len, e);
+	if (!o)
+		return err_code_number(e->code);
+	for (size_t i = 0; i < N_STAGES && r >= 0; i++)
+		r = wire_json_int(o, stages[i].key, field(&t, &stages[i]), e);
+	json_decref(o);
+	if (r < 0)
+		return r;
+	*ret = t;
+	return 0;
+}
+
+int drover_boot_times(const char *home, const char *name, struct drover_boot *ret,
+		      struct drover_error *pe)
+{
+	scoped(store) struct store store = {0};
+	scoped(mem) char *path = NULL;
+	struct err e = ERR_INIT;
+	int r = store_open(home, &store, &e);
+
+	if (r == 0)
+		r = name_check(name, &e);
+	if (r == 0 && !store_member_exists(&store, name))
+		r = err_set(&e, ERR_NOT_FOUND, "there is no member '%s'", name);
+	if (r == 0) {
+		path = store_member_path(&store, name, "boot.json");
+		r = path ? read_times(path, name, ret, &e)
+			 : err_set(&e, ERR_NO_MEMORY, "out of memory");
+	}
+	return r < 0 ? public_error(pe, &e, r) : 0;
+}
