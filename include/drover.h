@@ -180,6 +180,51 @@ DROVER_API int drover_vm_pause(struct drover_vm *vm, struct drover_error *e);
 DROVER_API int drover_vm_resume(struct drover_vm *vm, struct drover_error *e);
 DROVER_API int drover_vm_kill(struct drover_vm *vm, struct drover_error *e);
 
+/* --- Points: the whole cluster as it was at one instant --------------------------------------------------------- */
+
+struct drover_point {
+	char name[64];
+	int64_t bytes;    /* of memory and devices on disk, all members together */
+	int64_t saved_at; /* seconds since 1970 */
+};
+
+/*
+ * Keeps memory, devices and disks of all members under the name @point (a name as members have), in place of an older
+ * point of that name, which is lost only when the new one is whole. The members are held meanwhile, all at the same time,
+ * and go on. The point lives in the members' disks, goes when they go, and has every secret that was in their memory.
+ * Blocks up to 120 s. Returns for how many ms the members were held. not_running: a member boots, or has failed.
+ */
+DROVER_API int drover_cluster_snapshot_save(struct drover_cluster *c, const char *point,
+					    struct drover_error *e);
+
+/* The cluster's points, the last saved first. *@ret is heap: free() it. Returns their number. */
+DROVER_API int drover_cluster_snapshot_list(struct drover_cluster *c, struct drover_point **ret,
+					    struct drover_error *e);
+
+/* Forgets a point; not_found when there is none. */
+DROVER_API int drover_cluster_snapshot_remove(struct drover_cluster *c, const char *point,
+					      struct drover_error *e);
+
+struct drover_reset {
+	size_t size;                  /* sizeof(struct drover_reset) */
+	const char *point;            /* default: the one saved last */
+	unsigned timeout_ms;          /* for the guests' SSH afterwards; default: 60000 */
+	struct drover_cancel *cancel; /* borrowed */
+};
+#define DROVER_RESET_INIT                           \
+	{                                           \
+		.size = sizeof(struct drover_reset) \
+	}
+
+/*
+ * Puts all members back to a point, in place: memory, devices and disks; no boot. Members run or are paused afterwards as
+ * they were before. Of those that run, the clock is set to the host's time over SSH, and the call ends when that is
+ * done. Connections into the cluster end; those between members are again as they were at the point. Returns for how
+ * many ms the members were held. not_found: there is no such point, and nothing was touched. @o may be NULL.
+ */
+DROVER_API int drover_cluster_reset(struct drover_cluster *c, const struct drover_reset *o,
+				    struct drover_error *e);
+
 /* Output as it comes: @stream is 1 (stdout) or 2 (stderr). Return < 0 to give up the command (code "canceled"). */
 typedef int drover_output_fn(void *arg, int stream, const char *data, size_t len);
 

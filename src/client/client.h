@@ -205,6 +205,14 @@ void cluster_shutdown(struct drover_cluster *c);
 
 /* store_member_lock, after a helper that is just leaving has let go. Blocks for that, shortly. */
 int member_lock(const struct store *store, const char *name, int *ret_fd, struct err *e);
+/*
+ * wake.c: waits until each member that runs answers on SSH, and sets its clock; sessions of before are closed. For guests
+ * that go on from an earlier instant. Blocks up to @timeout_ms; @cancel may be NULL.
+ */
+int cluster_wake(struct drover_cluster *c, uint64_t timeout_ms, struct drover_cancel *cancel,
+		 struct err *e);
+/* Ends what is under way on the members' handles (as canceled) and gives them new ones. */
+void cluster_renew_handles(struct drover_cluster *c);
 
 /* Removes a member that does not run, under its lock. Removing what is not there is success. */
 int member_remove_locked(const struct store *store, const char *name, struct err *e);

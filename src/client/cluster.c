@@ -208,6 +208,18 @@ void cluster_drop_last(struct drover_cluster *c)
 		vm_free(c->vms[--c->n_vms]);
 }
 
+void cluster_renew_handles(struct drover_cluster *c)
+{
+	for (size_t i = 0; i < c->n_vms; i++) {
+		struct drover_vm *vm = c->vms[i];
+
+		if (!vm->handle)
+			continue;
+		backend_release(vm->handle);
+		vm->handle = remote_vm_attach(c->backend, vm->name);
+	}
+}
+
 static void on_shutdown(void *arg, int r, const struct reply *p, int fd, const struct err *e)
 {
 	unsigned *pending = arg;

@@ -91,6 +91,13 @@ refuses 2 "audit takes no names" audit web
 refuses 2 "prune takes no names" prune web
 refuses 2 "'70000' is not a port" dial web 70000
 refuses 2 "pause needs a name" pause
+refuses 2 "snapshot needs one of" snapshot
+refuses 2 "snapshot save needs a cluster and a point" snapshot save web
+refuses 2 "snapshot cannot 'frob'" snapshot frob
+refuses 2 "reset needs a cluster" reset
+does '^usage: drover snapshot' help snapshot
+does '^usage: drover reset' help reset
+refuses 1 "no member or cluster is called 'nope'" reset nope
 refuses 2 "forward needs the name" forward web
 refuses 2 "'80' is not [ADDRESS:]PORT:PORT" forward web 80
 refuses 2 "'80:0' is not" forward web 80:0
@@ -206,6 +213,18 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 	result $? "events --json tells the member first"
 	does '^web-2: paused$' pause web
 	does '^web-1 +paused' ls
+	does '^web: saved as clean, held for' snapshot save web clean
+	does '^web-2: saved as other, held for' snapshot save web-2 other
+	does '^clean ' snapshot ls web
+	run snapshot ls -q web && [ "$(tr '\n' ' ' <"$home/out")" = "other clean " ]
+	result $? "snapshot ls -q tells the names, the last saved first"
+	does '^web: put back' reset web
+	does '^web: put back' snapshot load web clean
+	refuses 1 "the cluster has no point 'nope'" reset web nope
+	refuses 1 "invalid name 'A b'" snapshot save web "A b"
+	does '^web: other removed' snapshot rm web other
+	does '^web: clean removed' snapshot rm web clean
+	refuses 1 "the cluster has no point; save one first" reset web
 	does '^web-1: running$' resume web
 	does '^web-1 +running' ls
 	does '^Host web-2$' ssh-config web

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT */
+/* drover snapshot and reset: points of a running cluster. */
+#include "cli/cli.h"
+#include "cli/commands.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+struct snapshot_settings {
+	bool json;
+	bool quiet;
+};
+
+static const struct option_row snapshot_options[] = {
+	{"quiet", 'q', OPTION_FLAG, offsetof(struct snapshot_settings, quiet), NULL,
+	 "ls: names only"},
+	{"json", 0, OPTION_FLAG, offsetof(struct snapshot_settings, json), NULL, "ls: as JSON"},
+	{0},
+};
+
+/* The running cluster that @name is of, or a member of it. */
+static int open_named(char *name, struct drover_cluster **ret)
+{
+	scoped(targets) struct targets t = {0};
+	const char *member = NULL;
+	struct drover_error e;
+	int r = targets_find(&name, 1, false, &t);
+
+	if (r != CLI_OK || t.unknown)
+		return CLI_FAILED;
+	for (size_t i = 0; i < t.count && !member; i++)
+		if (t.hit[i]->pid > 0)
+			member = t.hit[i]->name;
+	if (!member)
+		return say_error("'%s' is not running", name);
+	if (drover_cluster_open(NULL, member, ret, &e) < 0)
+		return say_error("%s", e.message);
+	return CLI_OK;
+}
+
+static int save(struct drover_cluster *c, const char *name, const char *point)
+{
+	struct drover_error e;
+	int ms = drover_cluster_snapshot_save(c, point, &e);
+
+	if (ms < 0)
+		return say_error("%s", e.message);
+	printf("%s: saved as %s, held for %d ms\n", name, point, ms);
+	return CLI_OK;
+}
+
+static int load(struct drover_cluster *c, const char *name, const char *point)
+{
+	struct drover_reset o = DROVER_RESET_INIT;
+	struct drover_error e;
+	int ms;
+
+	o.point = point;
+	o.cancel = interrupt_catch();
+	ms = drover_cluster_reset(c, &o, &e);
+	if (ms < 0)
+		return interrupt_or_failed(&e);
+	printf("%s: put back, held for %d ms\n", name, ms);
+	return CLI_OK;
+}
+
+static int forget(struct drover_cluster *c, const char *name, const char *point)
+{
+	struct drover_error e;
+
+	if (drover_cluster_snapshot_remove(c, point, &e) < 0)
+		return say_error("%s", e.message);
+	printf("%s: %s removed\n", name, point);
+	return CLI_OK;
+}
+
+static int list_json(const struct drover_point *v, int n)
+{
+	json_t *all = json_array();
+
+	for (int i = 0; i < n; i++)
+		json_array_append_new(all, json_pack("{s:s, s:I, s:I}", "point", v[i].name, "bytes",
+						     (json_int_t)v[i].bytes, "saved_at",
+						     (json_int_t)v[i].saved_at));
+	return say_json(all);
+}
+
+static void list_table(const struct drover_point *v, int n)
+{
+	scoped(table) struct table *out = table_new(3);
+
+	table_add(out, (const char *[]){"POINT", "SIZE", "AGE"});
+	for (int i = 0; i < n; i++) {
+		time_t saved = (time_t)v[i].saved_at;
+		struct tm tm;
+		char at[40];
+		char size[24];
+		char age[24];
+
+		gmtime_r(&saved, &tm);
+		strftime(at, sizeof(at), "%Y-%m-%dT%H:%M:%SZ", &tm);
+		say_age(at, age, sizeof(age));
+		say_bytes(v[i].bytes, size, sizeof(size));
+		table_add(out, (const char *[]){v[i].name, size, age});
+	}
+	table_print(out);
+}
+
+static int list(struct drover_cluster *c, const struct snapshot_settings *s)
+{
+	scoped(mem) struct drover_point *v = NULL;
+	struct drover_error e;
+	int n = drover_cluster_snapshot_list(c, &v, &e);
+
+	if (n < 0)
+		return say_error("%s", e.message);
+	if (s->json)
+		return list_json(v, n);
+	for (int i = 0; s->quiet && i < n; i++)
+		puts(v[i].name);
+	if (!s->quiet)
+		list_table(v, n);
+	return CLI_OK;
+}
+
+typedef int point_fn(struct drover_cluster *c, const char *name, const char *point);
+
+/* @fn NULL: ls */
+static int on_cluster(const struct snapshot_settings *s, const struct args *a, size_t first,
+		      point_fn *fn)
+{
+	struct drover_cluster *c = NULL;
+	char *name = a->names[first];
+	int r = open_named(name, &c);
+
+	if (r != CLI_OK)
+		return r;
+	r = fn ? fn(c, name, a->count > first + 1 ? a->names[first + 1] : NULL) : list(c, s);
+	drover_cluster_close(c);
+	return r == CLI_OK ? say_done() : r;
+}
+
+static int run_snapshot(const struct command *self, const void *settings, const struct args *a)
+{
+	static const struct {
+		const char *name;
+		point_fn *fn;
+		size_t names;
+	} verbs[] = {{"save", save, 2}, {"load", load, 2}, {"ls", NULL, 1}, {"rm", forget, 2}};
+
+	if (a->count == 0)
+		return say_usage(self, "snapshot needs one of save, load, ls, rm");
+	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
+		if (strcmp(a->names[0], verbs[i].name) != 0)
+			continue;
+		if (a->count != verbs[i].names + 1)
+			return say_usage(self, "snapshot %s needs a cluster%s", verbs[i].name,
+					 verbs[i].names == 2 ? " and a point" : " and no more");
+		return on_cluster(settings, a, 1, verbs[i].fn);
+	}
+	return say_usage(self, "snapshot cannot '%s'; it can save, load, ls, rm", a->names[0]);
+}
+
+static int run_reset(const struct command *self, const void *settings, const struct args *a)
+{
+	if (a->count < 1 || a->count > 2)
+		return say_usage(self, "reset needs a cluster, and takes a point");
+	return on_cluster(NULL, a, 0, load);
+}
+
+const struct command command_snapshot = {
+	.name = "snapshot",
+	.usage = "save CLUSTER POINT | load CLUSTER POINT | ls CLUSTER | rm CLUSTER POINT",
+	.summary = "Keep a running cluster as it is, and put it back",
+	.options = snapshot_options,
+	.settings_size = sizeof(struct snapshot_settings),
+	.run = run_snapshot,
+};
+
+const struct command command_reset = {
+	.name = "reset",
+	.usage = "CLUSTER [POINT]",
+	.summary = "Put a running cluster back to a point, by default the one saved last",
+	.run = run_reset,
+};

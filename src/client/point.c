@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT */
+/* Points of a cluster: one request to its helper each; after a load the guests are woken (wake.c). */
+#include "backend/remote/rpc.h"
+#include "base/scoped.h"
+#include "client/client.h"
+
+#include <string.h>
+
+enum { POINT_MS = 120000, LIST_MS = 30000, WAKE_MS = 60000 };
+
+struct answer {
+	unsigned pending;
+	int r;
+	struct err error;
+	struct point *points; /* owned */
+	size_t n_points;
+	int64_t held_ms;
+};
+
+static inline void scoped_answer(struct answer *a)
+{
+	free(a->points);
+}
+
+static void on_answer(void *arg, int r, const struct reply *p, int fd, const struct err *e)
+{
+	struct answer *a = arg;
+
+	close_fd(&fd);
+	a->pending = 0;
+	a->r = r;
+	if (r < 0) {
+		a->error = *e;
+		return;
+	}
+	a->held_ms = json_integer_value(json_object_get(p->root, "held_ms"));
+	if (json_object_get(p->root, "points"))
+		a->r = reply_take_points(p, &a->points, &a->n_points, &a->error);
+}
+
+/* The request ends by its own deadline; a helper that does not know it closes the connection. */
+static int ask(struct drover_cluster *c, enum verb verb, const char *point, struct answer *ret,
+	       struct err *e)
+{
+	struct request q = {.verb = verb, .point = (char *)point, .all = true};
+	struct name_list doors = {0};
+	int r = point ? name_check(point, e) : 0;
+
+	*ret = (struct answer){.pending = 1};
+	for (size_t i = 0; i < c->n_vms && r == 0; i++)
+		if (c->vms[i]->handle && name_list_add(&doors, c->vms[i]->name) < 0)
+			r = err_set(e, ERR_NO_MEMORY, "out of memory");
+	if (r == 0 && doors.n == 0)
+		r = err_set(e, ERR_NOT_RUNNING, "the cluster is not running");
+	if (r == 0 && !rpc_start(&c->loop, &c->store, &doors, &q, 0,
+				 verb == VERB_POINTS ? LIST_MS : POINT_MS, on_answer, ret, e))
+		r = err_code_number(e->code);
+	if (r == 0) {
+		wait_loop(&c->loop, &ret->pending, 0, NULL, e);
+		r = ret->r < 0 ? err_copy(e, &ret->error) : 0;
+	}
+	name_list_done(&doors);
+	return r;
+}
+
+int drover_cluster_snapshot_save(struct drover_cluster *c, const char *point,
+				 struct drover_error *pe)
+{
+	scoped(answer) struct answer a = {0};
+	struct err e = ERR_INIT;
+	int r = ask(c, VERB_SAVE, point ? point : "", &a, &e);
+
+	return r < 0 ? public_error(pe, &e, r) : (int)a.held_ms;
+}
+
+int drover_cluster_snapshot_remove(struct drover_cluster *c, const char *point,
+				   struct drover_error *pe)
+{
+	scoped(answer) struct answer a = {0};
+	struct err e = ERR_INIT;
+	int r = ask(c, VERB_DROP, point ? point : "", &a, &e);
+
+	return r < 0 ? public_error(pe, &e, r) : 0;
+}
+
+int drover_cluster_snapshot_list(struct drover_cluster *c, struct drover_point **ret,
+				 struct drover_error *pe)
+{
+	scoped(answer) struct answer a = {0};
+	struct err e = ERR_INIT;
+	int r = ask(c, VERB_POINTS, NULL, &a, &e);
+	struct drover_point *points = r < 0 ? NULL : calloc(a.n_points + 1, sizeof(*points));
+
+	if (r == 0 && !points)
+		r = err_set(&e, ERR_NO_MEMORY, "out of memory");
+	if (r < 0)
+		return public_error(pe, &e, r);
+	for (size_t i = 0; i < a.n_points; i++) {
+		snprintf(points[i].name, sizeof(points[i].name), "%.63s", a.points[i].name);
+		points[i].bytes = a.points[i].bytes;
+		points[i].saved_at = a.points[i].saved_at;
+	}
+	*ret = points;
+	return (int)a.n_points;
+}
+
+/* The name of the point that was saved last. */
+static int find_last(struct drover_cluster *c, char ret[NAME_SIZE], struct err *e)
+{
+	scoped(answer) struct answer a = {0};
+	int r = ask(c, VERB_POINTS, NULL, &a, e);
+
+	if (r == 0 && a.n_points == 0)
+		r = err_set(e, ERR_NOT_FOUND, "the cluster has no point; save one first");
+	if (r == 0)
+		snprintf(ret, NAME_SIZE, "%.63s", a.points[0].name);
+	return r;
+}
+
+static int init_reset(struct drover_reset *to, const struct drover_reset *from, struct err *e)
+{
+	*to = (struct drover_reset)DROVER_RESET_INIT;
+	if (from && from->size < sizeof(size_t))
+		return err_set(e, ERR_INVALID,
+			       "the reset was not initialised with DROVER_RESET_INIT");
+	if (from)
+		memcpy(to, from, from->size < sizeof(*to) ? from->size : sizeof(*to));
+	if (!to->timeout_ms)
+		to->timeout_ms = WAKE_MS;
+	return 0;
+}
+
+int drover_cluster_reset(struct drover_cluster *c, const struct drover_reset *from,
+			 struct drover_error *pe)
+{
+	scoped(answer) struct answer a = {0};
+	struct drover_reset o;
+	char last[NAME_SIZE] = "";
+	struct err e = ERR_INIT;
+	int r = init_reset(&o, from, &e);
+
+	if (r == 0 && !o.point)
+		r = find_last(c, last, &e);
+	if (r == 0)
+		r = ask(c, VERB_LOAD, o.point ? o.point : last, &a, &e);
+	if (r == 0)
+		r = cluster_wake(c, o.timeout_ms, o.cancel, &e);
+	return r < 0 ? public_error(pe, &e, r) : (int)a.held_ms;
+}
