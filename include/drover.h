@@ -346,13 +346,14 @@ DROVER_API int drover_vm_wait_for(struct drover_vm *vm, const struct drover_wait
 struct drover_event {
 	int64_t time_ms; /* since 1970, when it was heard */
 	const char *member;
-	const char
-		*kind; /* state; stage; address: the guest answers there; gone: it runs no more */
+	/* state; stage; address: the guest answers there; gone: it runs no more; restarted: its helper crashed and another
+	   took over, which tells all states anew */
+	const char *kind;
 	const char *state;   /* of state: as drover_vm_state, or damaged */
 	const char *address; /* of address; of state, when it is known */
 	const char *stage;   /* of stage: booting, when the hypervisor runs the guest */
 	const char *code;    /* of the state error: a word of docs/protocol.md, "Errors" */
-	const char *message; /* and a sentence */
+	const char *message; /* and a sentence; of restarted: how the helper ended */
 };
 
 /* Comes from inside the blocking function. Return 0 to hear more, 1 when it was enough, < 0 to give up ("canceled"). */

@@ -166,6 +166,15 @@ int backend_point_check(const char *point, struct err *e)
 		       POINT_SIZE - 1);
 }
 
+int backend_adopt(struct backend *b, struct backend_network *net, const struct vm_spec *spec,
+		  const struct reservation *res, struct backend_vm **ret, backend_done *done,
+		  void *arg, struct err *e)
+{
+	if (!b->ops->adopt)
+		return cannot(b, "take over a VM", e);
+	return b->ops->adopt(b, net, spec, res, ret, done, arg, e);
+}
+
 int backend_dial(struct backend_vm *vm, uint16_t port, uint64_t timeout_ms, backend_dial_done *done,
 		 void *arg, struct err *e)
 {

@@ -172,6 +172,15 @@ struct backend_ops {
 	int (*drop)(struct backend_vm *vm, const char *point, backend_done *done, void *arg,
 		    struct err *e);
 	int (*points)(struct backend_vm *vm, backend_points_done *done, void *arg, struct err *e);
+	/*
+	 * For a helper that follows one that crashed: the handle of a VM that runs already, as that one left it with
+	 * init (loop/keeper.h). @spec and @res are what it was made with. ERR_NOT_FOUND: it left none. @done when the VM's
+	 * state is known: then it is running or paused, or the error says how it ended (ERR_NOT_RUNNING: it powered
+	 * itself off); release either way.
+	 */
+	int (*adopt)(struct backend *b, struct backend_network *net, const struct vm_spec *spec,
+		     const struct reservation *res, struct backend_vm **ret, backend_done *done,
+		     void *arg, struct err *e);
 	/* Connects to a TCP port of the guest from inside its network; gives the connected socket. */
 	int (*dial)(struct backend_vm *vm, uint16_t port, uint64_t timeout_ms,
 		    backend_dial_done *done, void *arg, struct err *e);
@@ -213,6 +222,9 @@ int backend_drop(struct backend_vm *vm, const char *point, backend_done *done, v
 int backend_points(struct backend_vm *vm, backend_points_done *done, void *arg, struct err *e);
 /* 0, or < 0 with the sentence when @point is no name that points have in a backend. */
 int backend_point_check(const char *point, struct err *e);
+int backend_adopt(struct backend *b, struct backend_network *net, const struct vm_spec *spec,
+		  const struct reservation *res, struct backend_vm **ret, backend_done *done,
+		  void *arg, struct err *e);
 int backend_dial(struct backend_vm *vm, uint16_t port, uint64_t timeout_ms, backend_dial_done *done,
 		 void *arg, struct err *e);
 int backend_console(struct backend_vm *vm, backend_dial_done *done, void *arg, struct err *e);

@@ -19,7 +19,7 @@
 #include <time.h>
 
 /* A socket is bound before it listens: how often and how long it is tried. */
-enum { CONNECT_AGAIN_MS = 20, CONNECT_TRIES = 100 };
+enum { CONNECT_AGAIN_MS = 20, CONNECT_TRIES = 100, WATCH_TRIES = 3 };
 
 struct events {
 	uv_loop_t *loop;
@@ -44,6 +44,7 @@ struct feed {
 	unsigned tries;
 	pid_t pid;              /* of the helper proper, as the kernel says */
 	struct name_list alive; /* the members that it told of */
+	unsigned lost;          /* connections, since the last event */
 	bool has_told;
 };
 
@@ -117,6 +118,57 @@ static void feed_end(struct feed *f)
 		ev->pending = 0;
 }
 
+static pid_t peer_of(int fd)
+{
+	struct ucred peer = {0};
+	socklen_t len = sizeof(peer);
+
+	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0 ? 0 : peer.pid;
+}
+
+static void feed_connect(void *arg);
+
+/* The helper may have been killed and another taken over; when there is none, nobody is reached and it ends. */
+static void feed_again(struct feed *f)
+{
+	watch_close(f->watch);
+	f->watch = NULL;
+	f->pid = 0;
+	if (f->lost++ < WATCH_TRIES)
+		feed_connect(f);
+	else
+		feed_end(f);
+}
+
+/* Another helper took over: who went in between is told by nobody. */
+static void tell_restart(struct feed *f, const char *reason)
+{
+	struct events *ev = f->events;
+	int fd = rpc_connect_path(f->path);
+
+	if (fd >= 0) {
+		f->pid = peer_of(fd); /* this connection came before that helper listened */
+		close(fd);
+	}
+	for (size_t i = f->alive.n; i-- > 0;) {
+		struct drover_event what = {.member = f->alive.names[i],
+					    .kind = WIRE_EVENT_RESTARTED,
+					    .state = "",
+					    .address = "",
+					    .stage = "",
+					    .code = "",
+					    .message = reason};
+		char name[NAME_SIZE];
+
+		tell(ev, &what);
+		if (store_owner_alive(ev->store, f->alive.names[i]))
+			continue;
+		memcpy(name, f->alive.names[i], NAME_SIZE);
+		name_list_drop(&f->alive, name);
+		tell_gone(ev, name);
+	}
+}
+
 static void on_watch(void *arg, const struct watch_event *w)
 {
 	struct feed *f = arg;
@@ -124,7 +176,12 @@ static void on_watch(void *arg, const struct watch_event *w)
 	struct drover_event what;
 
 	if (!w) {
-		feed_end(f);
+		feed_again(f);
+		return;
+	}
+	f->lost = 0;
+	if (strcmp(w->kind, WIRE_EVENT_RESTARTED) == 0) {
+		tell_restart(f, w->reason);
 		return;
 	}
 	what = (struct drover_event){
@@ -144,14 +201,6 @@ static void on_watch(void *arg, const struct watch_event *w)
 	tell_resting(ev);
 }
 
-static pid_t peer_of(int fd)
-{
-	struct ucred peer = {0};
-	socklen_t len = sizeof(peer);
-
-	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0 ? 0 : peer.pid;
-}
-
 static bool is_watched(const struct events *ev, pid_t pid)
 {
 	list_for_each (pos, &ev->feeds)
@@ -167,7 +216,7 @@ static void feed_connect(void *arg)
 	int fd = rpc_connect_path(f->path);
 	pid_t pid;
 
-	if (fd == -ECONNREFUSED && f->tries++ < CONNECT_TRIES &&
+	if (fd == -ECONNREFUSED && f->lost == 0 && f->tries++ < CONNECT_TRIES &&
 	    timer_start(ev->loop, CONNECT_AGAIN_MS, feed_connect, f, &f->again))
 		return;
 	if (fd < 0) {

@@ -3,6 +3,7 @@
 #include "helper/conn.h"
 
 #include "base/scoped.h"
+#include "loop/keeper.h"
 
 static void begin_event(struct json_out *o, struct buf *line, const char *event,
 			const struct member *m)
@@ -87,6 +88,22 @@ void event_gone(struct helper *h, const struct member *m)
 	event_text(h, m, WIRE_EVENT_GONE, "", NULL);
 }
 
+/* Whoever watches a helper that followed a crash did not hear of it: its connection ended with the one before. */
+static void tell_restart(struct conn *c)
+{
+	const struct keeper *k = c->helper->o->keeper;
+	scoped(buf) struct buf line = BUF_INIT;
+	struct json_out o;
+
+	if (keeper_restarts(k) == 0)
+		return;
+	json_out_begin(&o, &line);
+	json_out_string(&o, "event", WIRE_EVENT_RESTARTED);
+	json_out_int(&o, "restarts", keeper_restarts(k));
+	json_out_string(&o, "reason", keeper_reason(k));
+	send_event(c, &o);
+}
+
 void call_watch(struct call *call)
 {
 	struct conn *c = call->conn;
@@ -101,6 +118,7 @@ void call_watch(struct call *call)
 	call->id = NULL;
 	c->watching = true;
 	call_end(call);
+	tell_restart(c);
 	list_for_each_safe (pos, &h->members) {
 		if (!conn_is_current(h, c))
 			return;

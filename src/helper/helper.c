@@ -6,6 +6,7 @@
 #include "backend/qemu/qemu.h"
 #include "base/files.h"
 #include "base/scoped.h"
+#include "loop/keeper.h"
 
 #include <signal.h>
 #include <string.h>
@@ -51,6 +52,11 @@ static struct backend *make_backend(struct helper *h, struct err *e)
 	return NULL;
 }
 
+bool helper_can_adopt(const char *backend)
+{
+	return strcmp(backend, "qemu") == 0 || strcmp(backend, "auto") == 0;
+}
+
 static void on_network_closed(void *arg, int r, const struct err *e);
 
 static void set_signals_blocked(bool blocked)
@@ -73,7 +79,8 @@ static void close_handles(struct helper *h)
 	/* A signal has nothing more to ask for, and must not make the end look violent. */
 	set_signals_blocked(true);
 	for (size_t i = 0; i < sizeof(h->signals) / sizeof(h->signals[0]); i++)
-		uv_close((uv_handle_t *)&h->signals[i], NULL);
+		if (h->watching_signals)
+			uv_close((uv_handle_t *)&h->signals[i], NULL);
 	if (h->watching_client)
 		uv_close((uv_handle_t *)&h->client_poll, NULL);
 	ctl_close(h);
@@ -163,12 +170,14 @@ static void on_idle(void *arg)
 	timer_start(&h->loop, IDLE_MS, on_idle, h, &h->idle);
 }
 
-static int start_signals(struct helper *h, struct err *e)
+int helper_start_signals(struct helper *h, struct err *e)
 {
 	static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
 
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
 		int r = uv_signal_init(&h->loop, &h->signals[i]);
+
+		h->watching_signals = true;
 
 		h->signals[i].data = h;
 		if (r == 0)
@@ -193,16 +202,27 @@ static int register_members(struct helper *h, struct err *e)
 	return 0;
 }
 
+/* In place of the members' registration, for a helper that follows one that crashed. */
+static int take_over(struct helper *h, struct err *e)
+{
+	int r = keeper_watch(h->o->keeper, &h->loop);
+
+	if (r < 0)
+		return err_errno(e, r, "listen to init");
+	return helper_adopt(h, e);
+}
+
 static int begin(struct helper *h, struct err *e)
 {
-	int r = start_signals(h, e);
+	bool again = keeper_restarts(h->o->keeper) > 0;
+	int r = again ? 0 : helper_start_signals(h, e);
 
 	if (r == 0) {
 		h->backend = make_backend(h, e);
 		r = h->backend ? 0 : err_code_number(e->code);
 	}
 	if (r == 0)
-		r = register_members(h, e);
+		r = again ? take_over(h, e) : register_members(h, e);
 	if (r == 0 && h->o->bound)
 		r = ctl_open(h, e);
 	if (r == 0 && !h->o->bound)
@@ -253,6 +273,8 @@ int helper_run(const struct helper_options *o, struct err *e)
 	list_init(&h.calls);
 	r = begin(&h, e);
 	tell_ready(&h, r, e);
+	if (r == 0)
+		keeper_ready(o->keeper);
 	if (r < 0) {
 		h.stopping = true;
 		while (!list_is_empty(&h.members)) {
@@ -264,6 +286,8 @@ int helper_run(const struct helper_options *o, struct err *e)
 		close_handles(&h);
 	}
 	uv_run(&h.loop, UV_RUN_DEFAULT);
+	helper_adopt_done(&h);
+	keeper_unwatch(o->keeper);
 	free_reserved(&h);
 	backend_free(h.backend);
 	uv_run(&h.loop, UV_RUN_DEFAULT); /* what the backend closed */

@@ -37,6 +37,10 @@ enum member_state {
 };
 
 struct call;
+struct keeper;
+
+/* A member that is being taken over has come to its state; it may be gone by then. */
+typedef void member_adopted_cb(void *arg);
 
 struct member {
 	struct list link; /* helper.members */
@@ -46,17 +50,24 @@ struct member {
 	char ip[IP_SIZE];
 	struct err error; /* of the last boot or death; cleared by the next boot */
 	struct listener *listener;
+	int listen_fd; /* of a member that is being taken over, -1 once there is a listener */
 	int lock_fd;
+	struct vm_spec spec;    /* of the latest boot; owned */
 	struct backend_vm *vm;  /* owned, NULL when nothing is created */
 	struct call *boot_call; /* owned while a boot is under way and its client waits */
 	struct list stop_calls; /* calls that are answered when the member has stopped */
 	bool booting;
+	bool unanswered_boot; /* an earlier helper was killed in it: its client may ask again */
+	bool fresh;           /* to be taken over, and not begun with */
+	member_adopted_cb *on_adopted; /* while it is being taken over */
+	void *adopted_arg;
 	bool cut_power; /* stop without grace */
 };
 
 /* One name's answer to reserve. */
 struct reserved {
 	struct list link; /* helper.reserved */
+	struct helper *helper;
 	char name[NAME_SIZE];
 	struct reservation value;
 	bool ready;
@@ -75,15 +86,19 @@ struct helper_options {
 	int ready_fd; /* "ready\n" is written to it once every socket listens; taken, -1: nobody asks */
 	bool namespaced; /* peers of unmapped uids are judged by the socket's file mode alone */
 	void *sandbox;   /* struct sandbox of the real backends, borrowed */
+	struct keeper *keeper; /* borrowed; NULL: nobody starts this helper again */
 };
 
 struct helper {
 	const struct helper_options *o;
 	uv_loop_t loop;
 	uv_signal_t signals[3];
+	bool watching_signals;
 	struct backend *backend;
 	struct backend_network *network;
 	bool network_pending;
+	bool egress;               /* what the network was asked for */
+	struct adoption *adoption; /* owned; NULL: this helper began the cluster */
 	struct list network_calls; /* wait for the network */
 	struct list members;
 	struct list reserved;
@@ -107,10 +122,14 @@ struct helper {
 };
 
 /* helper.c */
+/* Whether a helper of this backend can take over the VMs of one that crashed. */
+bool helper_can_adopt(const char *backend);
 /* Runs one helper to its orderly end. 0, or < 0 with @e when it could not begin. */
 int helper_run(const struct helper_options *o, struct err *e);
 /* Ends all members (@cut_power: without grace), then the helper. Idempotent; cutting the power may come later. */
 void helper_shutdown(struct helper *h, bool cut_power);
+/* SIGTERM and the like act from now on; they were blocked before. */
+int helper_start_signals(struct helper *h, struct err *e);
 /* Looks whether anything keeps the helper alive; if nothing does, begins the shutdown or completes it. */
 void helper_check_done(struct helper *h);
 void helper_log(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
@@ -120,12 +139,29 @@ struct member *member_find(struct helper *h, const char *name);
 int member_register(struct helper *h, const char *name, struct member **ret, struct err *e);
 bool member_is_active(const struct member *m);
 const char *member_state_word(const struct member *m);
+const char *member_state_name(enum member_state s);
+/* Changes it, and tells init and the watchers. */
+void member_set_state(struct member *m, enum member_state s);
 void member_status(const struct member *m, struct member_status *ret);
 /* Boots; @call is taken and answered when the member runs or failed. */
 void member_boot(struct helper *h, struct call *call, const struct vm_spec *spec);
 /* Begins to stop; @call (may be NULL) is taken and answered at the end. */
 void member_stop(struct member *m, bool cut_power, struct call *call);
 void member_retire(struct member *m);
+/* For adopt.c. An empty member in the list; one that listens on listen_fd; one whose state goes on: true: @cb runs, later. */
+void member_init(struct member *m, struct helper *h, const char *name);
+int member_listen(struct member *m, struct err *e);
+bool member_go_on(struct member *m, member_adopted_cb *cb, void *arg);
+
+/* adopt.c */
+/* Takes over what an earlier helper left with init; 0: it goes on from the loop. */
+int helper_adopt(struct helper *h, struct err *e);
+void helper_adopt_done(struct helper *h);
+/* Leave with init what there is now. */
+void cluster_keep(struct helper *h);
+int member_keep_new(struct member *m, struct err *e); /* with its lock and its socket */
+void member_keep(struct member *m);
+void member_unkeep(struct member *m); /* gives its lock up too */
 
 /* conn.c */
 struct conn;

@@ -6,7 +6,9 @@
 #include "base/files.h"
 #include "base/scoped.h"
 #include "config.h"
+#include "loop/keeper.h"
 #include "network/host_net.h"
+#include "network/init.h"
 #include "network/sandbox.h"
 #include "store/audit.h"
 #include "store/host_record.h"
@@ -271,6 +273,31 @@ static int enter(bool on_host, struct sandbox *ret, struct err *e)
 	return on_host ? sandbox_enter_on_host(ret, e) : sandbox_enter(ret, e);
 }
 
+/* In init, before everything goes: ls tells it of each member. */
+static void give_up(void *arg, const char *how)
+{
+	const struct helper_options *o = arg;
+
+	store_fail_owner(o->store, o->identity.pid, how);
+}
+
+/* In pid 1. Returns in each helper that it starts. A bound cluster ends with its helper: its client's hold is lost. */
+static void enter_init(struct helper_options *o, struct sandbox *s)
+{
+	const struct init_options init = {
+		.restart = !o->bound && !s->on_host && helper_can_adopt(o->backend),
+		.ready_fd = o->ready_fd,
+		.launcher = s->launcher,
+		.give_up = give_up,
+		.arg = o,
+	};
+
+	init_enter(&init, &s->keeper);
+	o->keeper = s->keeper;
+	if (keeper_restarts(o->keeper) > 0)
+		o->ready_fd = -1; /* was told by the first */
+}
+
 /* The helper in namespaces of its own: 0, the exit code, or < 0. This process becomes its supervisor. */
 static int run_sandboxed(const struct arguments *a, struct helper_options *o, struct err *e)
 {
@@ -302,11 +329,13 @@ static int run_sandboxed(const struct arguments *a, struct helper_options *o, st
 			remove_members(o->store, &a->members);
 		return r - 256;
 	}
+	enter_init(o, &sandbox);
 	sandbox.owner = &owner;
 	o->sandbox = &sandbox;
 	o->namespaced = sandbox.is_user_ns;
 	r = run_here(a, o, e);
 	o->sandbox = NULL;
+	keeper_free(o->keeper);
 	close_fd(&sandbox.egress_fd);
 	return r;
 }

@@ -15,6 +15,11 @@ static const char *const state_words[] = {
 	[MEMBER_STOPPED] = WIRE_STATE_STOPPED,   [MEMBER_ERROR] = WIRE_STATE_ERROR,
 };
 
+const char *member_state_name(enum member_state s)
+{
+	return state_words[s];
+}
+
 const char *member_state_word(const struct member *m)
 {
 	return state_words[m->state];
@@ -54,9 +59,10 @@ static void on_connection(void *arg, int fd, uid_t peer)
 	conn_accept(m->helper, m, fd, peer);
 }
 
-static void set_state(struct member *m, enum member_state state)
+void member_set_state(struct member *m, enum member_state state)
 {
 	m->state = state;
+	member_keep(m);
 	event_state(m->helper, m);
 }
 
@@ -81,16 +87,41 @@ static int register_in_store(struct member *m, struct err *e)
 			 : err_set(e, ERR_NO_MEMORY, "out of memory");
 	if (r == 0)
 		r = store_owner_write(s, m->name, &m->helper->o->identity, e);
-	return r;
+	return r == 0 ? member_keep_new(m, e) : r;
+}
+
+/* A member that ended while it was taken over: nobody came to listen. */
+static void end_listening(struct member *m)
+{
+	scoped(mem) char *path = store_socket_path(m->helper->o->store, m->name, "sock");
+
+	if (m->listen_fd < 0)
+		return;
+	if (path)
+		unlink(path);
+	close_fd(&m->listen_fd);
 }
 
 static void member_free(struct member *m)
 {
 	list_remove(&m->link);
+	member_unkeep(m);
 	conns_forget_member(m->helper, m);
 	listener_close(m->listener);
+	end_listening(m);
 	close_fd(&m->lock_fd);
+	vm_spec_done(&m->spec);
 	free(m);
+}
+
+void member_init(struct member *m, struct helper *h, const char *name)
+{
+	m->helper = h;
+	m->lock_fd = m->listen_fd = -1;
+	m->state = MEMBER_STARTING;
+	snprintf(m->name, sizeof(m->name), "%s", name);
+	list_init(&m->stop_calls);
+	list_append(&h->members, &m->link);
 }
 
 int member_register(struct helper *h, const char *name, struct member **ret, struct err *e)
@@ -103,12 +134,7 @@ int member_register(struct helper *h, const char *name, struct member **ret, str
 	m = calloc(1, sizeof(*m));
 	if (!m)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
-	m->helper = h;
-	m->lock_fd = -1;
-	m->state = MEMBER_STARTING;
-	snprintf(m->name, sizeof(m->name), "%s", name);
-	list_init(&m->stop_calls);
-	list_append(&h->members, &m->link);
+	member_init(m, h, name);
 	r = register_in_store(m, e);
 	if (r < 0) {
 		if (m->lock_fd >= 0) {
@@ -158,10 +184,12 @@ static void answer_boot(struct member *m, const struct err *e)
 	m->boot_call = NULL;
 	if (!c)
 		return;
+	m->unanswered_boot = false;
 	if (e)
 		call_error(c, e);
 	else
 		call_empty(c);
+	member_keep(m); /* only now: a client that is not answered asks again */
 }
 
 /* The handle was released meanwhile: whoever did that goes on, and the member may be gone. */
@@ -182,7 +210,7 @@ static void finish_stop(struct member *m)
 		err_set(&e, ERR_STOPPED, "member %s was stopped during boot", m->name);
 		answer_boot(m, &e);
 	}
-	set_state(m, MEMBER_STOPPED);
+	member_set_state(m, MEMBER_STOPPED);
 	member_retire(m);
 	helper_check_done(h);
 }
@@ -236,7 +264,7 @@ void member_stop(struct member *m, bool cut_power, struct call *call)
 		return;
 	}
 	m->cut_power = cut_power;
-	set_state(m, MEMBER_STOPPING);
+	member_set_state(m, MEMBER_STOPPING);
 	begin_stop(m);
 }
 
@@ -246,7 +274,7 @@ void member_stop(struct member *m, bool cut_power, struct call *call)
 static void become_error(struct member *m)
 {
 	store_failure_write(m->helper->o->store, m->name, m->error.msg);
-	set_state(m, MEMBER_ERROR);
+	member_set_state(m, MEMBER_ERROR);
 }
 
 static void fail_boot(struct member *m, const struct err *e)
@@ -275,7 +303,7 @@ static void on_vm_ended(void *arg, int r, const struct err *e)
 	vm = m->vm;
 	if (r == 0) {
 		helper_log("%s: powered itself off", m->name);
-		set_state(m, MEMBER_STOPPED);
+		member_set_state(m, MEMBER_STOPPED);
 		member_retire(m);
 	} else {
 		m->error = *e;
@@ -302,7 +330,7 @@ static void on_address(void *arg, int r, const char *ip, const struct err *e)
 	}
 	snprintf(m->ip, sizeof(m->ip), "%s", ip);
 	event_address(m->helper, m);
-	set_state(m, MEMBER_RUNNING);
+	member_set_state(m, MEMBER_RUNNING);
 	answer_boot(m, NULL);
 	if (backend_wait(m->vm, 0, on_vm_ended, m, &why) < 0)
 		helper_log("%s: cannot watch the VM: %s", m->name, why.msg);
@@ -340,14 +368,13 @@ static struct reserved *find_reserved(struct helper *h, const char *name)
 	return NULL;
 }
 
-static void create_and_start(struct member *m, const struct vm_spec *spec,
-			     const struct reservation *res)
+static void create_and_start(struct member *m, const struct reservation *res)
 {
 	struct helper *h = m->helper;
 	struct err e = ERR_INIT;
 	int r;
 
-	r = backend_create(h->backend, h->network, spec, res, &m->vm, &e);
+	r = backend_create(h->backend, h->network, &m->spec, res, &m->vm, &e);
 	if (r < 0) {
 		err_prefix(&e, "create %s", m->name);
 		fail_boot(m, &e);
@@ -370,10 +397,31 @@ static struct member *find_or_register(struct helper *h, const char *name, struc
 	return m;
 }
 
+/*
+ * The same boot once more, from a client whose helper was killed before it answered: true, and @call is taken, when it is
+ * under way or done.
+ */
+static bool answer_again(struct member *m, struct call *call)
+{
+	if (!m->unanswered_boot || m->boot_call)
+		return false;
+	if (m->booting) {
+		m->boot_call = call;
+		return true;
+	}
+	m->unanswered_boot = false;
+	if (m->state != MEMBER_RUNNING && m->state != MEMBER_PAUSED)
+		return false;
+	call_empty(call);
+	member_keep(m);
+	return true;
+}
+
 void member_boot(struct helper *h, struct call *call, const struct vm_spec *spec)
 {
 	struct reserved *v;
 	struct member *m;
+	struct vm_spec copy;
 	struct err e = ERR_INIT;
 
 	if (!h->network) {
@@ -390,14 +438,127 @@ void member_boot(struct helper *h, struct call *call, const struct vm_spec *spec
 		call_error(call, &e);
 		return;
 	}
+	if (answer_again(m, call))
+		return;
 	if (m->booting || m->vm || m->state == MEMBER_STOPPING) {
 		call_errorf(call, ERR_ALREADY_RUNNING, "member %s is already running", m->name);
 		return;
 	}
+	if (vm_spec_copy(&copy, spec) < 0) {
+		call_errorf(call, ERR_NO_MEMORY, "out of memory");
+		return;
+	}
+	vm_spec_done(&m->spec);
+	m->spec = copy;
 	m->booting = true;
 	m->boot_call = call;
 	m->error = (struct err)ERR_INIT;
 	m->ip[0] = '\0';
-	set_state(m, MEMBER_STARTING);
-	create_and_start(m, spec, &v->value);
+	member_set_state(m, MEMBER_STARTING);
+	create_and_start(m, &v->value);
+}
+
+/* --- Taking over --------------------------------------------------------------------------------------------- */
+
+int member_listen(struct member *m, struct err *e)
+{
+	scoped(mem) char *path = store_socket_path(m->helper->o->store, m->name, "sock");
+
+	if (!path)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	return listener_adopt(&m->helper->loop, take_fd(&m->listen_fd), path, on_connection, m,
+			      &m->listener, e);
+}
+
+/* It may have been ordered to pause, or to go on, by a request that was not answered. */
+static void on_adopted_state(void *arg, enum vm_state state)
+{
+	struct member *m = arg;
+
+	if (m->state == MEMBER_RUNNING && state == VM_PAUSED)
+		member_set_state(m, MEMBER_PAUSED);
+	else if (m->state == MEMBER_PAUSED && state == VM_RUNNING)
+		member_set_state(m, MEMBER_RUNNING);
+}
+
+static void go_on(struct member *m)
+{
+	struct err e = ERR_INIT;
+
+	if (m->state == MEMBER_STOPPING) {
+		begin_stop(m);
+	} else if (m->booting) {
+		on_vm_started(m, 0, NULL);
+	} else if (backend_state(m->vm, on_adopted_state, m, &e) < 0 ||
+		   backend_wait(m->vm, 0, on_vm_ended, m, &e) < 0) {
+		helper_log("%s: cannot watch the VM: %s", m->name, e.msg);
+	}
+}
+
+/* Its VM ended meanwhile, or was lost. The member may be gone after this. */
+static void end_adopted(struct member *m, const struct err *e)
+{
+	struct err why = *e;
+
+	if (m->state == MEMBER_STOPPING) {
+		finish_stop(m);
+	} else if (m->booting) {
+		err_prefix(&why, "start %s", m->name);
+		fail_boot(m, &why);
+	} else {
+		on_vm_ended(m, e->code == ERR_NOT_RUNNING ? 0 : err_code_number(e->code), e);
+	}
+}
+
+static void on_vm_adopted(void *arg, int r, const struct err *e)
+{
+	struct member *m = arg;
+	member_adopted_cb *cb = m->on_adopted;
+	void *cb_arg = m->adopted_arg;
+
+	m->on_adopted = NULL;
+	if (r == 0)
+		go_on(m);
+	else if (!is_canceled(e) && e->code != ERR_STOPPED)
+		end_adopted(m, e);
+	if (cb)
+		cb(cb_arg);
+}
+
+/* The VM was never started, or it is not known any more. */
+static void go_on_without(struct member *m, const struct reserved *v, const struct err *e)
+{
+	struct err why;
+
+	if (m->booting && v && e->code == ERR_NOT_FOUND) {
+		helper_log("%s: the boot begins again", m->name);
+		create_and_start(m, &v->value);
+		return;
+	}
+	err_set(&why, ERR_BOOT, "%s: its VM was lost when the helper crashed: %s", m->name, e->msg);
+	end_adopted(m, &why);
+}
+
+bool member_go_on(struct member *m, member_adopted_cb *cb, void *arg)
+{
+	struct helper *h = m->helper;
+	struct reserved *v = find_reserved(h, m->name);
+	struct err e = ERR_INIT;
+
+	if (m->state == MEMBER_STOPPED) {
+		member_retire(m);
+		return false;
+	}
+	if (m->state == MEMBER_ERROR || (m->state == MEMBER_STARTING && !m->unanswered_boot))
+		return false;
+	m->booting = m->state == MEMBER_STARTING;
+	m->on_adopted = cb;
+	m->adopted_arg = arg;
+	if (!v || !h->network)
+		err_set(&e, ERR_INTERNAL, "its address is not known");
+	else if (backend_adopt(h->backend, h->network, &m->spec, &v->value, &m->vm, on_vm_adopted,
+			       m, &e) == 0)
+		return true;
+	go_on_without(m, v, &e);
+	return false;
 }

@@ -125,10 +125,8 @@ static void on_pause_changed(struct call *c, int r, const struct err *e, enum me
 		call_error(c, e);
 		return;
 	}
-	if (m && m->state == from) {
-		m->state = to;
-		event_state(c->helper, m);
-	}
+	if (m && m->state == from)
+		member_set_state(m, to);
 	call_empty(c);
 }
 

@@ -52,6 +52,8 @@ static void on_network(void *arg, int r, struct backend_network *net, const stru
 
 	h->network_pending = false;
 	h->network = net;
+	if (r == 0)
+		cluster_keep(h);
 	if (r < 0) {
 		why = *e;
 		err_prefix(&why, "create network");
@@ -91,6 +93,7 @@ void rpc_createnetwork(struct call *c, const struct request *q)
 			return;
 		}
 		h->network_pending = true;
+		h->egress = config.egress;
 	}
 	list_append(&h->network_calls, &c->wait_link);
 }
@@ -111,6 +114,7 @@ static void on_reserved(void *arg, int r, const struct reservation *value, const
 	if (r == 0) {
 		v->value = *value;
 		v->ready = true;
+		cluster_keep(v->helper);
 	} else {
 		why = *e;
 		err_prefix(&why, "reserve %s", v->name);
@@ -151,6 +155,7 @@ static void reserve_new(struct call *c, const char *name, const char *ip_hint)
 		return;
 	}
 	snprintf(v->name, sizeof(v->name), "%s", name);
+	v->helper = h;
 	list_init(&v->calls);
 	if (backend_reserve(h->network, name, ip_hint, on_reserved, v, &e) < 0) {
 		free(v);

@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "base/files.h"
 #include "base/scoped.h"
+#include "loop/keeper.h"
 #include "loop/stream.h"
 #include "loop/timer.h"
 
@@ -20,9 +21,11 @@
 extern char **environ;
 
 struct child {
-	uv_poll_t poll;
+	uv_loop_t *loop;
+	uv_poll_t poll; /* not of one that was adopted: init reaps that and tells */
 	int pidfd;
 	pid_t pid;
+	int status; /* of one that had ended when it was adopted */
 	child_exit_cb *on_exit;
 	void *arg;
 	struct timer *kill_timer;
@@ -34,6 +37,30 @@ static void on_closed(uv_handle_t *h)
 
 	close(c->pidfd);
 	free(c);
+}
+
+static void end_adopted(struct child *c, int status)
+{
+	child_exit_cb *on_exit = c->on_exit;
+	void *arg = c->arg;
+
+	timer_stop(&c->kill_timer);
+	close(c->pidfd);
+	free(c);
+	if (on_exit)
+		on_exit(arg, status);
+}
+
+static void on_adopted_end(void *arg, int status)
+{
+	end_adopted(arg, status);
+}
+
+static void on_adopted_ended(void *arg)
+{
+	struct child *c = arg;
+
+	end_adopted(c, c->status);
 }
 
 static void on_pidfd(uv_poll_t *h, int uv_status, int events)
@@ -144,12 +171,50 @@ int child_spawn(uv_loop_t *loop, const struct child_options *o, child_exit_cb *o
 		free(c);
 		return err_errno(e, r, "watch %s", path);
 	}
+	c->loop = loop;
 	c->poll.data = c;
 	c->on_exit = on_exit;
 	c->arg = arg;
 	uv_poll_start(&c->poll, UV_READABLE, on_pidfd);
 	*ret = c;
 	return 0;
+}
+
+static bool is_gone(int pidfd)
+{
+	return syscall(SYS_pidfd_send_signal, pidfd, 0, NULL, 0) < 0 && errno == ESRCH;
+}
+
+int child_adopt(uv_loop_t *loop, struct keeper *k, struct kept *from, child_exit_cb *on_exit,
+		void *arg, struct child **ret, struct err *e)
+{
+	struct child *c = calloc(1, sizeof(*c));
+	bool known = false;
+
+	keeper_read(k);
+	if (c) {
+		*c = (struct child){.loop = loop,
+				    .pid = from->pid,
+				    .on_exit = on_exit,
+				    .arg = arg,
+				    .status = from->ended ? from->status : -1};
+		if (from->ended || is_gone(from->fds[0]))
+			known = timer_start(loop, 0, on_adopted_ended, c, NULL) != NULL;
+		else
+			known = keeper_await(k, c->pid, on_adopted_end, c) == 0;
+	}
+	if (!known) {
+		free(c);
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	}
+	c->pidfd = take_fd(&from->fds[0]);
+	*ret = c;
+	return 0;
+}
+
+int child_pidfd(const struct child *c)
+{
+	return c->pidfd;
 }
 
 pid_t child_pid(const struct child *c)
@@ -171,7 +236,7 @@ void child_terminate(struct child *c, unsigned ms)
 {
 	child_kill(c, SIGTERM);
 	if (!c->kill_timer)
-		timer_start(c->poll.loop, ms, on_kill_timer, c, &c->kill_timer);
+		timer_start(c->loop, ms, on_kill_timer, c, &c->kill_timer);
 }
 
 void child_detach(struct child *c)

@@ -13,6 +13,8 @@
 
 struct child;
 struct err;
+struct keeper;
+struct kept;
 
 /* @status is as waitpid gives it; -1 when somebody else reaped the child. Runs once; the child is freed after. */
 typedef void child_exit_cb(void *arg, int status);
@@ -36,6 +38,16 @@ struct child_options {
 /* Every descriptor of the parent not named in fds must be O_CLOEXEC. */
 int child_spawn(uv_loop_t *loop, const struct child_options *o, child_exit_cb *on_exit, void *arg,
 		struct child **ret, struct err *e);
+
+/*
+ * Goes on with a process that an earlier helper started and left in @from (loop/keeper.h), of which the pidfd is taken.
+ * on_exit as above; its @status is -1 when the process ended in between and nobody saw how.
+ */
+int child_adopt(uv_loop_t *loop, struct keeper *k, struct kept *from, child_exit_cb *on_exit,
+		void *arg, struct child **ret, struct err *e);
+
+/* Its pidfd, borrowed. */
+int child_pidfd(const struct child *c);
 
 pid_t child_pid(const struct child *c);
 

@@ -60,7 +60,7 @@ static void on_readable(uv_poll_t *h, int status, int events)
 		l->on_connection(l->arg, fd, peer.uid);
 }
 
-static int bind_path(struct listener *l, const char *path, struct err *e)
+static int set_path(struct listener *l, const char *path, struct err *e)
 {
 	if (strlen(path) >= sizeof(l->address.sun_path))
 		return err_set(e, ERR_INVALID,
@@ -68,6 +68,15 @@ static int bind_path(struct listener *l, const char *path, struct err *e)
 			       strlen(path), sizeof(l->address.sun_path) - 1, path);
 	l->address.sun_family = AF_UNIX;
 	memcpy(l->address.sun_path, path, strlen(path) + 1);
+	return 0;
+}
+
+static int bind_path(struct listener *l, const char *path, struct err *e)
+{
+	int r = set_path(l, path, e);
+
+	if (r < 0)
+		return r;
 	unlink(path);
 	l->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (l->fd < 0)
@@ -78,16 +87,22 @@ static int bind_path(struct listener *l, const char *path, struct err *e)
 	return 0;
 }
 
-int listener_open(uv_loop_t *loop, const char *path, listener_cb *on_connection, void *arg,
-		  struct listener **ret, struct err *e)
+/* @fd: one that listens already (taken), -1: none yet. */
+static int begin(uv_loop_t *loop, int fd, const char *path, listener_cb *on_connection, void *arg,
+		 struct listener **ret, struct err *e)
 {
 	struct listener *l = calloc(1, sizeof(*l));
 	int r;
 
-	if (!l)
+	if (!l) {
+		close_fd(&fd);
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
-	l->fd = -1;
-	r = bind_path(l, path, e);
+	}
+	l->fd = fd;
+	r = fd < 0 ? bind_path(l, path, e) : set_path(l, path, e);
+	if (r == 0 && fd >= 0 &&
+	    listen(fd, BACKLOG) < 0) /* whoever connects is told of this process */
+		r = err_errno(e, -errno, "listen socket %s", path);
 	if (r == 0 && (r = uv_poll_init(loop, &l->poll, l->fd)) < 0)
 		err_errno(e, r, "watch socket %s", path);
 	if (r < 0) {
@@ -102,6 +117,23 @@ int listener_open(uv_loop_t *loop, const char *path, listener_cb *on_connection,
 	uv_poll_start(&l->poll, UV_READABLE, on_readable);
 	*ret = l;
 	return 0;
+}
+
+int listener_open(uv_loop_t *loop, const char *path, listener_cb *on_connection, void *arg,
+		  struct listener **ret, struct err *e)
+{
+	return begin(loop, -1, path, on_connection, arg, ret, e);
+}
+
+int listener_adopt(uv_loop_t *loop, int fd, const char *path, listener_cb *on_connection, void *arg,
+		   struct listener **ret, struct err *e)
+{
+	return begin(loop, fd, path, on_connection, arg, ret, e);
+}
+
+int listener_fd(const struct listener *l)
+{
+	return l->fd;
 }
 
 void listener_close(struct listener *l)

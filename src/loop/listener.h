@@ -19,6 +19,13 @@ typedef void listener_cb(void *arg, int fd, uid_t peer);
 int listener_open(uv_loop_t *loop, const char *path, listener_cb *on_connection, void *arg,
 		  struct listener **ret, struct err *e);
 
+/* Goes on with the listening socket @fd (taken) at @path, which an earlier process opened. */
+int listener_adopt(uv_loop_t *loop, int fd, const char *path, listener_cb *on_connection, void *arg,
+		   struct listener **ret, struct err *e);
+
+/* Its socket, borrowed. */
+int listener_fd(const struct listener *l);
+
 /* Ends it and unlinks the path. NULL is harmless. */
 void listener_close(struct listener *l);
 

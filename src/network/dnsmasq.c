@@ -6,19 +6,23 @@
  */
 #include "network/dnsmasq.h"
 
+#include "base/crashes.h"
 #include "base/err.h"
 #include "base/files.h"
 #include "base/scoped.h"
 #include "base/str.h"
 #include "loop/child.h"
+#include "loop/keeper.h"
+#include "loop/timer.h"
 
 #include <string.h>
 
 enum {
-	MAX_RESTARTS = 5,
 	CLOSE_MS = 2000, /* then SIGKILL */
 	MAX_ARGS = 32
 };
+
+#define KEPT_NAME "dnsmasq"
 
 struct dnsmasq {
 	uv_loop_t *loop;
@@ -29,7 +33,9 @@ struct dnsmasq {
 	char network[IP_SIZE];
 	char server[IP_SIZE]; /* "": none */
 	bool like_host;
-	unsigned restarts;
+	struct keeper *keeper;
+	struct timer *turn; /* an adopted one is ready */
+	struct crashes crashes;
 	bool ready;
 	bool closing;
 	dnsmasq_cb *cb;
@@ -75,18 +81,34 @@ static void on_ended(void *arg, int status)
 	char text[64];
 
 	d->child = NULL;
+	keeper_drop(d->keeper, KEPT_NAME);
 	if (d->closing) {
 		uv_close((uv_handle_t *)&d->watch, on_watch_closed);
 		return;
 	}
 	child_status_text(status, text, sizeof(text));
 	fprintf(stderr, "network: dnsmasq ended by itself: %s\n", text);
-	if (d->ready && d->restarts++ < MAX_RESTARTS) {
-		if (start(d, &e) == 0)
+	if (d->ready && !crashes_add(&d->crashes, crashes_now())) {
+		if (start(d, &e) == 0) {
+			fprintf(stderr, "network: dnsmasq was started again\n");
 			return;
+		}
 		fprintf(stderr, "network: dnsmasq cannot be started again: %s\n", e.msg);
+	} else if (d->ready) {
+		fprintf(stderr,
+			"network: dnsmasq is not started again: it ended %d times within a "
+			"minute\n",
+			CRASHES_MAX);
 	}
 	d->cb(d->arg, false);
+}
+
+/* When that fails, a next helper starts another. */
+static void keep(struct dnsmasq *d)
+{
+	const int pidfd = child_pidfd(d->child);
+
+	keeper_put(d->keeper, KEPT_NAME, child_pid(d->child), &pidfd, 1, NULL);
 }
 
 static int start(struct dnsmasq *d, struct err *e)
@@ -141,6 +163,8 @@ static int start(struct dnsmasq *d, struct err *e)
 	if (r < 0 && e && e->code == ERR_MISSING_PROGRAM)
 		err_set(e, ERR_MISSING_PROGRAM,
 			"dnsmasq is not installed: apt-get install dnsmasq-base");
+	if (r == 0)
+		keep(d);
 	return r;
 }
 
@@ -155,6 +179,28 @@ static int make_dirs(const struct dnsmasq *d, struct err *e)
 	return r < 0 ? err_errno(e, r, "make %s", d->dir) : 0;
 }
 
+static void on_adopted(void *arg)
+{
+	struct dnsmasq *d = arg;
+
+	if (d->closing)
+		return;
+	d->ready = true;
+	d->cb(d->arg, true);
+}
+
+/* Goes on with the one that an earlier helper started, or starts one. */
+static int start_or_adopt(struct dnsmasq *d, struct err *e)
+{
+	struct kept *kept = keeper_take(d->keeper, KEPT_NAME);
+
+	if (!kept || kept->ended)
+		return start(d, e);
+	if (!timer_start(d->loop, 0, on_adopted, d, &d->turn))
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	return child_adopt(d->loop, d->keeper, kept, on_ended, d, &d->child, e);
+}
+
 int dnsmasq_open(uv_loop_t *loop, const struct dnsmasq_options *o, dnsmasq_cb *cb, void *arg,
 		 struct dnsmasq **ret, struct err *e)
 {
@@ -167,6 +213,7 @@ int dnsmasq_open(uv_loop_t *loop, const struct dnsmasq_options *o, dnsmasq_cb *c
 	d->cb = cb;
 	d->arg = arg;
 	d->like_host = o->like_host;
+	d->keeper = o->keeper;
 	d->dir = strdup(o->dir);
 	d->ifname = strdup(o->ifname);
 	snprintf(d->network, sizeof(d->network), "%s", o->network);
@@ -182,8 +229,9 @@ int dnsmasq_open(uv_loop_t *loop, const struct dnsmasq_options *o, dnsmasq_cb *c
 	if (r < 0)
 		err_errno(e, r, "watch %s", d->dir);
 	else
-		r = start(d, e);
+		r = start_or_adopt(d, e);
 	if (r < 0) {
+		timer_stop(&d->turn);
 		uv_close((uv_handle_t *)&d->watch, on_watch_closed); /* frees it */
 		return r;
 	}
@@ -203,6 +251,15 @@ static int put(const struct dnsmasq *d, const char *sub, const char *name, const
 	return r;
 }
 
+/* By an earlier helper; told once more, it complains of two with one address. */
+static bool is_told(const struct dnsmasq *d, const char *name, const char *host)
+{
+	scoped(mem) char *path = str_format("%s/dhcp/%s", d->dir, name);
+	scoped(mem) char *text = NULL;
+
+	return path && files_read(path, 4096, &text, NULL) == 0 && strcmp(text, host) == 0;
+}
+
 int dnsmasq_add(struct dnsmasq *d, const char *name, const char *mac, const char *ip, struct err *e)
 {
 	char host[MAC_SIZE + IP_SIZE + NAME_SIZE + 16];
@@ -211,6 +268,8 @@ int dnsmasq_add(struct dnsmasq *d, const char *name, const char *mac, const char
 
 	snprintf(host, sizeof(host), "%s,%s,%s,infinite\n", mac, ip, name);
 	snprintf(line, sizeof(line), "%s %s\n", ip, name);
+	if (is_told(d, name, host))
+		return 0;
 	r = put(d, "names", name, line);
 	if (r == 0)
 		r = put(d, "dhcp", name, host);
@@ -220,6 +279,7 @@ int dnsmasq_add(struct dnsmasq *d, const char *name, const char *mac, const char
 void dnsmasq_close(struct dnsmasq *d, dnsmasq_close_cb *done, void *arg)
 {
 	d->closing = true;
+	timer_stop(&d->turn);
 	d->on_close = done;
 	d->arg = arg;
 	if (d->child)

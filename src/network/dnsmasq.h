@@ -8,18 +8,20 @@
 
 struct dnsmasq;
 struct err;
+struct keeper;
 
 struct dnsmasq_options {
-	const char *dir;     /* exists; for its files */
-	const char *ifname;  /* has @gateway already */
-	const char *network; /* "a.b.c" */
-	const char *server;  /* the DNS server behind it, NULL: none */
-	bool like_host;      /* ask those that the host asks (/etc/resolv.conf) */
+	const char *dir;       /* exists; for its files */
+	const char *ifname;    /* has @gateway already */
+	const char *network;   /* "a.b.c" */
+	const char *server;    /* the DNS server behind it, NULL: none */
+	bool like_host;        /* ask those that the host asks (/etc/resolv.conf) */
+	struct keeper *keeper; /* borrowed; a dnsmasq that an earlier helper left there goes on */
 };
 
 /*
  * @ready: it answers. @ready false: it has ended and will not be started again (once, the last call). An end after it
- * was ready is mended a few times before it counts.
+ * was ready is mended, but not the third within a minute.
  */
 typedef void dnsmasq_cb(void *arg, bool ready);
 typedef void dnsmasq_close_cb(void *arg);

@@ -2,9 +2,11 @@
 #include "network/egress.h"
 
 #include "base/err.h"
+#include "base/fds.h"
 #include "base/files.h"
 #include "base/scoped.h"
 #include "base/str.h"
+#include "loop/keeper.h"
 #include "loop/timer.h"
 
 #include <fcntl.h>
@@ -26,62 +28,19 @@ enum {
 	N_FDS = 3
 };
 
+#define KEPT_NAME "egress"
+
+/* The launcher's answer names the order that it is for: a helper that died may have left one in the socket. */
 struct order {
+	uint64_t number;
 	char ifname[IF_NAMESIZE];
 	char cidr[SUBNET_SIZE];
 };
 
-/* One message with up to N_FDS descriptors beside it: 0 or -errno. */
-static int send_with_fds(int sock, const void *data, size_t len, const int *fds, size_t n)
-{
-	union {
-		struct cmsghdr align;
-		char space[CMSG_SPACE(N_FDS * sizeof(int))];
-	} control = {0};
-	struct iovec iov = {.iov_base = (void *)(uintptr_t)data, .iov_len = len};
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-
-	if (n > 0) {
-		struct cmsghdr *c;
-
-		msg.msg_control = control.space;
-		msg.msg_controllen = CMSG_SPACE(n * sizeof(int));
-		c = CMSG_FIRSTHDR(&msg);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(n * sizeof(int));
-		memcpy(CMSG_DATA(c), fds, n * sizeof(int));
-	}
-	return sendmsg(sock, &msg, MSG_NOSIGNAL) < 0 ? -errno : 0;
-}
-
-/* The other side: the message's length, 0 at the end, or -errno. @fds: -1 where none came. */
-static ssize_t receive_with_fds(int sock, void *data, size_t len, int *fds, size_t n)
-{
-	union {
-		struct cmsghdr align;
-		char space[CMSG_SPACE(N_FDS * sizeof(int))];
-	} control = {0};
-	struct iovec iov = {.iov_base = data, .iov_len = len};
-	struct msghdr msg = {.msg_iov = &iov,
-			     .msg_iovlen = 1,
-			     .msg_control = control.space,
-			     .msg_controllen = sizeof(control.space)};
-	struct cmsghdr *c;
-	ssize_t got;
-
-	for (size_t i = 0; i < n; i++)
-		fds[i] = -1;
-	do
-		got = recvmsg(sock, &msg, MSG_CMSG_CLOEXEC);
-	while (got < 0 && errno == EINTR);
-	if (got < 0)
-		return -errno;
-	c = CMSG_FIRSTHDR(&msg);
-	if (c && c->cmsg_type == SCM_RIGHTS && c->cmsg_len <= CMSG_LEN(n * sizeof(int)))
-		memcpy(fds, CMSG_DATA(c), c->cmsg_len - CMSG_LEN(0));
-	return got;
-}
+struct answer {
+	uint64_t number;
+	int r;
+};
 
 /* In the child that becomes slirp4netns. */
 static void run_slirp(const struct order *o, const int fds[N_FDS])
@@ -113,6 +72,7 @@ void egress_launcher(int fd)
 	int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 	int sock = fcntl(fd, F_DUPFD_CLOEXEC, 32);
 
+	prctl(PR_SET_NAME, "drover-egress");
 	dup2(null_fd, 0);
 	dup2(null_fd, 1);
 	close_range(3, 31, 0);
@@ -122,9 +82,9 @@ void egress_launcher(int fd)
 		int fds[N_FDS];
 		scoped(fd) int pidfd = -1;
 		pid_t pid;
-		int r = 0;
+		struct answer answer = {0};
 
-		if (receive_with_fds(sock, &o, sizeof(o), fds, N_FDS) != sizeof(o))
+		if (fds_receive(sock, &o, sizeof(o), fds, N_FDS, 0) != sizeof(o))
 			_exit(0);
 		while (waitpid(-1, NULL, WNOHANG) > 0)
 			; /* earlier ones; pidfds told their end */
@@ -133,11 +93,12 @@ void egress_launcher(int fd)
 			run_slirp(&o, fds);
 		if (pid > 0)
 			pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+		answer.number = o.number;
 		if (pidfd < 0)
-			r = -errno;
+			answer.r = -errno;
 		for (int i = 0; i < N_FDS; i++)
 			close_fd(&fds[i]);
-		send_with_fds(sock, &r, sizeof(r), &pidfd, pidfd >= 0);
+		fds_send(sock, &answer, sizeof(answer), &pidfd, pidfd >= 0);
 	}
 }
 
@@ -148,6 +109,7 @@ struct egress {
 	int ready_fd;
 	int exit_fd; /* slirp4netns leaves when this is closed */
 	unsigned open;
+	struct keeper *keeper;
 	bool told; /* that it stands */
 	egress_cb *cb;
 	egress_close_cb *on_close;
@@ -173,6 +135,12 @@ static void close_ready(struct egress *g)
 		uv_close((uv_handle_t *)&g->ready, on_handle_closed);
 }
 
+/* From here on: before, a next helper could not tell whether it stands, and starts another. */
+static void keep(struct egress *g)
+{
+	keeper_put(g->keeper, KEPT_NAME, 0, (const int[]){g->pidfd, g->exit_fd}, 2, NULL);
+}
+
 static void on_ready(uv_poll_t *h, int uv_status, int events)
 {
 	struct egress *g = h->data;
@@ -182,6 +150,7 @@ static void on_ready(uv_poll_t *h, int uv_status, int events)
 	close_ready(g);
 	if (stands && g->cb && !g->told) {
 		g->told = true;
+		keep(g);
 		g->cb(g->arg, true);
 	}
 }
@@ -194,12 +163,24 @@ static void on_ended(uv_poll_t *h, int uv_status, int events)
 	void *arg = g->arg;
 
 	timer_stop(&g->kill_timer);
+	keeper_drop(g->keeper, KEPT_NAME);
 	uv_close((uv_handle_t *)&g->life, on_handle_closed);
 	close_ready(g);
 	if (on_close)
 		on_close(arg);
 	else if (cb)
 		cb(arg, false);
+}
+
+static ssize_t receive_answer(int sock, uint64_t number, struct answer *ret, int *ret_pidfd)
+{
+	for (;;) {
+		ssize_t n = fds_receive(sock, ret, sizeof(*ret), ret_pidfd, 1, 0);
+
+		if (n != sizeof(*ret) || ret->number == number)
+			return n;
+		close_fd(ret_pidfd); /* its slirp4netns left with the helper that asked for it */
+	}
 }
 
 static int order(const struct egress_options *o, struct egress *g, struct err *e)
@@ -209,7 +190,7 @@ static int order(const struct egress_options *o, struct egress *g, struct err *e
 	scoped(fd) int netns = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
 	int ready[2];
 	int leave[2];
-	int answer = -EIO;
+	struct answer answer = {.r = -EIO};
 	ssize_t r;
 
 	if (netns < 0 || pipe2(ready, O_CLOEXEC | O_NONBLOCK) < 0)
@@ -221,31 +202,54 @@ static int order(const struct egress_options *o, struct egress *g, struct err *e
 		return err_errno(e, (int)r, "start slirp4netns");
 	}
 	g->exit_fd = leave[1];
+	what.number = uv_hrtime();
 	snprintf(what.ifname, sizeof(what.ifname), "%s", o->ifname);
 	snprintf(what.cidr, sizeof(what.cidr), "%s", o->cidr);
 	setsockopt(o->launcher_fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-	r = send_with_fds(o->launcher_fd, &what, sizeof(what),
-			  (const int[]){netns, ready[1], leave[0]}, N_FDS);
+	r = fds_send(o->launcher_fd, &what, sizeof(what), (const int[]){netns, ready[1], leave[0]},
+		     N_FDS);
 	close(ready[1]);
 	close(leave[0]);
 	if (r == 0)
-		r = receive_with_fds(o->launcher_fd, &answer, sizeof(answer), &g->pidfd, 1);
+		r = receive_answer(o->launcher_fd, what.number, &answer, &g->pidfd);
 	if (r == sizeof(answer) && g->pidfd >= 0)
 		return 0;
-	return err_errno(e, r < 0 ? (int)r : answer < 0 ? answer : -EPIPE, "start slirp4netns");
+	return err_errno(e, r < 0 ? (int)r : answer.r < 0 ? answer.r : -EPIPE, "start slirp4netns");
+}
+
+/* What stood is told like what begins to stand: by a pipe. */
+static int adopt(struct kept *kept, struct egress *g, struct err *e)
+{
+	int ready[2];
+
+	if (kept->n_fds != 2)
+		return err_set(e, ERR_INTERNAL, "what was left of slirp4netns is incomplete");
+	if (pipe2(ready, O_CLOEXEC | O_NONBLOCK) < 0)
+		return err_errno(e, -errno, "go on with slirp4netns");
+	g->ready_fd = ready[0];
+	g->pidfd = take_fd(&kept->fds[0]);
+	g->exit_fd = take_fd(&kept->fds[1]);
+	if (write(ready[1], "1", 1) < 0)
+		err_errno(e, -errno, "go on with slirp4netns");
+	close(ready[1]);
+	return 0;
 }
 
 int egress_open(uv_loop_t *loop, const struct egress_options *o, egress_cb *cb, void *arg,
 		struct egress **ret, struct err *e)
 {
 	scoped(mem) char *path = files_find_program("slirp4netns");
+	struct kept *kept = keeper_take(o->keeper, KEPT_NAME);
 	struct egress *g = calloc(1, sizeof(*g));
 	int r;
 
 	if (!g)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	g->pidfd = g->ready_fd = g->exit_fd = -1;
-	if (!path)
+	g->keeper = o->keeper;
+	if (kept)
+		r = adopt(kept, g, e);
+	else if (!path)
 		r = err_set(e, ERR_MISSING_PROGRAM,
 			    "slirp4netns is not installed: apt-get install slirp4netns");
 	else

@@ -14,10 +14,12 @@
 
 struct egress;
 struct err;
+struct keeper;
 
 struct egress_options {
-	int launcher_fd;    /* borrowed */
-	const char *ifname; /* its device inside; the addresses below are the device's */
+	int launcher_fd;       /* borrowed */
+	struct keeper *keeper; /* borrowed; one that an earlier helper left there goes on */
+	const char *ifname;    /* its device inside; the addresses below are the device's */
 	const char *cidr; /* "a.b.c.0/24": the device is .100, the host's gateway .2, its DNS .3 */
 };
 

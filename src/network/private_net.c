@@ -5,29 +5,27 @@
  */
 #include "network/private_net.h"
 
+#include "base/crashes.h"
 #include "base/err.h"
 #include "base/files.h"
 #include "base/list.h"
 #include "base/scoped.h"
+#include "loop/keeper.h"
 #include "loop/timer.h"
 #include "network/dnsmasq.h"
 #include "network/egress.h"
 #include "network/host_net.h"
 #include "network/links.h"
 #include "network/nft.h"
+#include "wire/json.h"
 
 #include <string.h>
 
 #define BRIDGE        "br0"
 #define EGRESS_IFNAME "egress0"
+#define KEPT_NAME     "network"
 
-enum {
-	OPEN_MS = 20000,
-	MAX_EGRESS_RESTARTS = 5,
-	FIRST_HOST = 2,
-	LAST_HOST = 254,
-	NETWORK_SIZE = 16
-};
+enum { OPEN_MS = 20000, FIRST_HOST = 2, LAST_HOST = 254, NETWORK_SIZE = 16 };
 
 struct host {
 	char name[NAME_SIZE]; /* "": the address is free */
@@ -50,7 +48,9 @@ struct private_net {
 	struct egress *egress;
 	bool dnsmasq_ready;
 	bool egress_ready;
-	unsigned egress_restarts;
+	struct crashes egress_crashes;
+	struct keeper *keeper;
+	bool adopted; /* bridge and NAT were there */
 	struct timer *deadline;
 	struct timer *deferred;
 	bool closing;
@@ -121,6 +121,7 @@ static void on_egress_closed(void *arg)
 static void begin_close(struct private_net *n)
 {
 	n->closing = true;
+	keeper_drop(n->keeper, KEPT_NAME);
 	timer_stop(&n->deadline);
 	if (n->dnsmasq)
 		dnsmasq_close(n->dnsmasq, on_dnsmasq_closed, n);
@@ -151,6 +152,19 @@ static void on_deadline(void *arg)
 				   : "dnsmasq did not start in time; see the helper's log");
 }
 
+/* A next helper that finds no such entry begins anew. */
+static void keep(struct private_net *n)
+{
+	scoped(buf) struct buf text = BUF_INIT;
+	struct json_out o;
+
+	json_out_begin(&o, &text);
+	json_out_string(&o, "subnet", n->subnet);
+	json_out_bool(&o, "egress", n->want_egress);
+	if (json_out_end(&o) == 0)
+		keeper_put(n->keeper, KEPT_NAME, 0, NULL, 0, text.data);
+}
+
 static void check_open(struct private_net *n)
 {
 	private_net_open_cb *done = n->open_done;
@@ -159,6 +173,7 @@ static void check_open(struct private_net *n)
 		return;
 	timer_stop(&n->deadline);
 	n->open_done = NULL;
+	keep(n);
 	done(n->open_arg, 0, n, NULL);
 }
 
@@ -176,6 +191,14 @@ static void on_dnsmasq(void *arg, bool ready)
 
 static int start_egress(struct private_net *n, struct err *e);
 
+/* It is the one part that a network can go on without. */
+static void lose_egress(struct private_net *n, const struct err *e)
+{
+	fprintf(stderr, "network: no way out any more: %s\n", e->msg);
+	n->egress_ready = true;
+	check_open(n);
+}
+
 static void on_egress(void *arg, bool ready)
 {
 	struct private_net *n = arg;
@@ -187,20 +210,26 @@ static void on_egress(void *arg, bool ready)
 		return;
 	}
 	n->egress = NULL;
-	if (n->open_done) {
+	if (n->open_done && !n->adopted) {
 		fail_open(n, ERR_HOST, "slirp4netns does not start; see the helper's log");
 		return;
 	}
 	fprintf(stderr, "network: slirp4netns ended by itself\n");
-	if (n->egress_restarts++ < MAX_EGRESS_RESTARTS && start_egress(n, &e) < 0)
-		fprintf(stderr, "network: no way out any more: %s\n", e.msg);
+	if (crashes_add(&n->egress_crashes, crashes_now()))
+		err_set(&e, ERR_HOST, "slirp4netns ended %d times within a minute", CRASHES_MAX);
+	else if (start_egress(n, &e) == 0)
+		fprintf(stderr, "network: slirp4netns was started again\n");
+	if (e.code != ERR_NONE)
+		lose_egress(n, &e);
 }
 
 static int start_egress(struct private_net *n, struct err *e)
 {
 	char cidr[SUBNET_SIZE + 8];
-	struct egress_options o = {
-		.launcher_fd = n->launcher_fd, .ifname = EGRESS_IFNAME, .cidr = cidr};
+	struct egress_options o = {.launcher_fd = n->launcher_fd,
+				   .keeper = n->keeper,
+				   .ifname = EGRESS_IFNAME,
+				   .cidr = cidr};
 
 	snprintf(cidr, sizeof(cidr), "%s.0/24", n->egress_net);
 	return egress_open(n->loop, &o, on_egress, n, &n->egress, e);
@@ -230,6 +259,7 @@ static int start_dnsmasq(struct private_net *n, struct err *e)
 	struct dnsmasq_options o = {.dir = n->dir,
 				    .ifname = n->bridge,
 				    .network = n->network,
+				    .keeper = n->keeper,
 				    .server = n->want_slirp ? server : NULL,
 				    .like_host = n->host && n->want_egress};
 
@@ -242,13 +272,37 @@ static int make_parts(struct private_net *n, struct err *e)
 	int r = 0;
 
 	if (n->want_slirp) {
-		r = nft_private_make(n->subnet, EGRESS_IFNAME, e);
+		r = n->adopted ? 0 : nft_private_make(n->subnet, EGRESS_IFNAME, e);
 		n->has_nat = r == 0;
 	}
 	if (r == 0)
 		r = start_dnsmasq(n, e);
-	if (r == 0 && n->want_slirp)
-		r = start_egress(n, e);
+	if (r < 0 || !n->want_slirp)
+		return r;
+	r = start_egress(n, e);
+	if (r < 0 && n->adopted)
+		lose_egress(n, e); /* dnsmasq is not ready yet, so nobody is told from here */
+	return n->adopted ? 0 : r;
+}
+
+/* The subnet and the way out that an earlier helper's network had; then bridge, NAT and files are there. */
+static int take_kept(struct private_net *n, struct err *e)
+{
+	struct kept *kept = keeper_take(n->keeper, KEPT_NAME);
+	scoped(mem) char *text = kept ? kept_text(kept) : NULL;
+	json_t *root = text ? wire_json_parse(text, strlen(text), NULL) : NULL;
+	const char *subnet = json_string_value(json_object_get(root, "subnet"));
+	int r = 0;
+
+	if (kept)
+		r = subnet ? take_subnet(n, subnet, e)
+			   : err_set(e, ERR_INTERNAL, "what was left of the network is damaged");
+	if (kept && r == 0) {
+		n->adopted = true;
+		snprintf(n->bridge, sizeof(n->bridge), "%s", BRIDGE);
+		n->want_slirp = n->want_egress = json_is_true(json_object_get(root, "egress"));
+	}
+	json_decref(root);
 	return r;
 }
 
@@ -269,6 +323,11 @@ static int make_bridge(struct private_net *n, const struct private_net_options *
 	r = take_subnet(n, o->subnet, e);
 	if (r < 0)
 		return r;
+	if (keeper_restarts(n->keeper) > 0) {
+		/* Of a helper that was killed while it made them. */
+		nft_private_remove();
+		links_remove(n->bridge, NULL);
+	}
 	snprintf(gateway, sizeof(gateway), "%s.1", n->network);
 	return links_bridge_make(n->bridge, gateway, e);
 }
@@ -283,17 +342,18 @@ int private_net_open(uv_loop_t *loop, const struct private_net_options *o,
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	n->loop = loop;
 	n->launcher_fd = o->sandbox->egress_fd;
+	n->keeper = o->sandbox->keeper;
 	n->want_egress = o->egress;
 	n->want_slirp = o->egress && !o->sandbox->on_host;
 	n->dir = strdup(o->dir);
-	r = n->dir ? 0 : err_set(e, ERR_NO_MEMORY, "out of memory");
-	if (r == 0) {
+	r = n->dir ? take_kept(n, e) : err_set(e, ERR_NO_MEMORY, "out of memory");
+	if (r == 0 && !n->adopted) {
 		files_remove_tree(n->dir); /* hosts of a helper that died here would answer */
 		r = files_mkdir_all(n->dir, 0700);
 		if (r < 0)
 			err_errno(e, r, "make %s", n->dir);
 	}
-	if (r == 0)
+	if (r == 0 && !n->adopted)
 		r = make_bridge(n, o, e);
 	if (r < 0) {
 		net_free(n);

@@ -102,7 +102,7 @@ static int own_mounts(struct err *e)
 }
 
 /* Forks the launcher while this process is still in the host's network. @ret: this side of the socket. */
-static int start_launcher(int *ret, struct err *e)
+static int start_launcher(struct sandbox *s, int *ret, struct err *e)
 {
 	int pair[2];
 	pid_t pid;
@@ -117,6 +117,7 @@ static int start_launcher(int *ret, struct err *e)
 		close(pair[0]);
 		return err_errno(e, -errno, "fork");
 	}
+	s->launcher = pid;
 	*ret = pair[0];
 	return 0;
 }
@@ -137,7 +138,7 @@ static int check_tun(struct err *e)
 static int own_network(struct sandbox *s, struct err *e)
 {
 	scoped(fd) int egress = -1;
-	int r = start_launcher(&egress, e);
+	int r = start_launcher(s, &egress, e);
 
 	if (r < 0)
 		return r;
@@ -186,6 +187,7 @@ static pid_t split(struct sandbox *s, struct err *e)
 	s->supervisor = getpid();
 	s->is_user_ns = uid != 0 && !s->on_host;
 	s->egress_fd = -1;
+	s->keeper = NULL;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return err_errno(e, -errno, "socketpair");
 	pid = (pid_t)syscall(SYS_clone,

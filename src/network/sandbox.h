@@ -3,7 +3,7 @@
  * The helper's own namespaces: user (when not root), pid, network, mount.
  *
  * How it works: the process that the client spawned stays in the host's namespaces as the supervisor; its pid is the
- * one in the pidfiles. It clones the helper proper, which is pid 1 of a new pid namespace with an empty network. When
+ * one in the pidfiles. It clones pid 1 of a new pid namespace with an empty network, which becomes init (init.h). When
  * that dies, the kernel kills every VM, dnsmasq and slirp4netns in it and the network goes with the last process. When
  * the supervisor dies, PDEATHSIG kills pid 1. The supervisor waits, passes signals on, sweeps the store and exits with
  * pid 1's status.
@@ -18,23 +18,26 @@
 #include <sys/types.h>
 
 struct err;
+struct keeper;
 
 struct host_net_owner;
 
 struct sandbox {
 	pid_t supervisor; /* its pid in the host's pid namespace */
+	pid_t launcher;   /* the egress launcher, pid 1's child; 0: none */
 	int egress_fd; /* to the egress launcher; owned by whoever called sandbox_enter; -1: none */
 	bool is_user_ns; /* made by an ordinary user: one uid, the caller's, is mapped, to 0 */
 	bool on_host;    /* the network is the host's */
 	const struct host_net_owner
-		*owner; /* on_host: for whom; the caller fills it in, borrowed */
+		*owner;        /* on_host: for whom; the caller fills it in, borrowed */
+	struct keeper *keeper; /* set by the caller once init has one; borrowed, NULL: none */
 };
 
 /* Whether this host lets us: 0, or < 0 with the sentence that says what to change (ERR_HOST). Blocks some ms. */
 int sandbox_check(struct err *e);
 
 /*
- * Splits the process in two. In the helper proper (pid 1 of its namespace): returns 0 and fills @ret; SIGTERM, SIGINT
+ * Splits the process in two. In pid 1 of the new namespaces: returns 0 and fills @ret; SIGTERM, SIGINT
  * and SIGHUP are blocked there, so that none is lost: the caller unblocks them when it has handlers. In the supervisor:
  * returns the wait status of pid 1 as 256 + exit code (256 + 128 + N for signal N) when it has ended; every descriptor
  * above 2 is closed there. < 0: failed, nothing has changed. Single-threaded callers only.

@@ -386,6 +386,18 @@ void store_member_forget(const struct store *s, const char *name)
 		store_member_remove(s, name, NULL);
 }
 
+void store_fail_owner(const struct store *s, pid_t pid, const char *sentence)
+{
+	struct name_list all = {0};
+
+	if (store_list(s, &all, NULL) < 0)
+		return;
+	for (size_t i = 0; i < all.n; i++)
+		if (read_pid(s, all.names[i]) == pid)
+			store_failure_write(s, all.names[i], sentence);
+	name_list_done(&all);
+}
+
 void store_sweep_owner(const struct store *s, pid_t pid, bool remove_members)
 {
 	struct name_list all = {0};

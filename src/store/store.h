@@ -68,6 +68,8 @@ void store_owner_clear(const struct store *s, const char *name);
  * store_owner_write, which also forgets the last one: a full disk is a reason that can be told.
  */
 void store_failure_write(const struct store *s, const char *name, const char *sentence);
+/* The same for every member that the helper of pid @pid runs. */
+void store_fail_owner(const struct store *s, pid_t pid, const char *sentence);
 /* Fills @ret ("" when there is none). */
 void store_failure_read(const struct store *s, const char *name, char *ret, size_t size);
 /* The pid of the live helper that runs @name, or 0. A zombie, a recycled pid, another boot: 0. */

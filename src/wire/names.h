@@ -46,6 +46,8 @@ enum verb { VERB_NONE, VERB_MAP(X) VERB_MAX };
 #define WIRE_EVENT_ADDRESS "address"
 #define WIRE_EVENT_STAGE   "stage"
 #define WIRE_EVENT_GONE    "gone"
+/* First of a watch on a helper that took over from one that crashed. */
+#define WIRE_EVENT_RESTARTED "restarted"
 
 /* What hello announces beside the protocol. */
 #define WIRE_FEATURES                                                                           \

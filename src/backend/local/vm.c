@@ -18,22 +18,18 @@ enum {
 	SAID_MAX = 4096
 };
 
-int vm_init(struct local_vm *vm, const struct hypervisor *h, struct backend *b,
-	    struct backend_network *net, const struct vm_spec *spec, const struct reservation *res,
-	    struct err *e)
+/* Takes *@format. */
+static int init(struct local_vm *vm, const struct hypervisor *h, struct backend *b,
+		struct backend_network *net, const struct vm_spec *spec,
+		const struct reservation *res, char **format, struct err *e)
 {
-	scoped(mem) char *format = NULL;
-	int r = check_spec(spec, &format, e);
-
-	if (r < 0)
-		return r;
 	if (vm_spec_copy(&vm->spec, spec) < 0)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	vm->base.backend = b;
 	vm->hypervisor = h;
 	vm->net = local_network_of(net);
 	vm->res = *res;
-	vm->disk_format = take_ptr(&format);
+	vm->disk_format = take_ptr(format);
 	vm->state = VM_STOPPED;
 	waiters_init(&vm->starts, b->loop);
 	waiters_init(&vm->stops, b->loop);
@@ -43,6 +39,26 @@ int vm_init(struct local_vm *vm, const struct hypervisor *h, struct backend *b,
 	waiters_init(&vm->ops, b->loop);
 	list_init(&vm->questions);
 	return 0;
+}
+
+int vm_init(struct local_vm *vm, const struct hypervisor *h, struct backend *b,
+	    struct backend_network *net, const struct vm_spec *spec, const struct reservation *res,
+	    struct err *e)
+{
+	scoped(mem) char *format = NULL;
+	int r = check_spec(spec, &format, e);
+
+	return r < 0 ? r : init(vm, h, b, net, spec, res, &format, e);
+}
+
+int vm_init_adopted(struct local_vm *vm, const struct hypervisor *h, struct backend *b,
+		    struct backend_network *net, const struct vm_spec *spec,
+		    const struct reservation *res, struct err *e)
+{
+	scoped(mem) char *format = NULL;
+
+	check_spec(spec, &format, NULL);
+	return init(vm, h, b, net, spec, res, &format, e);
 }
 
 bool vm_is_up(const struct local_vm *vm)
@@ -120,6 +136,8 @@ static void on_child_exit(void *arg, int status)
 	struct err why;
 
 	vm->child = NULL;
+	vm->adopting = false;
+	vm_unkeep(vm);
 	if (vm->said)
 		stream_kick(vm->said); /* its last words */
 	/* A program that ended by itself says it better than what was noticed of its end before. */
@@ -160,6 +178,7 @@ static void on_banner(void *arg)
 
 	vm->banner = NULL;
 	vm->ready = true;
+	vm_keep_ready(vm);
 	waiters_end(&vm->addresses, vm->res.ip, NULL);
 }
 
@@ -174,10 +193,23 @@ void vm_running(struct local_vm *vm)
 		return;
 	timer_stop(&vm->deadline);
 	vm->state = VM_RUNNING;
+	vm->adopting = false;
 	waiters_end(&vm->starts, NULL, NULL);
+	if (vm->ready)
+		return; /* adopted: it has answered before */
 	vm->banner = banner_wait(vm->base.backend->loop, vm->res.ip, on_banner, vm);
 	if (!vm->banner)
 		vm_end_with(vm, ERR_NO_MEMORY, "out of memory");
+}
+
+void vm_found_paused(struct local_vm *vm)
+{
+	if (!vm->adopting || vm->state != VM_STARTING)
+		return;
+	timer_stop(&vm->deadline);
+	vm->state = VM_PAUSED;
+	vm->adopting = false;
+	waiters_end(&vm->starts, NULL, NULL);
 }
 
 int vm_spawn(struct local_vm *vm, struct child_options *o, struct err *e)
@@ -195,6 +227,29 @@ int vm_spawn(struct local_vm *vm, struct child_options *o, struct err *e)
 	close(pair[1]);
 	vm->said = stream_open(loop, pair[0], on_said, vm);
 	return r == 0 && !vm->said ? err_set(e, ERR_NO_MEMORY, "out of memory") : r;
+}
+
+int vm_take_process(struct local_vm *vm, struct keeper *k, struct kept *kept, int said,
+		    struct err *e)
+{
+	uv_loop_t *loop = vm->base.backend->loop;
+	int r;
+
+	vm->said = stream_open(loop, said, on_said, vm);
+	r = child_adopt(loop, k, kept, on_child_exit, vm, &vm->child, e);
+	return r == 0 && !vm->said ? err_set(e, ERR_NO_MEMORY, "out of memory") : r;
+}
+
+int vm_await_state(struct local_vm *vm, backend_done *done, void *arg, struct err *e)
+{
+	int r = waiters_add(&vm->starts, done, arg, 0, "", e);
+
+	if (r < 0)
+		return r;
+	vm->state = VM_STARTING;
+	vm->adopting = true;
+	timer_start(vm->base.backend->loop, START_MS, on_start_deadline, vm, &vm->deadline);
+	return 0;
 }
 
 int vm_start(struct backend_vm *base, backend_done *done, void *arg, struct err *e)
@@ -215,6 +270,7 @@ int vm_start(struct backend_vm *base, backend_done *done, void *arg, struct err 
 			child_kill(vm->child, SIGKILL);
 			child_detach(vm->child);
 			vm->child = NULL;
+			vm_unkeep(vm);
 		}
 		close_lines(vm);
 		return r;
@@ -333,6 +389,7 @@ void vm_release(struct backend_vm *base)
 		child_kill(vm->child, SIGKILL);
 		child_detach(vm->child);
 		vm->child = NULL;
+		vm_unkeep(vm);
 	}
 	close_lines(vm);
 	vm->state = VM_STOPPED;

@@ -24,12 +24,19 @@
 #include <net/if.h>
 
 struct local_vm;
+struct keeper;
+struct kept;
 
 /* What only the hypervisor's own code can do. */
 struct hypervisor {
 	const char *name; /* in sentences */
 	/* Starts it by vm_spawn and opens what leads to it. < 0: nothing is left but what close and vm_start clear. */
 	int (*launch)(struct local_vm *vm, struct err *e);
+	/*
+	 * Opens what leads to one that an earlier helper launched, from @n descriptors in the order that it gave to
+	 * vm_keep (it takes what it uses), and asks: vm_running, vm_found_paused or vm_end_with answers. NULL: it cannot.
+	 */
+	int (*adopt)(struct local_vm *vm, int *lines, unsigned n, struct err *e);
 	/* Closes what leads to it: it has ended, or is about to. May be called twice. */
 	void (*close)(struct local_vm *vm);
 	/* Presses the power button of a guest that is up; false when that cannot be. */
@@ -54,6 +61,7 @@ struct local_vm {
 	enum vm_state state;
 	struct err error; /* VM_ERROR's; or, while the child lives, why it is being ended */
 	bool ready;
+	bool adopting; /* what the guest does is being asked */
 	struct child *child;
 	struct console *console;
 	struct stream *said; /* the hypervisor's stdout and stderr */
@@ -79,6 +87,10 @@ static inline struct local_vm *local_vm_of(struct backend_vm *vm)
 int vm_init(struct local_vm *vm, const struct hypervisor *h, struct backend *b,
 	    struct backend_network *net, const struct vm_spec *spec, const struct reservation *res,
 	    struct err *e);
+/* The same for one that runs already: its files may have gone meanwhile. */
+int vm_init_adopted(struct local_vm *vm, const struct hypervisor *h, struct backend *b,
+		    struct backend_network *net, const struct vm_spec *spec,
+		    const struct reservation *res, struct err *e);
 
 /* --- The contract's operations ------------------------------------------------------------------------------- */
 
@@ -108,8 +120,20 @@ bool vm_is_up(const struct local_vm *vm);
 /* Spawns @o, to which stdout and stderr are added, as the VM's child. */
 int vm_spawn(struct local_vm *vm, struct child_options *o, struct err *e);
 
+/* What is left with init, or NULL: nobody follows this helper. */
+struct keeper *local_keeper(const struct backend *b);
+
+/* Leaves the VM with init, once it is spawned: @lines (borrowed) are the descriptors that lead to it. */
+int vm_keep(struct local_vm *vm, const int *lines, unsigned n, struct err *e);
+
+/* adopt.c: what an earlier helper left of @name's VM, or NULL with @e (ERR_NOT_FOUND); then the contract's adopt. */
+struct kept *vm_find_kept(struct backend *b, const char *name, struct err *e);
+int vm_adopt(struct local_vm *vm, struct kept *kept, backend_done *done, void *arg, struct err *e);
+
 /* The hypervisor runs the guest. */
 void vm_running(struct local_vm *vm);
+/* The same when it was adopted and is found paused. */
+void vm_found_paused(struct local_vm *vm);
 
 /* What was ordered by hold is done, or (@error) refused. Harmless when the VM is stopped meanwhile. */
 void vm_switched(struct local_vm *vm, const char *error);
@@ -124,6 +148,14 @@ void vm_end_with(struct local_vm *vm, enum err_code code, const char *text);
 
 /* check.c: 0, or < 0 with the sentence that names the file. Finds out the disk's format too. */
 int check_spec(const struct vm_spec *s, char **ret_format, struct err *e);
+
+/* adopt.c: says that the guest is ready; drops what was left with init. */
+void vm_keep_ready(struct local_vm *vm);
+void vm_unkeep(struct local_vm *vm);
+/* vm.c: goes on with @kept's process (taken) and its output @said (taken). */
+int vm_take_process(struct local_vm *vm, struct keeper *k, struct kept *kept, int said,
+		    struct err *e);
+int vm_await_state(struct local_vm *vm, backend_done *done, void *arg, struct err *e);
 
 /* op.c: what waits for the guest or its hypervisor ends with @e, from the loop. */
 void ops_fail(struct local_vm *vm, const struct err *e);

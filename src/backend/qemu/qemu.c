@@ -32,10 +32,22 @@ static int check_program(struct err *e)
 			      QEMU_PROGRAM " is not installed: apt-get install qemu-system-x86");
 }
 
+/* With what is QEMU's own. */
+static struct qemu_vm *new_vm(struct backend *b)
+{
+	struct qemu_vm *vm = calloc(1, sizeof(*vm));
+
+	if (!vm)
+		return NULL;
+	waiters_init(&vm->points, b->loop);
+	list_init(&vm->listings);
+	return vm;
+}
+
 static int create(struct backend *b, struct backend_network *net, const struct vm_spec *spec,
 		  const struct reservation *res, struct backend_vm **ret, struct err *e)
 {
-	struct qemu_vm *vm = calloc(1, sizeof(*vm));
+	struct qemu_vm *vm = new_vm(b);
 	int r;
 
 	if (!vm)
@@ -45,11 +57,35 @@ static int create(struct backend *b, struct backend_network *net, const struct v
 		free(vm);
 		return r;
 	}
-	waiters_init(&vm->points, b->loop);
-	list_init(&vm->listings);
 	r = check_program(e);
 	if (r == 0)
 		r = shares_check(&vm->spec, e);
+	if (r < 0)
+		vm_release(&vm->base);
+	else
+		*ret = &vm->base;
+	return r;
+}
+
+static int adopt(struct backend *b, struct backend_network *net, const struct vm_spec *spec,
+		 const struct reservation *res, struct backend_vm **ret, backend_done *done,
+		 void *arg, struct err *e)
+{
+	struct kept *kept = vm_find_kept(b, spec->name, e);
+	struct qemu_vm *vm = kept ? new_vm(b) : NULL;
+	struct local_vm *local = vm ? local_vm_of(&vm->base) : NULL;
+	int r;
+
+	if (!kept)
+		return err_code_number(ERR_NOT_FOUND);
+	if (!vm)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	r = vm_init_adopted(local, &qemu_hypervisor, b, net, spec, res, e);
+	if (r < 0) {
+		free(vm);
+		return r;
+	}
+	r = vm_adopt(local, kept, done, arg, e);
 	if (r < 0)
 		vm_release(&vm->base);
 	else
@@ -81,6 +117,7 @@ static const struct backend_ops qemu_ops = {
 	.load = point_load,
 	.drop = point_drop,
 	.points = point_list,
+	.adopt = adopt,
 	.dial = op_dial,
 	.console = op_console,
 	.stats = op_stats,

@@ -21,6 +21,7 @@ struct qmp {
 	void *arg;
 	bool handling; /* a callback runs: qmp_close leaves the freeing to its caller */
 	bool closed;
+	bool resync; /* up to the first newline the line's beginning may be missing */
 };
 
 struct qmp_pending {
@@ -73,6 +74,21 @@ static void qmp_free(struct qmp *q)
 	free(q);
 }
 
+/* A line whose beginning was read before is no object, whatever is left of it: its brackets do not match. */
+static void resync(struct qmp *q)
+{
+	const char *end = memchr(q->in.in.data, '\n', q->in.in.len);
+	json_t *message;
+
+	if (!end)
+		return;
+	message = wire_json_parse(q->in.in.data, (size_t)(end - q->in.in.data), NULL);
+	if (!message)
+		buf_consume(&q->in.in, (size_t)(end - q->in.in.data) + 1);
+	json_decref(message);
+	q->resync = false;
+}
+
 /* The end of the connection tells nothing: QEMU's exit does. */
 static void on_read(void *arg, const char *data, ssize_t len, int fd)
 {
@@ -87,15 +103,19 @@ static void on_read(void *arg, const char *data, ssize_t len, int fd)
 		return;
 	}
 	q->handling = true;
-	while (!q->closed && framer_next(&q->in, &text, &n) > 0)
+	if (q->resync)
+		resync(q);
+	while (!q->resync && !q->closed && framer_next(&q->in, &text, &n) > 0)
 		handle_message(q, text, n);
 	q->handling = false;
 	if (q->closed)
 		qmp_free(q);
 }
 
-struct qmp *qmp_open(uv_loop_t *loop, int fd, qmp_event_cb *on_event, void *arg)
+static struct qmp *begin(uv_loop_t *loop, int fd, bool adopted, qmp_event_cb *on_event, void *arg)
 {
+	/* QEMU's parser begins anew at this byte, whatever came before; it complains, and nobody listens. */
+	static const char flush[] = "\xff";
 	struct qmp *q = calloc(1, sizeof(*q));
 
 	if (!q) {
@@ -107,12 +127,25 @@ struct qmp *qmp_open(uv_loop_t *loop, int fd, qmp_event_cb *on_event, void *arg)
 	q->on_event = on_event;
 	q->arg = arg;
 	q->stream = stream_open(loop, fd, on_read, q);
-	if (!q->stream || qmp_call(q, "qmp_capabilities", NULL, NULL) < 0) {
+	q->resync = adopted;
+	q->last_id = adopted ? (int64_t)(uv_hrtime() / 1000) : 0; /* no other's */
+	if (!q->stream || (adopted && stream_write(q->stream, flush, 1) < 0) ||
+	    qmp_call(q, "qmp_capabilities", NULL, NULL) < 0) {
 		stream_close(q->stream);
 		qmp_free(q);
 		return NULL;
 	}
 	return q;
+}
+
+struct qmp *qmp_open(uv_loop_t *loop, int fd, qmp_event_cb *on_event, void *arg)
+{
+	return begin(loop, fd, false, on_event, arg);
+}
+
+struct qmp *qmp_adopt(uv_loop_t *loop, int fd, qmp_event_cb *on_event, void *arg)
+{
+	return begin(loop, fd, true, on_event, arg);
 }
 
 /* @arguments: "" or a member of the command's object with the comma before it. */

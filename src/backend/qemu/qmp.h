@@ -21,6 +21,12 @@ typedef void qmp_event_cb(void *arg, const char *event, json_t *data);
 /* Takes @fd. NULL: out of memory. */
 struct qmp *qmp_open(uv_loop_t *loop, int fd, qmp_event_cb *on_event, void *arg);
 
+/*
+ * The same for a connection that an earlier process used until it was killed, at any byte: what that one left half
+ * written is ended, and what it left half read is passed over.
+ */
+struct qmp *qmp_adopt(uv_loop_t *loop, int fd, qmp_event_cb *on_event, void *arg);
+
 /* Sends @command without arguments; @on_reply may be NULL. 0 or -errno. */
 int qmp_call(struct qmp *q, const char *command, qmp_reply_cb *on_reply, void *arg);
 

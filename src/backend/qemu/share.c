@@ -13,6 +13,7 @@
 #include "base/files.h"
 #include "base/scoped.h"
 #include "base/str.h"
+#include "loop/keeper.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -119,12 +120,41 @@ static void on_orphaned(void *arg)
 	vm_end_with(local_vm_of(&vm->base), ERR_IO, text ? text : "the server of a mount ended");
 }
 
+/* In the table of init: the server is one of its processes when this helper is gone. */
+struct share_key {
+	char name[KEPT_NAME_SIZE];
+};
+
+static struct share_key key_of(const struct share_server *s)
+{
+	struct share_key key;
+
+	snprintf(key.name, sizeof(key.name), "share/%s/%zu", s->vm->spec.name,
+		 (size_t)(s - s->vm->shares->of));
+	return key;
+}
+
+static int keep(const struct share_server *s, struct err *e)
+{
+	const int pidfd = child_pidfd(s->child);
+	int r = keeper_put(local_keeper(s->vm->base.backend), key_of(s).name, child_pid(s->child),
+			   &pidfd, 1, NULL);
+
+	return r < 0 ? err_errno(e, r, "tell init of the mount %s", s->host) : 0;
+}
+
+static void unkeep(const struct share_server *s)
+{
+	keeper_drop(local_keeper(s->vm->base.backend), key_of(s).name);
+}
+
 static void on_server_exit(void *arg, int status)
 {
 	struct share_server *s = arg;
 	struct share_servers *all = s->vm->shares;
 
 	s->child = NULL;
+	unkeep(s);
 	all->lost = s->host;
 	if (!all->orphaned)
 		timer_start(s->vm->base.backend->loop, HANG_UP_MS, on_orphaned, s->vm,
@@ -202,17 +232,48 @@ int shares_start(struct qemu_vm *vm, int ret_fds[], struct err *e)
 	for (size_t i = 0; i < n; i++) {
 		int r;
 
+		ret_fds[i] = -1;
 		all->of[i] = (struct share_server){.vm = vm, .host = path_of(&vm->spec, i)};
 		r = start_server(&all->of[i], i >= vm->spec.n_mount_paths, &ret_fds[i], e);
+		all->n = i + 1; /* one that failed is ended too */
+		if (r == 0)
+			r = keep(&all->of[i], e);
 		if (r < 0) {
-			for (size_t j = 0; j < i; j++)
+			for (size_t j = 0; j <= i; j++)
 				close_fd(&ret_fds[j]);
 			shares_end(vm);
 			return r;
 		}
-		all->n = i + 1;
 	}
 	return (int)n;
+}
+
+static int adopt_server(struct share_server *s, struct err *e)
+{
+	struct keeper *k = local_keeper(s->vm->base.backend);
+	struct kept *kept = keeper_take(k, key_of(s).name);
+
+	if (!kept)
+		return err_set(e, ERR_IO, "the server of the mount %s was lost", s->host);
+	return child_adopt(s->vm->base.backend->loop, k, kept, on_server_exit, s, &s->child, e);
+}
+
+int shares_adopt(struct qemu_vm *vm, struct err *e)
+{
+	size_t n = count(&vm->spec);
+	int r = 0;
+
+	if (n == 0)
+		return 0;
+	vm->shares = calloc(1, sizeof(*vm->shares) + n * sizeof(vm->shares->of[0]));
+	if (!vm->shares)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	for (size_t i = 0; i < n && r == 0; i++) {
+		vm->shares->of[i] = (struct share_server){.vm = vm, .host = path_of(&vm->spec, i)};
+		vm->shares->n = i + 1;
+		r = adopt_server(&vm->shares->of[i], e);
+	}
+	return r;
 }
 
 void shares_end(struct qemu_vm *vm)
@@ -221,12 +282,13 @@ void shares_end(struct qemu_vm *vm)
 
 	if (!all)
 		return;
-	vm->shares = NULL;
 	timer_stop(&all->orphaned);
 	for (size_t i = 0; i < all->n; i++)
 		if (all->of[i].child) {
 			child_kill(all->of[i].child, SIGKILL);
 			child_detach(all->of[i].child);
+			unkeep(&all->of[i]);
 		}
+	vm->shares = NULL;
 	free(all);
 }

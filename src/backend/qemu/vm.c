@@ -19,6 +19,8 @@ static void on_status(void *arg, json_t *ret, const char *error)
 		return;
 	if (strcmp(status, "running") == 0)
 		vm_running(vm);
+	else if (strcmp(status, "paused") == 0)
+		vm_found_paused(vm);
 	else if (strcmp(status, "io-error") == 0)
 		vm_end_with(vm, ERR_NO_SPACE,
 			    "a disk of the guest cannot be written: no space left");
@@ -98,6 +100,8 @@ static int qemu_launch(struct local_vm *base, struct err *e)
 	if (r >= 0)
 		r = spawn(vm, theirs, tap, shares, n_shares, e);
 	if (r == 0)
+		r = vm_keep(base, mine, 2, e);
+	if (r == 0)
 		r = open_lines(vm, mine, e);
 	for (int i = 0; i < 2; i++) {
 		close_fd(&mine[i]);
@@ -107,6 +111,22 @@ static int qemu_launch(struct local_vm *base, struct err *e)
 		close_fd(&shares[i]);
 	close_fd(&tap);
 	return r;
+}
+
+/* Nothing of what it says meanwhile is lost: it waits in the sockets, which init holds too. */
+static int qemu_adopt(struct local_vm *base, int *lines, unsigned n, struct err *e)
+{
+	struct qemu_vm *vm = qemu_vm_of(base);
+	uv_loop_t *loop = vm->base.backend->loop;
+
+	if (n != 2)
+		return err_set(e, ERR_INTERNAL, "what was left of %s is incomplete", vm->spec.name);
+	vm->qmp = qmp_adopt(loop, take_fd(&lines[0]), on_event, vm);
+	vm->console = console_open(loop, take_fd(&lines[1]));
+	/* A QEMU that does not listen any more has ended, which is told; one that hangs meets the deadline. */
+	if (vm->qmp)
+		qmp_call(vm->qmp, "query-status", on_status, vm);
+	return vm->console ? shares_adopt(vm, e) : err_set(e, ERR_NO_MEMORY, "out of memory");
 }
 
 static void qemu_close(struct local_vm *base)
@@ -177,6 +197,7 @@ static void qemu_free_vm(struct local_vm *base)
 const struct hypervisor qemu_hypervisor = {
 	.name = "qemu",
 	.launch = qemu_launch,
+	.adopt = qemu_adopt,
 	.close = qemu_close,
 	.power_button = qemu_power_button,
 	.hold = qemu_hold,

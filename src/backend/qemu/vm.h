@@ -60,6 +60,8 @@ int shares_check(const struct vm_spec *s, struct err *e);
  * number. < 0: nothing runs.
  */
 int shares_start(struct qemu_vm *vm, int ret_fds[], struct err *e);
+/* Goes on with those that an earlier helper started, which run under the QEMU that is adopted. */
+int shares_adopt(struct qemu_vm *vm, struct err *e);
 /* Ends what runs; harmless when nothing does. */
 void shares_end(struct qemu_vm *vm);
 

@@ -19,6 +19,7 @@ enum {
 	POINT_MS = 120000, /* memory goes to a disk, or comes from one */
 	STOP_MS = 45000,
 	POLL_MS = 500,
+	WATCH_TRIES = 3,
 };
 
 enum peer { PEER_UNKNOWN, PEER_PROTOCOL_2, PEER_WATCHABLE };
@@ -37,6 +38,7 @@ struct remote {
 	enum peer peer;
 	struct rpc *hello;
 	struct watch *watch;
+	unsigned watch_tries; /* since the last event */
 	struct timer *poll;
 };
 

@@ -52,11 +52,25 @@ static void hear_status(struct remote_vm *vm, const struct member_status *s)
 	settle(vm);
 }
 
+/* Who went between two helpers is told by neither. */
+static void hear_restart(struct remote *b)
+{
+	list_for_each (pos, &b->vms) {
+		struct remote_vm *vm = list_entry(pos, struct remote_vm, link);
+
+		if (store_owner_alive(b->store, vm->name))
+			continue;
+		vm->heard = HEARD_GONE;
+		settle(vm);
+	}
+}
+
 static void hear_event(struct remote *b, const struct watch_event *ev)
 {
 	struct member_status s = {.name = ""};
 	struct remote_vm *vm = find_vm(b, ev->member);
 
+	b->watch_tries = 0;
 	if (strcmp(ev->kind, WIRE_EVENT_STATE) == 0 && vm) {
 		snprintf(s.state, sizeof(s.state), "%s", ev->state);
 		snprintf(s.ip, sizeof(s.ip), "%s", ev->ip);
@@ -65,6 +79,8 @@ static void hear_event(struct remote *b, const struct watch_event *ev)
 	} else if (strcmp(ev->kind, WIRE_EVENT_GONE) == 0 && vm) {
 		vm->heard = HEARD_GONE;
 		settle(vm);
+	} else if (strcmp(ev->kind, WIRE_EVENT_RESTARTED) == 0) {
+		hear_restart(b);
 	} else if (b->on_event && strcmp(ev->kind, WIRE_EVENT_STAGE) == 0) {
 		b->on_event(b->event_arg, ev->member, ev->stage, "");
 	}
@@ -82,12 +98,25 @@ static void lose_all(struct remote *b)
 	}
 }
 
+static void open_watch(struct remote *b);
+
+/* The helper may have been killed and another taken over; when there is none, nobody is reached and all is lost. */
+static void watch_again(struct remote *b)
+{
+	watch_close(b->watch);
+	b->watch = NULL;
+	if (b->watch_tries++ < WATCH_TRIES)
+		open_watch(b);
+	else
+		lose_all(b);
+}
+
 static void on_watch(void *arg, const struct watch_event *ev)
 {
 	if (ev)
 		hear_event(arg, ev);
 	else
-		lose_all(arg);
+		watch_again(arg);
 }
 
 static void open_watch(struct remote *b)

@@ -26,6 +26,7 @@ struct rpc {
 	rpc_done *done;
 	void *arg;
 	enum verb verb;
+	bool again; /* asked once more: the helper that was asked first has gone */
 };
 
 int rpc_connect(const struct store *store, const char *name)
@@ -102,6 +103,29 @@ static void take_reply(struct rpc *rpc, const char *text, size_t len)
 	reply_done(&p);
 }
 
+static void attempt(void *arg);
+
+/* Asking twice is the same as once; boot-member is answered by the helper that takes the boot over. */
+static bool is_repeatable(enum verb verb)
+{
+	return verb != VERB_SAVE && verb != VERB_LOAD && verb != VERB_SHUTDOWN;
+}
+
+/*
+ * A helper that was killed is followed by another, which its init starts: that one is asked too, once, so that a request
+ * that a helper dies of does not become the third crash that ends the cluster.
+ */
+static bool ask_again(struct rpc *rpc)
+{
+	if (rpc->again || !is_repeatable(rpc->verb))
+		return false;
+	rpc->again = true;
+	stream_close(rpc->stream);
+	rpc->stream = NULL;
+	framer_done(&rpc->in);
+	return timer_start(rpc->loop, 0, attempt, rpc, &rpc->retry) != NULL;
+}
+
 static void on_read(void *arg, const char *data, ssize_t len, int fd)
 {
 	struct rpc *rpc = arg;
@@ -113,6 +137,8 @@ static void on_read(void *arg, const char *data, ssize_t len, int fd)
 		close_fd(&rpc->fd);
 		rpc->fd = fd;
 	}
+	if (len <= 0 && ask_again(rpc))
+		return;
 	if (len <= 0) {
 		rpc_fail(rpc, ERR_UNREACHABLE, "closed the connection without a reply");
 		return;
@@ -153,6 +179,10 @@ static void attempt(void *arg)
 	/* EAGAIN: the helper's queue of new connections is full for a moment. */
 	if (fd == -EAGAIN || (fd < 0 && uv_hrtime() / 1000000 < rpc->window_end)) {
 		timer_start(rpc->loop, RETRY_MS, attempt, rpc, &rpc->retry);
+		return;
+	}
+	if (fd < 0 && rpc->again) {
+		rpc_fail(rpc, ERR_UNREACHABLE, "closed the connection without a reply");
 		return;
 	}
 	if (fd < 0) {

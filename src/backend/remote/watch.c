@@ -6,6 +6,8 @@
 #include "wire/framer.h"
 #include "wire/message.h"
 
+#include <string.h>
+
 enum { MAX_EVENT = 64 * 1024 };
 
 struct watch {
@@ -53,9 +55,10 @@ static void tell(struct watch *w, const char *text, size_t len)
 		.stage = text_of(root, "stage"),
 		.code = text_of(root, "code"),
 		.error = text_of(root, "error"),
+		.reason = text_of(root, "reason"),
 	};
 
-	if (*ev.kind && *ev.member)
+	if (*ev.kind && (*ev.member || strcmp(ev.kind, WIRE_EVENT_RESTARTED) == 0))
 		w->on_event(w->arg, &ev);
 	json_decref(root);
 }

@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Going on where a helper was killed.
+ *
+ * How it works: while a helper works it leaves with init (loop/keeper.h) what the next one needs: "cluster" says that the
+ * network stands and who has which address, "member/NAME" holds a member's lock and listening socket and says what it is
+ * and what is being done with it. Each is put before it counts. The backend leaves its own.
+ *
+ * A helper that follows a crash first takes the network, then asks for each name's address again, which gives the old
+ * one, then takes the members: a VM that was left is gone on with; a boot that had not come to a VM begins again; a stop
+ * is ordered again. Clients are heard only after that; until then they wait in the queues of the listening sockets.
+ */
+#include "helper/helper.h"
+
+#include "base/scoped.h"
+#include "loop/keeper.h"
+
+#include <string.h>
+#include <sys/file.h>
+
+#define CLUSTER_KEY   "cluster"
+#define MEMBER_PREFIX "member/"
+
+/* How long clients wait for the slowest hypervisor to say what its guest does. */
+enum { LISTEN_MS = 5000 };
+
+/* Of a member's descriptors. */
+enum { KEPT_LISTENER, KEPT_LOCK, N_KEPT };
+
+struct member_key {
+	char name[NAME_SIZE + 8];
+};
+
+static struct member_key key_of(const char *name)
+{
+	struct member_key key;
+
+	snprintf(key.name, sizeof(key.name), MEMBER_PREFIX "%s", name);
+	return key;
+}
+
+/* --- Keeping ---------------------------------------------------------------------------------------------------- */
+
+static void write_reserved(struct json_out *o, const struct reserved *v)
+{
+	json_out_open(o, NULL, '{');
+	json_out_string(o, "name", v->name);
+	json_out_string(o, "mac", v->value.mac);
+	json_out_string(o, "ip", v->value.ip);
+	json_out_close(o, '}');
+}
+
+void cluster_keep(struct helper *h)
+{
+	scoped(buf) struct buf text = BUF_INIT;
+	struct json_out o;
+
+	json_out_begin(&o, &text);
+	json_out_bool(&o, "egress", h->egress);
+	json_out_open(&o, "reserved", '[');
+	list_for_each (pos, &h->reserved) {
+		const struct reserved *v = list_entry(pos, struct reserved, link);
+
+		if (v->ready)
+			write_reserved(&o, v);
+	}
+	json_out_close(&o, ']');
+	if (json_out_end(&o) < 0 ||
+	    keeper_put(h->o->keeper, CLUSTER_KEY, 0, NULL, 0, text.data) < 0)
+		helper_log("init cannot be told of the cluster: it will not survive a crash");
+}
+
+static int write_member(const struct member *m, struct buf *text)
+{
+	struct json_out o;
+
+	json_out_begin(&o, text);
+	json_out_string(&o, "name", m->name);
+	json_out_string(&o, "state", member_state_word(m));
+	json_out_string_opt(&o, "ip", m->ip);
+	json_out_bool(&o, "booting", m->booting || m->unanswered_boot);
+	json_out_bool(&o, "cut_power", m->cut_power);
+	if (m->state == MEMBER_ERROR) {
+		json_out_string(&o, "error", m->error.msg);
+		json_out_string(&o, "code", err_code_name(m->error.code));
+	}
+	if (m->spec.name)
+		vm_spec_encode(&m->spec, &o);
+	return json_out_end(&o);
+}
+
+int member_keep_new(struct member *m, struct err *e)
+{
+	scoped(buf) struct buf text = BUF_INIT;
+	const int fds[N_KEPT] = {listener_fd(m->listener), m->lock_fd};
+	int r = write_member(m, &text);
+
+	if (r == 0)
+		r = keeper_put(m->helper->o->keeper, key_of(m->name).name, 0, fds, N_KEPT,
+			       text.data);
+	return r < 0 ? err_errno(e, r, "tell init of %s", m->name) : 0;
+}
+
+void member_keep(struct member *m)
+{
+	scoped(buf) struct buf text = BUF_INIT;
+
+	if (write_member(m, &text) < 0 ||
+	    keeper_text(m->helper->o->keeper, key_of(m->name).name, text.data) < 0)
+		helper_log("%s: init cannot be told: it will not survive a crash", m->name);
+}
+
+void member_unkeep(struct member *m)
+{
+	/* Init's copy of the descriptor would hold it until init has read the next. */
+	if (m->lock_fd >= 0)
+		flock(m->lock_fd, LOCK_UN);
+	keeper_drop(m->helper->o->keeper, key_of(m->name).name);
+}
+
+/* --- Taking ----------------------------------------------------------------------------------------------------- */
+
+struct adoption {
+	struct helper *h;
+	unsigned pending; /* reservations, then members */
+	struct timer *deadline;
+	uint64_t since;
+	bool listening;
+};
+
+/* What cannot be gone on with is left to the next helper, and after the third to init. */
+static void give_in(const char *what, const struct err *e)
+{
+	helper_log("cannot take over %s: %s", what, e->msg);
+	_exit(1);
+}
+
+static json_t *read_entry(const struct kept *kept)
+{
+	scoped(mem) char *text = kept_text(kept);
+	struct err e = ERR_INIT;
+	json_t *root = text ? wire_json_parse(text, strlen(text), &e) : NULL;
+
+	if (!root) {
+		if (!text)
+			err_set(&e, ERR_INTERNAL, "it has no text");
+		give_in(kept->name, &e);
+	}
+	return root;
+}
+
+static const char *text_of(json_t *root, const char *key)
+{
+	const char *text = json_string_value(json_object_get(root, key));
+
+	return text ? text : "";
+}
+
+/* Every state is known, or the time is up: clients are heard from now on. */
+static void listen_all(void *arg)
+{
+	struct adoption *a = arg;
+	struct helper *h = a->h;
+	struct err e = ERR_INIT;
+	unsigned n = 0;
+
+	timer_stop(&a->deadline);
+	if (a->listening || h->closing)
+		return;
+	a->listening = true;
+	list_for_each (pos, &h->members) {
+		if (member_listen(list_entry(pos, struct member, link), &e) < 0)
+			give_in(list_entry(pos, struct member, link)->name, &e);
+		n++;
+	}
+	keeper_drop_rest(h->o->keeper);
+	helper_log("took over %u members within %llu ms of a helper that ended by %s", n,
+		   (unsigned long long)((uv_hrtime() - a->since) / 1000000),
+		   keeper_reason(h->o->keeper));
+	if (helper_start_signals(h, &e) < 0)
+		give_in("the signals", &e);
+	helper_check_done(h);
+}
+
+static void one_less(struct adoption *a)
+{
+	if (--a->pending == 0)
+		listen_all(a);
+}
+
+static void on_adopted(void *arg)
+{
+	one_less(arg);
+}
+
+static enum member_state state_of(const char *word)
+{
+	for (enum member_state s = MEMBER_STARTING; s <= MEMBER_ERROR; s++)
+		if (strcmp(word, member_state_name(s)) == 0)
+			return s;
+	return MEMBER_STARTING;
+}
+
+/* The member without its VM. */
+static struct member *read_member(struct helper *h, struct kept *kept, json_t *root)
+{
+	struct member *m = calloc(1, sizeof(*m));
+	json_t *spec = json_object_get(root, "spec");
+	struct err e = ERR_INIT;
+
+	if (!m || kept->n_fds != N_KEPT) {
+		err_set(&e, ERR_INTERNAL, "it is incomplete");
+		give_in(kept->name, &e);
+		return NULL;
+	}
+	member_init(m, h, text_of(root, "name"));
+	m->fresh = true;
+	m->lock_fd = take_fd(&kept->fds[KEPT_LOCK]);
+	m->listen_fd = take_fd(&kept->fds[KEPT_LISTENER]);
+	m->state = state_of(text_of(root, "state"));
+	m->unanswered_boot = json_is_true(json_object_get(root, "booting"));
+	m->cut_power = json_is_true(json_object_get(root, "cut_power"));
+	snprintf(m->ip, sizeof(m->ip), "%s", text_of(root, "ip"));
+	if (m->state == MEMBER_ERROR)
+		err_set(&m->error, err_code_from_name(text_of(root, "code")), "%s",
+			text_of(root, "error"));
+	if (spec && vm_spec_decode(spec, &m->spec, &e) < 0)
+		give_in(m->name, &e);
+	if (h->o->served)
+		name_list_add(h->o->served, m->name);
+	return m;
+}
+
+/* Going on with one may retire others, so each search begins anew. */
+static struct member *next_fresh(struct helper *h)
+{
+	list_for_each (pos, &h->members) {
+		struct member *m = list_entry(pos, struct member, link);
+
+		if (m->fresh)
+			return m;
+	}
+	return NULL;
+}
+
+static void take_members(struct adoption *a)
+{
+	struct helper *h = a->h;
+	struct kept *kept = NULL;
+	struct member *m;
+
+	a->pending = 1;
+	while ((kept = keeper_next(h->o->keeper, kept, MEMBER_PREFIX))) {
+		json_t *root = read_entry(kept);
+
+		kept->taken = true;
+		read_member(h, kept, root);
+		json_decref(root);
+	}
+	timer_start(&h->loop, LISTEN_MS, listen_all, a, &a->deadline);
+	while ((m = next_fresh(h))) {
+		m->fresh = false;
+		if (member_go_on(m, on_adopted, a))
+			a->pending++;
+	}
+	one_less(a);
+}
+
+struct reservation_op {
+	struct adoption *adoption;
+	struct reserved *v;
+};
+
+static void on_reserved(void *arg, int r, const struct reservation *value, const struct err *e)
+{
+	struct reservation_op *op = arg;
+	struct adoption *a = op->adoption;
+
+	if (r < 0)
+		give_in(op->v->name, e);
+	op->v->value = *value;
+	op->v->ready = true;
+	free(op);
+	if (--a->pending == 0)
+		take_members(a);
+}
+
+static void take_reserved(struct adoption *a, json_t *one)
+{
+	struct helper *h = a->h;
+	struct reserved *v = calloc(1, sizeof(*v));
+	struct reservation_op *op = calloc(1, sizeof(*op));
+	const char *ip = text_of(one, "ip");
+	struct err e = ERR_INIT;
+
+	if (!v || !op)
+		err_set(&e, ERR_NO_MEMORY, "out of memory");
+	else
+		*op = (struct reservation_op){a, v};
+	if (e.code == ERR_NONE) {
+		snprintf(v->name, sizeof(v->name), "%s", text_of(one, "name"));
+		v->helper = h;
+		list_init(&v->calls);
+		backend_reserve(h->network, v->name, *ip ? ip : NULL, on_reserved, op, &e);
+	}
+	if (e.code != ERR_NONE)
+		give_in("an address", &e);
+	list_append(&h->reserved, &v->link);
+	a->pending++;
+}
+
+static void on_network(void *arg, int r, struct backend_network *net, const struct err *e)
+{
+	struct adoption *a = arg;
+	struct kept *kept = keeper_take(a->h->o->keeper, CLUSTER_KEY);
+	json_t *root;
+	json_t *one;
+	size_t i;
+
+	if (r < 0)
+		give_in("the network", e);
+	a->h->network = net;
+	a->h->network_pending = false;
+	root = read_entry(kept);
+	a->pending = 1;
+	json_array_foreach (json_object_get(root, "reserved"), i, one)
+		take_reserved(a, one);
+	json_decref(root);
+	if (--a->pending == 0)
+		take_members(a);
+}
+
+int helper_adopt(struct helper *h, struct err *e)
+{
+	struct adoption *a = calloc(1, sizeof(*a));
+	struct kept *kept = keeper_next(h->o->keeper, NULL, CLUSTER_KEY);
+	struct network_config config = {0};
+	json_t *root;
+	int r;
+
+	if (!a)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	h->adoption = a;
+	a->h = h;
+	a->since = uv_hrtime();
+	if (!kept) { /* it had not come to a network */
+		take_members(a);
+		return 0;
+	}
+	root = read_entry(kept);
+	config.egress = h->egress = json_is_true(json_object_get(root, "egress"));
+	json_decref(root);
+	r = backend_create_network(h->backend, &config, on_network, a, e);
+	if (r == 0)
+		h->network_pending = true;
+	return r;
+}
+
+void helper_adopt_done(struct helper *h)
+{
+	if (h->adoption)
+		timer_stop(&h->adoption->deadline);
+	free(h->adoption);
+	h->adoption = NULL;
+}
