@@ -103,6 +103,11 @@ struct drover_options {
 	const char *network;
 	/* the program cloud-hypervisor; default: $DROVER_HYPERVISOR, else `cloud-hypervisor` of $PATH */
 	const char *hypervisor;
+	/*
+	 * bios or uefi: a new member's disk is started by that, even where its kernel could be started directly. Default: auto,
+	 * the kernel itself where the image has one, else what the disk is made for. QEMU only.
+	 */
+	const char *firmware;
 };
 #define DROVER_OPTIONS_INIT                           \
 	{                                             \

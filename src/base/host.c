@@ -44,3 +44,28 @@ int host_find_cloud_hypervisor(const char *named, char **ret, struct err *e)
 		"--hypervisor PATH or DROVER_HYPERVISOR says; version 41 or newer is needed, 53 is "
 		"what drover is tested with");
 }
+
+int host_find_uefi(const char **ret_code, const char **ret_variables, struct err *e)
+{
+	static const struct {
+		const char *code;
+		const char *variables;
+	} places[] = {
+		{"/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"},
+		{"/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"},
+		{"/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"},
+		{"/usr/share/edk2/x64/OVMF_CODE.4m.fd", "/usr/share/edk2/x64/OVMF_VARS.4m.fd"},
+	};
+
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++)
+		if (files_exist(places[i].code) && files_exist(places[i].variables)) {
+			*ret_code = places[i].code;
+			*ret_variables = places[i].variables;
+			return 0;
+		}
+	return err_set(
+		e, ERR_MISSING_PROGRAM,
+		"UEFI firmware for QEMU is not installed (%s): on Debian it is in the package "
+		"ovmf",
+		places[0].code);
+}

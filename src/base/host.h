@@ -16,6 +16,12 @@ bool host_nested_virt_supported(void);
  */
 int host_find_cloud_hypervisor(const char *named, char **ret, struct err *e);
 
+/*
+ * UEFI firmware for QEMU: the code, and the fresh variables that go with it; both static. ERR_MISSING_PROGRAM when it is not
+ * installed, which says by what package it comes.
+ */
+int host_find_uefi(const char **ret_code, const char **ret_variables, struct err *e);
+
 /* Several VMs can share a network: on Linux always. */
 bool host_clustering_supported(void);
 

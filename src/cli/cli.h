@@ -220,6 +220,7 @@ struct member_settings {
 	const char *image;
 	const char *backend;
 	const char *hypervisor;
+	const char *firmware;
 	unsigned cpus;
 	unsigned mem;
 	unsigned disk;
@@ -254,6 +255,9 @@ struct member_settings {
 		{"hypervisor", 0,                                                            \
 		 OPTION_TEXT,  offsetof(settings, m.hypervisor),                             \
 		 "PATH",       "the program cloud-hypervisor (default: of PATH)"},           \
+		{"firmware",       0,                                                        \
+		 OPTION_TEXT,      offsetof(settings, m.firmware),                           \
+		 "auto|bios|uefi", "what starts new disks (default auto)"},                  \
 		{"fixture",    0,                                                            \
 		 OPTION_LIST,  offsetof(settings, m.fixtures),                               \
 		 "HOST:GUEST", "a copy of directory HOST at GUEST, read-only (repeatable)"}, \

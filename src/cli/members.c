@@ -107,6 +107,7 @@ struct drover_options members_options(const struct member_settings *m, struct pr
 	o.disk_mb = m->disk;
 	o.backend = m->backend;
 	o.hypervisor = m->hypervisor;
+	o.firmware = m->firmware;
 	o.no_egress = m->no_egress;
 	o.network = m->network;
 	o.on_progress = progress_on_event;

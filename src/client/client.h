@@ -38,6 +38,8 @@ struct settings {
 	unsigned memory_mb;
 	unsigned disk_mb;
 	uint64_t timeout_ms;
+	const char
+		*firmware; /* "bios" or "uefi": that starts the disk; NULL: as the image has it */
 	bool no_egress;
 	bool detached;
 	bool temporary;

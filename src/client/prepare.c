@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What a member is made of. Runs in work threads: touches nothing but its struct prepare and the disk. */
 #include "base/files.h"
+#include "base/host.h"
 #include "base/scoped.h"
 #include "client/client.h"
 #include "guest/guest.h"
@@ -52,6 +53,13 @@ int prepare_config(struct member_config *c, const struct prepare *image, const c
 				    .provision = copy_text(from->provision)};
 	snprintf(c->name, sizeof(c->name), "%s", name);
 	snprintf(c->backend, sizeof(c->backend), "%s", s->backend);
+	if (s->firmware) {
+		snprintf(c->firmware, sizeof(c->firmware), "%s", s->firmware);
+		free(c->kernel_path);
+		free(c->initrd_path);
+		free(c->cmdline);
+		c->kernel_path = c->initrd_path = c->cmdline = NULL;
+	}
 	utc_now(c->created_at, sizeof(c->created_at));
 	return shares_configure(c, s->shares, s->n_shares, e);
 }
@@ -89,6 +97,35 @@ static int make_disk(const struct prepare *p, struct err *e)
 	if (!p->image_disk[0] || files_exist(path))
 		return 0;
 	return disk_create(path, p->image_disk, p->image_format, (uint64_t)p->config.disk_mb, e);
+}
+
+/* Once, when the disk is made: which firmware starts it, and for UEFI the variables that it keeps between boots. */
+static int make_firmware(struct prepare *p, struct err *e)
+{
+	scoped(mem) char *path = store_member_path(p->store, p->config.name, "efi.qcow2");
+	char *chosen = p->config.firmware;
+	enum firmware wanted = FIRMWARE_BIOS;
+	const char *code;
+	const char *variables;
+	int r;
+
+	if (p->config.kernel_path || strcmp(p->config.backend, "qemu") != 0)
+		return 0;
+	if (!path)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	if (!p->image_disk[0])
+		return err_set(e, ERR_IMAGE, "the image %s has no disk that firmware could start",
+			       p->config.image);
+	r = firmware_of_disk(p->image_disk, p->image_format, path, &wanted, e);
+	if (r < 0)
+		return r;
+	if (!*chosen)
+		snprintf(chosen, sizeof(p->config.firmware), "%s",
+			 wanted == FIRMWARE_UEFI ? "uefi" : "bios");
+	if (strcmp(chosen, "uefi") != 0)
+		return 0;
+	r = host_find_uefi(&code, &variables, e);
+	return r < 0 ? r : disk_copy_raw(variables, path, e);
 }
 
 /* What points are kept in where there is no disk: a few blocks, until one is saved. */
@@ -167,6 +204,8 @@ int prepare_member(struct prepare *p, struct err *e)
 		r = check_cancel(p, e);
 	if (r == 0 && p->is_new)
 		r = p->is_fake ? make_placeholder(p, "disk.qcow2", e) : make_disk(p, e);
+	if (r == 0 && p->is_new && !p->is_fake)
+		r = make_firmware(p, e);
 	if (r == 0)
 		r = check_cancel(p, e);
 	if (r == 0)
@@ -224,6 +263,7 @@ int prepare_spec(const struct prepare *p, struct vm_spec *ret, struct err *e)
 		.name = strdup(c->name),
 		.disk_path = existing(p, "disk.qcow2"),
 		.seed_path = existing(p, "seed.iso"),
+		.efi_path = existing(p, "efi.qcow2"),
 		.cpus = c->cpus,
 		.memory_bytes = (uint64_t)c->memory_mb << 20,
 		.serial_log_path = store_member_path(p->store, c->name, "serial.log"),

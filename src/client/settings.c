@@ -56,6 +56,21 @@ static int find_network(const char *name, const char **ret, struct err *e)
 	return 0;
 }
 
+static int find_firmware(const char *name, const char *backend, const char **ret, struct err *e)
+{
+	if (!name || !*name || strcmp(name, "auto") == 0)
+		return 0;
+	if (strcmp(name, "bios") != 0 && strcmp(name, "uefi") != 0)
+		return err_set(e, ERR_INVALID, "unknown firmware '%s': there are auto, bios, uefi",
+			       name);
+	if (strcmp(backend, "cloud-hypervisor") == 0)
+		return err_set(
+			e, ERR_UNSUPPORTED,
+			"cloud-hypervisor has one firmware of its own: --firmware is for qemu");
+	*ret = name;
+	return 0;
+}
+
 static int check_sizes(const struct settings *s, struct err *e)
 {
 	if (s->cpus > MAX_CPUS)
@@ -93,6 +108,8 @@ int settings_from(const struct drover_options *options, struct settings *ret, st
 	r = find_backend(&o, &ret->backend, e);
 	if (r == 0)
 		r = find_network(o.network, &ret->network, e);
+	if (r == 0)
+		r = find_firmware(o.firmware, ret->backend, &ret->firmware, e);
 	if (r < 0)
 		return r;
 	ret->image = o.image && *o.image ? o.image : "debian-12";

@@ -37,19 +37,14 @@ static int create_failed(const char *path, const char *base, const struct buf *t
 		       *why ? why : "qemu-img failed");
 }
 
-static int create(const char *tmp, const char *path, const char *base, const char *format,
-		  uint64_t bytes, struct err *e)
+/* Runs @argv, which makes @tmp, and gives that its name. */
+static int make(const char *const argv[], const char *tmp, const char *path, const char *base,
+		struct err *e)
 {
-	char size[32];
-	const char *with_base[] = {"qemu-img", "create", "-q",   "-f", "qcow2", "-b",
-				   base,       "-F",     format, tmp,  size,    NULL};
-	const char *blank[] = {"qemu-img", "create", "-q", "-f", "qcow2", tmp, size, NULL};
 	scoped(buf) struct buf tail = BUF_INIT;
 	scoped(fd) int fd = -1;
-	int r;
+	int r = run_program(argv, NULL, NULL, NULL, &tail, e);
 
-	snprintf(size, sizeof(size), "%llu", (unsigned long long)bytes);
-	r = run_program(base ? with_base : blank, NULL, NULL, NULL, &tail, e);
 	if (r != 0)
 		return r < 0 ? r : create_failed(path, base, &tail, e);
 	fd = open(tmp, O_RDONLY | O_CLOEXEC);
@@ -57,6 +52,85 @@ static int create(const char *tmp, const char *path, const char *base, const cha
 		return err_errno(e, -errno, "cannot make the disk %s", path);
 	r = files_sync_parent(path);
 	return r < 0 ? err_errno(e, r, "cannot make the disk %s", path) : 0;
+}
+
+static int create(const char *tmp, const char *path, const char *base, const char *format,
+		  uint64_t bytes, struct err *e)
+{
+	char size[32];
+	const char *with_base[] = {"qemu-img", "create", "-q",   "-f", "qcow2", "-b",
+				   base,       "-F",     format, tmp,  size,    NULL};
+	const char *blank[] = {"qemu-img", "create", "-q", "-f", "qcow2", tmp, size, NULL};
+
+	snprintf(size, sizeof(size), "%llu", (unsigned long long)bytes);
+	return make(base ? with_base : blank, tmp, path, base, e);
+}
+
+/* An empty file beside @full for what shall become it; the name is heap. */
+static int make_tmp(const char *full, char **ret, struct err *e)
+{
+	scoped(mem) char *tmp = str_format("%s.XXXXXX", full);
+	int fd = tmp ? mkostemp(tmp, O_CLOEXEC) : -1;
+
+	if (fd < 0)
+		return err_errno(e, tmp ? -errno : -ENOMEM, "cannot make the disk %s", full);
+	close(fd);
+	*ret = take_ptr(&tmp);
+	return 0;
+}
+
+int disk_copy_raw(const char *from, const char *path, struct err *e)
+{
+	scoped(mem) char *tmp = NULL;
+	int r = make_tmp(path, &tmp, e);
+	const char *argv[] = {"qemu-img", "convert", "-f", "raw", "-O", "qcow2", from, tmp, NULL};
+
+	if (r < 0)
+		return r;
+	r = make(argv, tmp, path, from, e);
+	if (r < 0)
+		unlink(tmp);
+	return r;
+}
+
+/* "count" blocks of 512 bytes; a shorter disk is filled up with zeros. */
+static int unpack_head(const char *disk, const char *format, size_t size, const char *tmp,
+		       struct err *e)
+{
+	scoped(mem) char *count = str_format("count=%zu", size / 512);
+	scoped(mem) char *in = str_format("if=%s", disk);
+	scoped(mem) char *out = str_format("of=%s", tmp);
+	const char *argv[] = {"qemu-img", "dd",  "-f", format, "-O", "raw",
+			      "bs=512",   count, in,   out,    NULL};
+	scoped(buf) struct buf tail = BUF_INIT;
+	int r = count && in && out ? run_program(argv, NULL, NULL, NULL, &tail, e) : -ENOMEM;
+
+	return r > 0 ? err_set(e, ERR_IMAGE, "cannot read the image %s: %s", disk,
+			       run_last_line(&tail))
+		     : r;
+}
+
+int disk_read_head(const char *disk, const char *format, const char *near, uint8_t *ret,
+		   size_t size, struct err *e)
+{
+	scoped(mem) char *tmp = NULL;
+	scoped(fd) int fd = -1;
+	int r = 0;
+
+	memset(ret, 0, size);
+	if (strcmp(format, "raw") != 0) {
+		r = make_tmp(near, &tmp, e);
+		if (r == 0)
+			r = unpack_head(disk, format, size, tmp, e);
+	}
+	if (r == 0) {
+		fd = open(tmp ? tmp : disk, O_RDONLY | O_CLOEXEC);
+		if (fd < 0 || read(fd, ret, size) < 0)
+			r = err_errno(e, -errno, "cannot read the image %s", disk);
+	}
+	if (tmp)
+		unlink(tmp);
+	return r;
 }
 
 int disk_create(const char *path, const char *base, const char *base_format, uint64_t size_mb,
@@ -67,7 +141,6 @@ int disk_create(const char *path, const char *base, const char *base_format, uin
 	char full[PATH_MAX];
 	scoped(mem) char *full_base = NULL;
 	scoped(mem) char *tmp = NULL;
-	int fd;
 	int r = absolute(path, full);
 
 	if (r < 0)
@@ -84,11 +157,9 @@ int disk_create(const char *path, const char *base, const char *base_format, uin
 		bytes = base_bytes;
 	if (bytes == 0)
 		return err_set(e, ERR_INVALID, "a disk of no size cannot be made");
-	tmp = str_format("%s.XXXXXX", full);
-	fd = tmp ? mkostemp(tmp, O_CLOEXEC) : -1;
-	if (fd < 0)
-		return err_errno(e, tmp ? -errno : -ENOMEM, "cannot make the disk %s", path);
-	close(fd);
+	r = make_tmp(full, &tmp, e);
+	if (r < 0)
+		return r;
 	r = create(tmp, full, full_base, base_format, bytes, e);
 	if (r < 0)
 		unlink(tmp);

@@ -71,6 +71,7 @@ static bool take_entry(const uint8_t *entry, uint64_t sectors, struct gpt_partit
 	ret->start = first * GPT_SECTOR;
 	ret->size = (last - first + 1) * GPT_SECTOR;
 	format_guid(entry + GUID_LEN, ret->guid);
+	format_guid(entry, ret->type);
 	return true;
 }
 

@@ -12,7 +12,10 @@ struct gpt_partition {
 	uint64_t start; /* bytes; start and size are within the disk */
 	uint64_t size;
 	char guid[GPT_GUID_SIZE]; /* the partition's own, as PARTUUID has it */
+	char type[GPT_GUID_SIZE]; /* in the same form */
 };
+
+#define GPT_TYPE_EFI_SYSTEM "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"
 
 /*
  * The partitions in use. @data: the disk's first @size bytes (GPT_BYTES hold a whole table). -EINVAL where there is no sound

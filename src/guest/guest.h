@@ -70,6 +70,26 @@ int image_remove(const struct store *s, const char *name, struct err *e);
 int disk_create(const char *path, const char *base, const char *base_format, uint64_t size_mb,
 		struct err *e);
 
+/* A qcow2 file at @path with the bytes of the raw file @from. Atomic. Errors as above. */
+int disk_copy_raw(const char *from, const char *path, struct err *e);
+/*
+ * The first @size bytes, a multiple of 512, of what a guest sees of @disk; zeros behind its end. @near names a place for a
+ * temporary file.
+ */
+int disk_read_head(const char *disk, const char *format, const char *near, uint8_t *ret,
+		   size_t size, struct err *e);
+
+/* --- firmware.c --- */
+
+enum firmware { FIRMWARE_BIOS, FIRMWARE_UEFI };
+
+/*
+ * What can start @disk by itself: UEFI where it has an EFI system partition and nothing that a BIOS would run, else a BIOS.
+ * ERR_IMAGE when it has no partition table, and so no boot loader.
+ */
+int firmware_of_disk(const char *disk, const char *format, const char *near, enum firmware *ret,
+		     struct err *e);
+
 /* --- fixture.c --- */
 
 enum { FIXTURE_LABEL_SIZE = 17 }; /* of ext4: 16 characters, and NUL */

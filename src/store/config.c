@@ -138,6 +138,7 @@ static int load_fields(struct fields *f, struct member_config *c)
 	load_text(f, "created_at", c->created_at, sizeof(c->created_at));
 	load_text(f, "backend", c->backend, sizeof(c->backend));
 	load_text(f, "network", c->network, sizeof(c->network));
+	load_text(f, "firmware", c->firmware, sizeof(c->firmware));
 	load_size(f, "cpus", &c->cpus);
 	load_size(f, "memory_mb", &c->memory_mb);
 	load_size(f, "disk_mb", &c->disk_mb);
@@ -239,6 +240,7 @@ int store_config_save(const struct store *s, const struct member_config *c, stru
 	save_text(root, "cmdline", c->cmdline);
 	save_text(root, "disk_format", c->disk_format);
 	save_text(root, "provision", c->provision);
+	save_text(root, "firmware", c->firmware);
 	save_shares(root, c, "fixtures", false);
 	save_shares(root, c, "mounts", true);
 	if (c->no_egress)

@@ -116,6 +116,7 @@ struct member_config {
 	char *cmdline;     /* owned, may be NULL */
 	char *disk_format; /* owned */
 	char *provision;   /* owned */
+	char firmware[8];  /* "bios" or "uefi" where that starts the disk, else "" */
 
 	struct share *shares; /* owned; the same from boot to boot */
 	size_t n_shares;

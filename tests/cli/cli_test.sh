@@ -141,6 +141,8 @@ refuses 1 "no member or cluster is called 'nope'" wait nope --port 80
 refuses 1 "nope" forward nope 0:80
 refuses 1 "nope" cp /etc/hostname nope:/x
 refuses 1 "no-such-image" image rm no-such-image
+refuses 1 "unknown firmware 'coreboot': there are auto, bios, uefi" up web --firmware coreboot
+refuses 1 "--firmware is for qemu" up web --backend cloud-hypervisor --hypervisor /bin/true --firmware uefi
 refuses 1 "unknown backend 'vbox': there are auto, qemu, cloud-hypervisor, fake" up web --backend vbox
 unset DROVER_HYPERVISOR
 if ! command -v cloud-hypervisor >/dev/null; then

@@ -39,7 +39,7 @@ static void ch_free(struct backend *b)
 
 static int find_firmware(const struct vm_spec *s, char **ret, struct err *e)
 {
-	const char *found = s->efi_path;
+	const char *found = NULL;
 
 	for (size_t i = 0; i < sizeof(firmware_paths) / sizeof(firmware_paths[0]) && !found; i++)
 		if (files_exist(firmware_paths[i]))

@@ -34,6 +34,8 @@ static int check_files(const struct vm_spec *s, struct err *e)
 	if (r == 0)
 		r = check_file(s->name, "seed", s->seed_path, O_RDONLY, e);
 	if (r == 0)
+		r = check_file(s->name, "UEFI variable store", s->efi_path, O_RDWR, e);
+	if (r == 0)
 		r = check_file(s->name, "file for points", s->points_path, O_RDWR, e);
 	if (r == 0)
 		r = check_file(s->name, "kernel", s->kernel_path, O_RDONLY, e);

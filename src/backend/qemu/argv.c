@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "backend/qemu/vm.h"
 
+#include "base/host.h"
 #include "base/scoped.h"
 #include "base/str.h"
 
@@ -88,10 +89,32 @@ static void add_machine(struct args *a, const struct qemu_vm *vm, bool kvm)
 	add_static(a, "-rtc", "base=utc");
 }
 
+/*
+ * The format of the variables goes by the file's name, never by their bytes, which are the guest's. Ours are qcow2, so that
+ * points hold them too.
+ */
+static void add_uefi(struct args *a, const char *variables)
+{
+	scoped(mem) char *quoted = quote(variables);
+	const char *code;
+	const char *fresh;
+
+	if (!quoted || host_find_uefi(&code, &fresh, NULL) < 0) {
+		a->failed = true;
+		return;
+	}
+	add(a, "-drive", str_format("if=pflash,unit=0,format=raw,readonly=on,file=%s", code));
+	add(a, "-drive",
+	    str_format("if=pflash,unit=1,format=%s,file=%s",
+		       str_ends(variables, ".qcow2") ? "qcow2" : "raw", quoted));
+}
+
 static void add_boot(struct args *a, const struct vm_spec *s)
 {
+	if (!s->kernel_path && s->efi_path)
+		add_uefi(a, s->efi_path);
 	if (!s->kernel_path)
-		return; /* SeaBIOS, from the disk */
+		return; /* QEMU's own SeaBIOS, or UEFI, from the disk */
 	add_static(a, "-kernel", s->kernel_path);
 	if (s->initrd_path)
 		add_static(a, "-initrd", s->initrd_path);

@@ -4,6 +4,7 @@
 #include "backend/local/kvm.h"
 #include "backend/qemu/vm.h"
 #include "base/files.h"
+#include "base/host.h"
 #include "base/scoped.h"
 
 #include <string.h>
@@ -48,6 +49,8 @@ static int create(struct backend *b, struct backend_network *net, const struct v
 		  const struct reservation *res, struct backend_vm **ret, struct err *e)
 {
 	struct qemu_vm *vm = new_vm(b);
+	const char *code;
+	const char *variables;
 	int r;
 
 	if (!vm)
@@ -60,6 +63,8 @@ static int create(struct backend *b, struct backend_network *net, const struct v
 	r = check_program(e);
 	if (r == 0)
 		r = shares_check(&vm->spec, e);
+	if (r == 0 && spec->efi_path && !spec->kernel_path)
+		r = host_find_uefi(&code, &variables, e);
 	if (r < 0)
 		vm_release(&vm->base);
 	else
