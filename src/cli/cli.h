@@ -180,6 +180,9 @@ static inline void scoped_targets(struct targets *t)
 	targets_done(t);
 }
 
+/* Whether @member, which need not exist, or its cluster is named by @a; without names all are. */
+bool targets_match(const struct args *a, const char *member);
+
 /* The member called @name, or NULL. */
 const struct drover_member *targets_member(const struct targets *t, const char *name);
 

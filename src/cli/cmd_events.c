@@ -31,17 +31,6 @@ struct listening {
 	const struct args *a;
 };
 
-static bool is_wanted(const struct args *a, const char *member)
-{
-	char cluster[NAME_SIZE];
-
-	name_cluster(member, cluster);
-	for (size_t i = 0; i < a->count; i++)
-		if (!strcmp(a->names[i], member) || !strcmp(a->names[i], cluster))
-			return true;
-	return a->count == 0;
-}
-
 static void set(json_t *o, const char *key, const char *value)
 {
 	if (*value)
@@ -86,7 +75,7 @@ static int on_event(void *arg, const struct drover_event *ev)
 	struct listening *l = arg;
 	int r;
 
-	if (!is_wanted(l->a, ev->member))
+	if (!targets_match(l->a, ev->member))
 		return 0;
 	r = l->s->json ? print_json(ev) : print_line(ev);
 	return r < 0 || fflush(stdout) == EOF ? -1 : 0;

@@ -31,6 +31,7 @@ extern const struct command command_ssh;
 extern const struct command command_ssh_config;
 extern const struct command command_stats;
 extern const struct command command_timeline;
+extern const struct command command_top;
 extern const struct command command_up;
 extern const struct command command_version;
 extern const struct command command_wait;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/str.h"
 #include "cli/cli.h"
 
 const struct drover_member *targets_member(const struct targets *t, const char *name)
@@ -12,6 +13,17 @@ const struct drover_member *targets_member(const struct targets *t, const char *
 		if (!strcmp(t->members[i].name, name))
 			return &t->members[i];
 	return NULL;
+}
+
+bool targets_match(const struct args *a, const char *member)
+{
+	char cluster[NAME_SIZE];
+
+	name_cluster(member, cluster);
+	for (size_t i = 0; i < a->count; i++)
+		if (!strcmp(a->names[i], member) || !strcmp(a->names[i], cluster))
+			return true;
+	return a->count == 0;
 }
 
 /* Marks what @pattern names; returns how many. */

@@ -159,7 +159,7 @@ does 'Commands:' --help
 does '--image' help up
 does '--image' up --help
 does '^usage: drover exec ' exec -h
-for c in timeline up ls stats events wait ssh ssh-config exec cp run logs console forward net pause resume kill down rm image audit prune doctor version help; do
+for c in timeline up ls stats top events wait ssh ssh-config exec cp run logs console forward net pause resume kill down rm image audit prune doctor version help; do
 	does "^usage: drover $c" help "$c"
 done
 does '^NAME +STATE +ADDRESS' ls

@@ -33,6 +33,24 @@ plausible() {
 		[ "$(figure memory_bytes)" -gt $((32 << 20)) ] && [ "$(figure memory_bytes)" -lt $((2 << 30)) ] &&
 		[ "$(figure net_received_bytes)" -gt 1000 ] && [ "$(figure net_sent_bytes)" -gt 1000 ]
 }
+top_shows_it() { # in a terminal of its own: figures of a real guest
+	python3 - "$DROVER" <<-'PY'
+	import os, pty, re, select, sys, time
+	pid, master = pty.fork()
+	if pid == 0:
+	    os.environ["TERM"] = "xterm"
+	    os.execv(sys.argv[1], [sys.argv[1], "top", "w"])
+	out, end = b"", time.monotonic() + 30
+	row = rb"w-1 +running +10\.\d+\.\d+\.2 +\d+% +\d+M +\S+/s +\S+/s +\S+/s +\S+/s\x1b"
+	while not re.search(row, out) and select.select([master], [], [], end - time.monotonic())[0]:
+	    out += os.read(master, 65536)
+	print(out.rsplit(b"\x1b[H", 1)[-1])
+	os.write(master, b"q")
+	while not out.endswith(b"\x1b[?1049l") and select.select([master], [], [], 10)[0]:
+	    out += os.read(master, 65536)
+	sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) or not re.search(row, out))
+	PY
+}
 host_program_inside() {
 	local resolver
 	resolver=$(cat /etc/resolv.conf)
@@ -79,6 +97,7 @@ ok "wait --console: a line from before" "$DROVER" wait w --console '^BusyBox v[0
 ok "wait --console: a line to come" console_says
 ok "wait --command: tried until it succeeds" command_succeeds
 ok "stats: CPU time grows with work, memory and network are plausible" plausible
+ok "top shows it with figures, and ends by q" top_shows_it
 ok "net exec: a program of the host pings the guest by name; the host's files stay as they are" host_program_inside
 fails "net exec says what it cannot run" 127 "cannot run 'no-such-program'" "$DROVER" net exec w -- no-such-program
 ok "ssh ends at once when its guest is killed" ssh_ends_with_its_guest
