@@ -55,8 +55,8 @@ stage() {
 		DROVER_HELPER="$1/bin/drover-helper")
 }
 
-# without_root IMAGE: runs this script, when it is root's, as nobody-in-particular instead: an unused uid, and a /dev/net/tun
-# that all may open, as udev makes it, in a mount namespace of this test.
+# without_root IMAGE [COMMAND]: runs this script, when it is root's, as nobody-in-particular instead: an unused uid, and a
+# /dev/net/tun that all may open, as udev makes it, in a mount namespace of this test. Before that COMMAND, as root.
 without_root() {
 	[ "$(id -u)" -eq 0 ] && [ -z "${DROVER_TEST_INSIDE:-}" ] || return 0
 	"$DROVER" image build "$1" >/dev/null 2>&1
@@ -64,6 +64,7 @@ without_root() {
 	cp ../tap.sh "$home/"
 	stage "$home" "$1"
 	cp lib.sh "$(basename "$0")" "$home/bin/"
+	${2:-}
 	unshare -m bash -c '
 		mount --bind "$1/tun" /dev/net/tun
 		cd "$1/bin" && script=$2 && shift 2

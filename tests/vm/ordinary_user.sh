@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: MIT
 # The main job without root.
 cd "$(dirname "$0")" && . ./lib.sh
-if [ "$(id -u)" -eq 0 ]; then
+make_unreadable() {
 	install -m 0600 /dev/null "$home/roots-kernel"
 	export UNREADABLE=$home/roots-kernel
-fi
-without_root tiny
+}
+without_root tiny make_unreadable
 
 ok "this is not root" test "$(id -u)" -ne 0
 ok "two members boot" "$DROVER" up u -n 2 --image tiny

@@ -67,7 +67,12 @@ static int create(struct backend *b, struct backend_network *net, const struct v
 		free(vm);
 		return r;
 	}
-	if (!spec->kernel_path)
+	if (spec->n_mount_paths + spec->n_mount_rw_paths > 0)
+		r = err_set(e, ERR_UNSUPPORTED,
+			    "%s: the backend cloud-hypervisor has no mounts; use a fixture, or "
+			    "--backend qemu",
+			    spec->name);
+	else if (!spec->kernel_path)
 		r = find_firmware(spec, &vm->firmware, e);
 	if (r < 0)
 		vm_release(&vm->base);
