@@ -3,8 +3,8 @@
  * Going on where a helper was killed.
  *
  * How it works: while a helper works it leaves with init (loop/keeper.h) what the next one needs: "cluster" says that the
- * network stands and who has which address, "member/NAME" holds a member's lock and listening socket and says what it is
- * and what is being done with it. Each is put before it counts. The backend leaves its own.
+ * network stands, "reserved/NAME" who has which address, "member/NAME" holds a member's lock and listening socket and says
+ * what it is and what is being done with it. Each is put before it counts. The backend leaves its own.
  *
  * A helper that follows a crash first takes the network, then asks for each name's address again, which gives the old
  * one, then takes the members: a VM that was left is gone on with; a boot that had not come to a VM begins again; a stop
@@ -18,8 +18,9 @@
 #include <string.h>
 #include <sys/file.h>
 
-#define CLUSTER_KEY   "cluster"
-#define MEMBER_PREFIX "member/"
+#define CLUSTER_KEY     "cluster"
+#define RESERVED_PREFIX "reserved/"
+#define MEMBER_PREFIX   "member/"
 
 /* How long clients wait for the slowest hypervisor to say what its guest does. */
 enum { LISTEN_MS = 5000 };
@@ -27,47 +28,50 @@ enum { LISTEN_MS = 5000 };
 /* Of a member's descriptors. */
 enum { KEPT_LISTENER, KEPT_LOCK, N_KEPT };
 
-struct member_key {
-	char name[NAME_SIZE + 8];
+struct key {
+	char name[KEPT_NAME_SIZE];
 };
 
-static struct member_key key_of(const char *name)
+static struct key key_of(const char *prefix, const char *name)
 {
-	struct member_key key;
+	struct key key;
 
-	snprintf(key.name, sizeof(key.name), MEMBER_PREFIX "%s", name);
+	snprintf(key.name, sizeof(key.name), "%s%s", prefix, name);
 	return key;
 }
 
 /* --- Keeping ---------------------------------------------------------------------------------------------------- */
 
-static void write_reserved(struct json_out *o, const struct reserved *v)
+static void keep_text(struct helper *h, const char *key, struct json_out *o)
 {
-	json_out_open(o, NULL, '{');
-	json_out_string(o, "name", v->name);
-	json_out_string(o, "mac", v->value.mac);
-	json_out_string(o, "ip", v->value.ip);
-	json_out_close(o, '}');
+	if (json_out_end(o) < 0 || keeper_put(h->o->keeper, key, 0, NULL, 0, o->b->data) < 0)
+		helper_log("init cannot be told of the cluster: it will not survive a crash");
 }
 
-void cluster_keep(struct helper *h)
+void network_keep(struct helper *h)
 {
 	scoped(buf) struct buf text = BUF_INIT;
 	struct json_out o;
 
+	if (!h->o->keeper)
+		return;
 	json_out_begin(&o, &text);
 	json_out_bool(&o, "egress", h->egress);
-	json_out_open(&o, "reserved", '[');
-	list_for_each (pos, &h->reserved) {
-		const struct reserved *v = list_entry(pos, struct reserved, link);
+	keep_text(h, CLUSTER_KEY, &o);
+}
 
-		if (v->ready)
-			write_reserved(&o, v);
-	}
-	json_out_close(&o, ']');
-	if (json_out_end(&o) < 0 ||
-	    keeper_put(h->o->keeper, CLUSTER_KEY, 0, NULL, 0, text.data) < 0)
-		helper_log("init cannot be told of the cluster: it will not survive a crash");
+void reserved_keep(struct helper *h, const struct reserved *v)
+{
+	scoped(buf) struct buf text = BUF_INIT;
+	struct key key = key_of(RESERVED_PREFIX, v->name);
+	struct json_out o;
+
+	if (!h->o->keeper)
+		return;
+	json_out_begin(&o, &text);
+	json_out_string(&o, "name", v->name);
+	json_out_string(&o, "ip", v->value.ip);
+	keep_text(h, key.name, &o);
 }
 
 static int write_member(const struct member *m, struct buf *text)
@@ -96,8 +100,8 @@ int member_keep_new(struct member *m, struct err *e)
 	int r = write_member(m, &text);
 
 	if (r == 0)
-		r = keeper_put(m->helper->o->keeper, key_of(m->name).name, 0, fds, N_KEPT,
-			       text.data);
+		r = keeper_put(m->helper->o->keeper, key_of(MEMBER_PREFIX, m->name).name, 0, fds,
+			       N_KEPT, text.data);
 	return r < 0 ? err_errno(e, r, "tell init of %s", m->name) : 0;
 }
 
@@ -105,8 +109,10 @@ void member_keep(struct member *m)
 {
 	scoped(buf) struct buf text = BUF_INIT;
 
-	if (write_member(m, &text) < 0 ||
-	    keeper_text(m->helper->o->keeper, key_of(m->name).name, text.data) < 0)
+	struct keeper *k = m->helper->o->keeper;
+
+	if (k && (write_member(m, &text) < 0 ||
+		  keeper_text(k, key_of(MEMBER_PREFIX, m->name).name, text.data) < 0))
 		helper_log("%s: init cannot be told: it will not survive a crash", m->name);
 }
 
@@ -115,7 +121,7 @@ void member_unkeep(struct member *m)
 	/* Init's copy of the descriptor would hold it until init has read the next. */
 	if (m->lock_fd >= 0)
 		flock(m->lock_fd, LOCK_UN);
-	keeper_drop(m->helper->o->keeper, key_of(m->name).name);
+	keeper_drop(m->helper->o->keeper, key_of(MEMBER_PREFIX, m->name).name);
 }
 
 /* --- Taking ----------------------------------------------------------------------------------------------------- */
@@ -285,9 +291,10 @@ static void on_reserved(void *arg, int r, const struct reservation *value, const
 		take_members(a);
 }
 
-static void take_reserved(struct adoption *a, json_t *one)
+static void take_reserved(struct adoption *a, struct kept *kept)
 {
 	struct helper *h = a->h;
+	json_t *one = read_entry(kept);
 	struct reserved *v = calloc(1, sizeof(*v));
 	struct reservation_op *op = calloc(1, sizeof(*op));
 	const char *ip = text_of(one, "ip");
@@ -305,6 +312,7 @@ static void take_reserved(struct adoption *a, json_t *one)
 	}
 	if (e.code != ERR_NONE)
 		give_in("an address", &e);
+	json_decref(one);
 	list_append(&h->reserved, &v->link);
 	a->pending++;
 }
@@ -312,20 +320,17 @@ static void take_reserved(struct adoption *a, json_t *one)
 static void on_network(void *arg, int r, struct backend_network *net, const struct err *e)
 {
 	struct adoption *a = arg;
-	struct kept *kept = keeper_take(a->h->o->keeper, CLUSTER_KEY);
-	json_t *root;
-	json_t *one;
-	size_t i;
+	struct keeper *k = a->h->o->keeper;
+	struct kept *kept = NULL;
 
 	if (r < 0)
 		give_in("the network", e);
 	a->h->network = net;
 	a->h->network_pending = false;
-	root = read_entry(kept);
+	keeper_take(k, CLUSTER_KEY);
 	a->pending = 1;
-	json_array_foreach (json_object_get(root, "reserved"), i, one)
-		take_reserved(a, one);
-	json_decref(root);
+	while ((kept = keeper_next(k, kept, RESERVED_PREFIX)))
+		take_reserved(a, keeper_take(k, kept->name));
 	if (--a->pending == 0)
 		take_members(a);
 }

@@ -157,8 +157,9 @@ bool member_go_on(struct member *m, member_adopted_cb *cb, void *arg);
 /* Takes over what an earlier helper left with init; 0: it goes on from the loop. */
 int helper_adopt(struct helper *h, struct err *e);
 void helper_adopt_done(struct helper *h);
-/* Leave with init what there is now. */
-void cluster_keep(struct helper *h);
+/* Leave with init what there is now. They do nothing where nobody starts a helper again. */
+void network_keep(struct helper *h);
+void reserved_keep(struct helper *h, const struct reserved *v);
 int member_keep_new(struct member *m, struct err *e); /* with its lock and its socket */
 void member_keep(struct member *m);
 void member_unkeep(struct member *m); /* gives its lock up too */

@@ -53,7 +53,7 @@ static void on_network(void *arg, int r, struct backend_network *net, const stru
 	h->network_pending = false;
 	h->network = net;
 	if (r == 0)
-		cluster_keep(h);
+		network_keep(h);
 	if (r < 0) {
 		why = *e;
 		err_prefix(&why, "create network");
@@ -114,7 +114,7 @@ static void on_reserved(void *arg, int r, const struct reservation *value, const
 	if (r == 0) {
 		v->value = *value;
 		v->ready = true;
-		cluster_keep(v->helper);
+		reserved_keep(v->helper, v);
 	} else {
 		why = *e;
 		err_prefix(&why, "reserve %s", v->name);
