@@ -264,9 +264,9 @@ struct member_settings {
 		{"fixture",    0,                                                            \
 		 OPTION_LIST,  offsetof(settings, m.fixtures),                               \
 		 "HOST:GUEST", "a copy of directory HOST at GUEST, read-only (repeatable)"}, \
-		{"network",   0,                                                             \
-		 OPTION_TEXT, offsetof(settings, m.network),                                 \
-		 "NAME",      "private, or host: a bridge of the host, for root"},           \
+		{"network",      0,                                                          \
+		 OPTION_TEXT,    offsetof(settings, m.network),                              \
+		 "private|host", "a network of its own, or one of the host's, for root"},    \
 		{"mount",                                                                    \
 		 0,                                                                          \
 		 OPTION_LIST,                                                                \

@@ -45,7 +45,7 @@ char *host_net_warning(void)
 	char *text = NULL;
 	struct err e;
 
-	return nft_forward_drops(&text, &e) == 1 ? text : NULL;
+	return nft_what_drops(&text, &e) == 1 ? text : NULL;
 }
 
 /* --- A subnet that is free --------------------------------------------------------------------------------------- */

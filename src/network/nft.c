@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "network/nft.h"
 
+#include "base/buf.h"
 #include "base/err.h"
 #include "base/files.h"
 #include "base/scoped.h"
@@ -152,22 +153,39 @@ int nft_table_remove(const char *name, struct err *e)
 	return run(command, 0, "remove a table of nftables", NULL, e);
 }
 
-/* A base chain for forwarded IPv4 packets whose last word is drop. */
-static bool drops_forwarded(const json_t *chain)
+/* What a chain that drops by policy is in the way of, and the rules that let it through. */
+static const struct hook {
+	const char *name;
+	const char *so;
+	const char *rules[2]; /* the second may be NULL */
+} hooks[] = {
+	{"input",
+	 "guests get no address and no names",
+	 {"iifname \"drv*\" udp dport { 53, 67 } accept", NULL}},
+	{"forward",
+	 "guests have no way out",
+	 {"iifname \"drv*\" accept", "oifname \"drv*\" ct state established,related accept"}},
+};
+
+/* The hook whose IPv4 packets the base chain @chain drops by its last word, or NULL. */
+static const struct hook *find_hook(const json_t *chain)
 {
 	const char *family = text_of(chain, "family");
 
-	return strcmp(text_of(chain, "hook"), "forward") == 0 &&
-	       strcmp(text_of(chain, "policy"), "drop") == 0 &&
-	       (strcmp(family, "ip") == 0 || strcmp(family, "inet") == 0);
+	if (strcmp(text_of(chain, "policy"), "drop") != 0 ||
+	    (strcmp(family, "ip") != 0 && strcmp(family, "inet") != 0))
+		return NULL;
+	for (size_t i = 0; i < sizeof(hooks) / sizeof(hooks[0]); i++)
+		if (strcmp(text_of(chain, "hook"), hooks[i].name) == 0)
+			return &hooks[i];
+	return NULL;
 }
 
 /* 1: it has a rule about our bridges, however that is written: nft's "drv*", iptables' drv+. */
-static int knows_us(const json_t *chain, struct err *e)
+static int knows_us(const char *chain, struct err *e)
 {
 	scoped(mem) char *text = NULL;
-	scoped(mem) char *command = str_format("list chain %s %s %s", text_of(chain, "family"),
-					       text_of(chain, "table"), text_of(chain, "name"));
+	scoped(mem) char *command = str_format("list chain %s", chain);
 	int r = command ? run(command, 0, command, &text, e)
 			: err_set(e, ERR_NO_MEMORY, "out of memory");
 
@@ -176,9 +194,34 @@ static int knows_us(const json_t *chain, struct err *e)
 	return strstr(text, "drv*") || strstr(text, "drv+");
 }
 
-int nft_forward_drops(char **ret, struct err *e)
+/* Adds a sentence on @chain when it is in the way. */
+static int judge_chain(const json_t *chain, struct buf *out, struct err *e)
+{
+	scoped(mem) char *name = str_format("%s %s %s", text_of(chain, "family"),
+					    text_of(chain, "table"), text_of(chain, "name"));
+	const struct hook *h = find_hook(chain);
+	int r = name ? 0 : -ENOMEM;
+
+	if (!h || r < 0)
+		return r < 0 ? err_set(e, ERR_NO_MEMORY, "out of memory") : 0;
+	r = knows_us(name, e);
+	if (r != 0)
+		return r < 0 ? r : 0;
+	r = buf_addf(out,
+		     "%sthe firewall's chain %s drops what it does not know (policy drop), so %s; "
+		     "let them through with: nft 'insert rule %s %s",
+		     out->len ? "; " : "", name, h->so, name, h->rules[0]);
+	if (r == 0 && h->rules[1])
+		r = buf_addf(out, "; insert rule %s %s", name, h->rules[1]);
+	if (r == 0)
+		r = buf_addstr(out, "'");
+	return r < 0 ? err_set(e, ERR_NO_MEMORY, "out of memory") : 0;
+}
+
+int nft_what_drops(char **ret, struct err *e)
 {
 	scoped(json) json_t *all = NULL;
+	scoped(buf) struct buf out = BUF_INIT;
 	int r = list("list chains", &all, e);
 	json_t *item;
 	size_t i;
@@ -187,24 +230,13 @@ int nft_forward_drops(char **ret, struct err *e)
 		return r;
 	json_array_foreach (all, i, item) {
 		const json_t *chain = json_object_get(item, "chain");
-		const char *family = text_of(chain, "family");
-		const char *table = text_of(chain, "table");
-		const char *name = text_of(chain, "name");
 
-		if (!drops_forwarded(chain))
-			continue;
-		r = knows_us(chain, e);
+		r = chain ? judge_chain(chain, &out, e) : 0;
 		if (r < 0)
 			return r;
-		if (r > 0)
-			continue;
-		*ret = str_format(
-			"the chain %s of table %s %s drops what it does not know (policy drop), so "
-			"guests have no way out; let them through with: nft 'insert rule %s %s %s "
-			"iifname \"drv*\" accept; insert rule %s %s %s oifname \"drv*\" ct state "
-			"established,related accept'",
-			name, family, table, family, table, name, family, table, name);
-		return *ret ? 1 : err_set(e, ERR_NO_MEMORY, "out of memory");
 	}
-	return 0;
+	if (out.len == 0)
+		return 0;
+	*ret = buf_take(&out);
+	return *ret ? 1 : err_set(e, ERR_NO_MEMORY, "out of memory");
 }

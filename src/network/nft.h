@@ -32,9 +32,10 @@ typedef void nft_table_cb(void *arg, const char *name);
 int nft_each_table(nft_table_cb *each, void *arg, struct err *e);
 
 /*
- * Whether some chain drops what is forwarded unless a rule lets it through, and none lets our bridges ("drv*") through.
- * 1 and a sentence with the rules to add (heap, the caller's), 0, or < 0 and @e.
+ * Whether chains drop what guests of the host need to be let through (to the host: addresses and names; through it: the way
+ * out) unless a rule says otherwise, and none has a rule about our bridges ("drv*"). 1 and a sentence with the commands that
+ * add it (heap, the caller's), 0, or < 0 and @e.
  */
-int nft_forward_drops(char **ret, struct err *e);
+int nft_what_drops(char **ret, struct err *e);
 
 #endif

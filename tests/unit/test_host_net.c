@@ -339,28 +339,58 @@ static int body_orphans(void)
 	return 0;
 }
 
-static int body_forward_drop(void)
+/* Runs what stands between "nft '" and "'" in @text, each time; how often that was. */
+static int run_rules(const char *text)
 {
-	static const char *const firewalls[] = {
-		"add table inet fw; add chain inet fw forward { type filter hook forward priority 10; policy drop; }",
-		"add table ip filter; add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }",
-	};
+	int n = 0;
 
-	NEED(sh("nft 'add table ip6 six; add chain ip6 six f { type filter hook forward priority 0; policy drop; }; "
-		"add table ip in; add chain ip in i { type filter hook input priority 0; policy drop; }'"));
-	for (size_t i = 0; i < sizeof(firewalls) / sizeof(firewalls[0]); i++) {
+	while ((text = strstr(text, ": nft '"))) {
+		scoped(mem) char *command = NULL;
+		const char *end = strchr(text + 7, '\'');
+
+		command = end ? strndup(text + 2, (size_t)(end + 1 - (text + 2))) : NULL;
+		if (!command || !sh(command))
+			return -1;
+		text = end;
+		n++;
+	}
+	return n;
+}
+
+static int body_firewalls(void)
+{
+	static const struct {
+		const char *chain;
+		const char *rule;
+	} all[] = {
+		{"inet fw f { type filter hook forward priority 10; policy drop; }", "oifname"},
+		{"ip filter FORWARD { type filter hook forward priority 0; policy drop; }",
+		 "oifname"},
+		{"ip filter INPUT { type filter hook input priority 0; policy drop; }",
+		 "udp dport { 53, 67 }"},
+	};
+	scoped(mem) char *both = NULL;
+
+	NEED(sh("nft 'add table ip6 six; add table ip out; add table inet fw; add table ip filter;"
+		"add chain ip6 six f { type filter hook forward priority 0; policy drop; };"
+		"add chain ip out o { type filter hook output priority 0; policy drop; };"
+		"add chain inet fw ok { type filter hook forward priority 0; policy accept; }'"));
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
 		scoped(mem) char *before = host_net_warning();
-		scoped(mem) char *make = str_format("nft '%s'", firewalls[i]);
+		scoped(mem) char *make = str_format("nft 'add chain %s'", all[i].chain);
 		scoped(mem) char *warning = NULL;
 		scoped(mem) char *after = NULL;
 
 		NEED(!before && sh(make));
 		warning = host_net_warning();
-		NEED(warning && strstr(warning, ": nft '"));
-		NEED(sh(strstr(warning, "nft '"))); /* the very command */
+		NEED(warning && strstr(warning, all[i].rule));
+		NEED(run_rules(warning) == 1); /* the very command */
 		after = host_net_warning();
 		NEED(!after);
 	}
+	NEED(sh("nft 'flush chain ip filter INPUT; flush chain ip filter FORWARD'"));
+	both = host_net_warning();
+	NEED(both && run_rules(both) == 2);
 	return 0;
 }
 
@@ -389,7 +419,7 @@ ON_A_HOST(only_what_dead_owners_left_is_removed, body_owners)
 ON_A_HOST(what_is_half_there_is_removed, body_halves)
 ON_A_HOST(an_unreadable_record_is_named_and_kept, body_unreadable)
 ON_A_HOST(things_without_a_record_are_found, body_orphans)
-ON_A_HOST(a_firewall_that_drops_is_told_with_the_rule_that_mends_it, body_forward_drop)
+ON_A_HOST(a_firewall_that_drops_is_told_with_the_rule_that_mends_it, body_firewalls)
 ON_A_HOST(without_the_right_the_private_network_is_named, body_without_the_right)
 
 static void names_are_told_from_others(void **state)
