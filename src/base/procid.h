@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Who a process is. A bare pid lies: it is recycled, and a zombie still has one. An identity is the pid,
- * the start time in clock ticks since boot, and the boot's id.
+ * the start time in clock ticks since boot, as the host counts them, and the boot's id.
  */
 #ifndef DROVER_BASE_PROCID_H
 #define DROVER_BASE_PROCID_H

@@ -136,6 +136,7 @@ struct drover_cluster *cluster_new(struct store *store, const char *primary, str
 {
 	struct drover_cluster *c = calloc(1, sizeof(*c));
 	struct remote_options o = {.primary = primary};
+	int r;
 
 	if (!c) {
 		store_close(store);
@@ -145,10 +146,11 @@ struct drover_cluster *cluster_new(struct store *store, const char *primary, str
 	c->store = *store;
 	*store = (struct store){0};
 	c->session = (struct session){.pidfd = -1, .ctl_fd = -1};
-	if (uv_loop_init(&c->loop) < 0) {
+	r = uv_loop_init(&c->loop);
+	if (r < 0) {
 		store_close(&c->store);
 		free(c);
-		err_set(e, ERR_NO_MEMORY, "out of memory or descriptors");
+		err_errno(e, r, "make an event loop");
 		return NULL;
 	}
 	o.loop = &c->loop;

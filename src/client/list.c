@@ -110,8 +110,11 @@ static int list_members(const struct store *store, const struct name_list *names
 	uv_loop_t loop;
 	int r;
 
-	if (!status || !known || uv_loop_init(&loop) < 0)
+	if (!status || !known)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	r = uv_loop_init(&loop);
+	if (r < 0)
+		return err_errno(e, r, "make an event loop");
 	r = ask_all(&loop, store, names, status, known, e);
 	uv_run(&loop, UV_RUN_DEFAULT);
 	uv_loop_close(&loop);

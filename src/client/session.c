@@ -68,6 +68,7 @@ struct launch {
 	char *home;
 	char *hypervisor; /* NULL: the environment's */
 	char **env;
+	char *log; /* its path; NULL: none is kept */
 	int log_fd;
 	int ready[2]; /* we read 0, the helper writes 1 */
 	char bound[16];
@@ -80,17 +81,19 @@ static inline void scoped_launch(struct launch *l)
 	free(l->home);
 	free(l->hypervisor);
 	free(l->env);
+	free(l->log);
 	close_fd(&l->log_fd);
 	close_fd(&l->ready[0]);
 	close_fd(&l->ready[1]);
 }
 
-static int open_log(const struct session_options *o, int *ret, struct err *e)
+static int open_log(const struct session_options *o, struct launch *l, struct err *e)
 {
-	scoped(mem) char *path = store_log_path(o->store, o->members->names[0]);
-
-	*ret = path ? open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_APPEND, 0600) : -1;
-	return *ret < 0 ? err_errno(e, -errno, "open %s", path ? path : "the helper's log") : 0;
+	l->log = store_log_path(o->store, o->members->names[0]);
+	if (!l->log)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	l->log_fd = open(l->log, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_APPEND, 0600);
+	return l->log_fd < 0 ? err_errno(e, -errno, "open %s", l->log) : 0;
 }
 
 /* Descriptors above 2 on both sides, so that moving them to 1, 2 and 3 in the child cannot collide. */
@@ -178,7 +181,7 @@ static int spawn_session(const struct session_options *o, struct launch *l, pid_
 }
 
 /* One line, without its end. */
-static int read_line(int fd, char *line, size_t size, struct err *e)
+static int read_line(int fd, const char *log, char *line, size_t size, struct err *e)
 {
 	uint64_t end = uv_hrtime() / 1000000 + READY_MS;
 	size_t len = 0;
@@ -195,7 +198,8 @@ static int read_line(int fd, char *line, size_t size, struct err *e)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
-			return err_set(e, ERR_INTERNAL, "the helper ended before it was ready");
+			return err_set(e, ERR_INTERNAL, "the helper ended before it was ready%s%s",
+				       log ? "; see its log, " : "", log ? log : "");
 		len += (size_t)n;
 	}
 	line[len] = '\0';
@@ -204,15 +208,15 @@ static int read_line(int fd, char *line, size_t size, struct err *e)
 }
 
 /* "ready", or "error CODE SENTENCE"; before it perhaps "warning SENTENCE", for @warning (ERR_MSG_SIZE bytes). */
-static int read_ready(int fd, char *warning, struct err *e)
+static int read_ready(int fd, const char *log, char *warning, struct err *e)
 {
 	char line[ERR_MSG_SIZE + 64];
-	int r = read_line(fd, line, sizeof(line), e);
+	int r = read_line(fd, log, line, sizeof(line), e);
 
 	while (r == 0 && str_starts(line, "warning ")) {
 		snprintf(warning, ERR_MSG_SIZE, "%.*s", ERR_MSG_SIZE - 1,
 			 line + strlen("warning "));
-		r = read_line(fd, line, sizeof(line), e);
+		r = read_line(fd, log, line, sizeof(line), e);
 	}
 	if (r < 0 || strcmp(line, "ready") == 0)
 		return r;
@@ -279,13 +283,13 @@ int session_start(const struct session_options *o, struct session *ret, struct e
 	if (r == 0 && !(l.names = join_names(o->members)))
 		r = err_set(e, ERR_NO_MEMORY, "out of memory");
 	if (r == 0)
-		r = open_log(o, &l.log_fd, e);
+		r = open_log(o, &l, e);
 	if (r == 0)
 		r = spawn_session(o, &l, &s.pid, e);
 	if (r < 0)
 		return r;
 	s.pidfd = (int)syscall(SYS_pidfd_open, s.pid, 0);
-	r = read_ready(l.ready[0], s.warning, e);
+	r = read_ready(l.ready[0], l.log, s.warning, e);
 	if (r == 0 && !o->detached)
 		r = bind_helper(o, &s.ctl_fd, e);
 	if (r < 0) {
@@ -314,7 +318,7 @@ int session_reconcile(const struct store *store, struct err *e)
 		  e);
 	if (r < 0)
 		return r;
-	r = read_ready(l.ready[0], warning, e);
+	r = read_ready(l.ready[0], l.log, warning, e);
 	if (r < 0)
 		kill(pid, SIGTERM); /* it has ended, or it does not in time */
 	waitpid(pid, NULL, 0);

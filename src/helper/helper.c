@@ -78,9 +78,8 @@ static void close_handles(struct helper *h)
 	timer_stop(&h->idle);
 	/* A signal has nothing more to ask for, and must not make the end look violent. */
 	set_signals_blocked(true);
-	for (size_t i = 0; i < sizeof(h->signals) / sizeof(h->signals[0]); i++)
-		if (h->watching_signals)
-			uv_close((uv_handle_t *)&h->signals[i], NULL);
+	for (size_t i = 0; i < h->n_signals; i++)
+		uv_close((uv_handle_t *)&h->signals[i], NULL);
 	if (h->watching_client)
 		uv_close((uv_handle_t *)&h->client_poll, NULL);
 	ctl_close(h);
@@ -177,11 +176,11 @@ int helper_start_signals(struct helper *h, struct err *e)
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
 		int r = uv_signal_init(&h->loop, &h->signals[i]);
 
-		h->watching_signals = true;
-
-		h->signals[i].data = h;
-		if (r == 0)
+		if (r == 0) {
+			h->n_signals++;
+			h->signals[i].data = h;
 			r = uv_signal_start(&h->signals[i], on_signal, numbers[i]);
+		}
 		if (r < 0)
 			return err_errno(e, r, "watch signals");
 	}
@@ -262,9 +261,13 @@ static void tell_ready(struct helper *h, int r, const struct err *e)
 int helper_run(const struct helper_options *o, struct err *e)
 {
 	struct helper h = {.o = o};
-	int r;
+	int r = uv_loop_init(&h.loop);
 
-	uv_loop_init(&h.loop);
+	if (r < 0) {
+		err_errno(e, r, "make the event loop");
+		tell_ready(&h, r, e);
+		return r;
+	}
 	list_init(&h.members);
 	list_init(&h.reserved);
 	list_init(&h.conns);
@@ -280,6 +283,8 @@ int helper_run(const struct helper_options *o, struct err *e)
 		while (!list_is_empty(&h.members)) {
 			struct member *m = list_entry(h.members.next, struct member, link);
 
+			listener_close(m->listener); /* a descriptor, should they lack */
+			m->listener = NULL;
 			store_member_forget(o->store, m->name);
 			member_retire(m);
 		}

@@ -93,7 +93,7 @@ struct helper {
 	const struct helper_options *o;
 	uv_loop_t loop;
 	uv_signal_t signals[3];
-	bool watching_signals;
+	size_t n_signals; /* that are to be closed */
 	struct backend *backend;
 	struct backend_network *network;
 	bool network_pending;

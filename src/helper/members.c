@@ -3,7 +3,9 @@
 #include "helper/helper.h"
 
 #include "base/scoped.h"
+#include "helper/room.h"
 
+#include <fcntl.h>
 #include <string.h>
 
 /* From boot-member to the address: the guest's first boot on a slow host. */
@@ -126,9 +128,12 @@ void member_init(struct member *m, struct helper *h, const char *name)
 
 int member_register(struct helper *h, const char *name, struct member **ret, struct err *e)
 {
+	scoped(room) struct room room = {.n = 0};
 	struct member *m;
 	int r = name_check(name, e);
 
+	if (r == 0)
+		r = room_take(&room, e);
 	if (r < 0)
 		return err_prefix(e, "register %s", *name ? name : "\"\"");
 	m = calloc(1, sizeof(*m));
@@ -137,6 +142,7 @@ int member_register(struct helper *h, const char *name, struct member **ret, str
 	member_init(m, h, name);
 	r = register_in_store(m, e);
 	if (r < 0) {
+		room_leave(&room);
 		if (m->lock_fd >= 0) {
 			store_owner_clear(h->o->store, name);
 			store_member_forget(h->o->store, name);

@@ -208,6 +208,16 @@ static bool is_same_file(int fd, const char *path)
 	       a.st_dev == b.st_dev;
 }
 
+/* The directories above the file @path, as far as nothing is in them. */
+static void remove_empty(char *path)
+{
+	for (int i = 0; i < 2; i++) {
+		*strrchr(path, '/') = '\0';
+		if (rmdir(path) < 0)
+			return;
+	}
+}
+
 int store_member_lock(const struct store *s, const char *name, int *ret_fd, struct err *e)
 {
 	scoped(mem) char *path = store_member_path(s, name, ".lock");
@@ -221,8 +231,11 @@ int store_member_lock(const struct store *s, const char *name, int *ret_fd, stru
 		fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 		if (fd < 0 && errno == ENOENT)
 			continue; /* removed in between */
-		if (fd < 0)
-			return err_errno(e, -errno, "open lock %s", path);
+		if (fd < 0) {
+			r = err_errno(e, -errno, "open lock %s", path);
+			remove_empty(path);
+			return r;
+		}
 		if (flock(fd, LOCK_EX | LOCK_NB) < 0)
 			return errno == EWOULDBLOCK
 				       ? err_set(e, ERR_BUSY, "%s is in use by another drover",
