@@ -500,7 +500,10 @@ DROVER_API int drover_image_remove(const char *home, const char *name, struct dr
 
 /* --- The host ------------------------------------------------------------------------------------------------- */
 
-/* Whether guests of this host can run VMs themselves; whether they can share a network. Asked of the host alone. */
+/*
+ * Whether guests of this host can run VMs themselves; whether they can share a network. Asked of the host alone. The first
+ * may start a child and wait for it, 0.1 s at most (3 s inside a VM that is translated), where KVM does not nest.
+ */
 DROVER_API bool drover_nested_virt_supported(void);
 DROVER_API bool drover_clustering_supported(void);
 

@@ -3,17 +3,42 @@
 
 #include "base/err.h"
 #include "base/files.h"
+#include "base/kvm.h"
+#include "base/scoped.h"
+#include "base/str.h"
 
 #include <stdlib.h>
 
+#ifdef __x86_64__
+/* What the module of the CPU's make was loaded with. */
+static bool kvm_nests(void)
+{
+	static const char *const parameters[] = {"/sys/module/kvm_amd/parameters/nested",
+						 "/sys/module/kvm_intel/parameters/nested"};
+
+	for (size_t i = 0; i < sizeof(parameters) / sizeof(parameters[0]); i++) {
+		scoped(mem) char *text = NULL;
+
+		if (files_read(parameters[i], 16, &text, NULL) == 0)
+			return text[0] == '1' || text[0] == 'Y';
+	}
+	return false;
+}
+
 bool host_nested_virt_supported(void)
 {
-#ifdef __x86_64__
-	return true;
-#else
-	return false;
-#endif
+	const char *accel = getenv("DROVER_ACCEL");
+
+	if (accel && str_equal(accel, "tcg"))
+		return true;
+	return kvm_nests() || !kvm_is_usable();
 }
+#else
+bool host_nested_virt_supported(void)
+{
+	return false;
+}
+#endif
 
 bool host_clustering_supported(void)
 {

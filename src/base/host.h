@@ -7,12 +7,15 @@
 
 struct err;
 
-/* Guests can run VMs themselves: on x86-64 always, since QEMU's own translator offers AMD's svm to the guest. */
+/*
+ * Guests of this host can run VMs themselves. On x86-64: by KVM, when it was loaded with nesting; where KVM does not run
+ * guests, or DROVER_ACCEL is tcg, always, since QEMU's translator offers AMD's svm. May block as kvm_is_usable does.
+ */
 bool host_nested_virt_supported(void);
 
 /*
- * The program cloud-hypervisor: @named (may be NULL), or DROVER_HYPERVISOR, or in PATH. @ret is heap. ERR_MISSING_PROGRAM says where it was looked
- * for, and for which versions.
+ * The program cloud-hypervisor: @named (may be NULL), or DROVER_HYPERVISOR, or in PATH. @ret is heap. ERR_MISSING_PROGRAM says
+ * where it was looked for, and for which versions.
  */
 int host_find_cloud_hypervisor(const char *named, char **ret, struct err *e);
 

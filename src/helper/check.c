@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "helper/check.h"
 
-#include "backend/local/kvm.h"
 #include "base/err.h"
 #include "base/files.h"
+#include "base/kvm.h"
 #include "base/scoped.h"
 #include "base/str.h"
 #include "network/sandbox.h"

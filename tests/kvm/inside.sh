@@ -25,6 +25,14 @@ ok() {
 }
 
 kvm_is_there() { modprobe kvm-amd nested=1 && modprobe tun && [ -w /dev/kvm ]; }
+out_is() { local want=$1; shift; [ "$("$@")" = "$want" ]; }
+out_is_without_nesting() {
+	local want=$1 status
+	shift
+	modprobe -r kvm-amd && modprobe kvm-amd nested=0 && out_is "$want" env "$@" nested_answer
+	status=$?
+	modprobe -r kvm-amd && modprobe kvm-amd nested=1 && return "$status"
+}
 runs_by_kvm() {
 	local pid
 	for pid in $(pgrep -f qemu-system-x86_64); do
@@ -67,6 +75,9 @@ die_with_their_client() {
 }
 
 ok "KVM is there" kvm_is_there
+ok "guests of this machine can run VMs" out_is yes nested_answer
+ok "but not when KVM is loaded without nesting" out_is_without_nesting no
+ok "unless they are translated" out_is_without_nesting yes DROVER_ACCEL=tcg
 ok "a member boots by QEMU" drover up q --image tiny --cpus 1 --backend qemu
 ok "the probe chose KVM for it" runs_by_kvm
 ok "its kernel says KVM" guest_says_kvm q
@@ -80,6 +91,7 @@ else
 	ok "they reach each other by name" reach_each_other
 	ok "they reach the world" reach_the_world
 	ok "one has its address again after a stop" same_address_again
+	ok "one is paused and goes on" eval 'drover pause a && drover resume a && drover exec a -- true'
 	ok "they stop" drover down a b
 	ok "one dies with its client" die_with_their_client
 	ok "the contract holds for cloud-hypervisor by KVM" contract cloud-hypervisor

@@ -12,8 +12,8 @@ bundle=$home/bundle/opt/drover
 # Programs, the libraries that they need beside the C library, QEMU's firmware, the image tiny.
 pack() {
 	local file paths=()
-	for file in "$DROVER" "$DROVER_HELPER" "${DROVER_TEST_CONTRACT:?the suite}" qemu-system-x86_64 qemu-img dnsmasq \
-		slirp4netns; do
+	for file in "$DROVER" "$DROVER_HELPER" "${DROVER_TEST_CONTRACT:?the suite}" "${DROVER_TEST_NESTED:?the program}" \
+		qemu-system-x86_64 qemu-img dnsmasq slirp4netns; do
 		paths+=("$(PATH=$PATH:/usr/sbin command -v "$file")")
 	done
 	mkdir -p "$bundle"/{bin,lib,cache,share/qemu}
@@ -56,6 +56,7 @@ inside() {
 }
 
 ok "the images are there" eval '"$DROVER" image build tiny && "$DROVER" image build debian-12'
+ok "guests of this host can run VMs" out_is yes "$DROVER_TEST_NESTED"
 ok "a member boots" "$DROVER" up host --image debian-12 --cpus 2 --mem 3072
 ok "what drover needs is packed" pack
 ok "it is copied into the member" unpack

@@ -3,9 +3,9 @@
 
 #include "backend/cloud-hypervisor/curl.h"
 #include "backend/cloud-hypervisor/vm.h"
-#include "backend/local/kvm.h"
 #include "base/files.h"
 #include "base/host.h"
+#include "base/kvm.h"
 #include "base/scoped.h"
 #include "base/str.h"
 

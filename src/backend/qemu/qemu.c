@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "backend/qemu/qemu.h"
 
-#include "backend/local/kvm.h"
 #include "backend/qemu/vm.h"
 #include "base/files.h"
 #include "base/host.h"
+#include "base/kvm.h"
 #include "base/scoped.h"
 
 #include <string.h>

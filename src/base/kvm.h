@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef DROVER_BACKEND_LOCAL_KVM_H
-#define DROVER_BACKEND_LOCAL_KVM_H
+#ifndef DROVER_BASE_KVM_H
+#define DROVER_BASE_KVM_H
 
 #include <stdbool.h>
 

@@ -4,7 +4,7 @@
  * parent waits on a pipe with a deadline and kills it. A software KVM fails at int3 or paddd within some ms, or crawls
  * through the loop; hardware is done in 3 ms.
  */
-#include "backend/local/kvm.h"
+#include "base/kvm.h"
 
 #include "base/scoped.h"
 
