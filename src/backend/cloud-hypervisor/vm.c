@@ -24,7 +24,7 @@ enum {
 	PING_MS = 10000, /* from exec to the first answer */
 	CREATE_MS = 10000,
 	BOOT_MS = 30000,
-	ORDER_MS = 10000, /* pause, resume, counters, power button */
+	ORDER_MS = 30000, /* pause, resume, counters, power button */
 	MIN_VERSION = 41  /* bzImage, serial socket, Landlock */
 };
 
