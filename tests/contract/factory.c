@@ -32,8 +32,14 @@ static const struct factory_kind kinds[] = {
 	{.name = "remote", .helper_backend = "fake", ON_FAKE},
 	{.name = "qemu", .open = qemu_backend_new, WITH_GUESTS},
 	{.name = "remote-qemu", .helper_backend = "qemu", WITH_GUESTS},
-	{.name = "cloud-hypervisor", .open = cloud_hypervisor_backend_new, WITH_GUESTS},
-	{.name = "remote-cloud-hypervisor", .helper_backend = "cloud-hypervisor", WITH_GUESTS},
+	{.name = "cloud-hypervisor",
+	 .open = cloud_hypervisor_backend_new,
+	 .no_points = true,
+	 WITH_GUESTS},
+	{.name = "remote-cloud-hypervisor",
+	 .helper_backend = "cloud-hypervisor",
+	 .no_points = true,
+	 WITH_GUESTS},
 };
 
 static const struct sandbox *sandbox;

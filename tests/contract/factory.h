@@ -18,6 +18,7 @@ struct factory_kind {
 	struct backend *(*open)(uv_loop_t *loop, const struct sandbox *sandbox, const char *dir,
 				struct err *e);
 	bool has_guests;
+	bool no_points;      /* it keeps none */
 	const char *subnet;  /* "" when addresses are known only after boot */
 	const char *address; /* what the first member's begins with */
 	enum err_code bad;   /* what the member "bad" fails with, and a part of the sentence */
