@@ -285,7 +285,7 @@ static void give_up(void *arg, const char *how)
 static void enter_init(struct helper_options *o, struct sandbox *s)
 {
 	const struct init_options init = {
-		.restart = !o->bound && !s->on_host && helper_can_adopt(o->backend),
+		.restart = !o->bound && helper_can_adopt(o->backend),
 		.ready_fd = o->ready_fd,
 		.launcher = s->launcher,
 		.give_up = give_up,

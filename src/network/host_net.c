@@ -158,29 +158,6 @@ static int make_things(const struct host_net *n, bool egress, struct err *e)
 	return result;
 }
 
-/* What is recorded under our key already. 1: ours, and it stands; 0: nothing, or nothing any more; < 0: another's. */
-static int look_at_key(const struct host_net_owner *o, const struct host_records *l,
-		       struct host_net *n, struct err *e)
-{
-	struct host_record *r = host_records_find(l, n->record.key);
-
-	if (!r)
-		return 0;
-	if (r->problem)
-		return err_set(e, ERR_IO, "%s: %s", r->path, r->problem);
-	if (r->owner.pid != o->id.pid || r->owner.start_ticks != o->id.start_ticks)
-		return err_set(e, ERR_EXISTS,
-			       "the network %s is recorded for member %s, pid %d, in %s; 'drover "
-			       "prune' removes what is dead",
-			       n->bridge, r->member, (int)r->owner.pid, r->path);
-	if (r->net_ns == n->record.net_ns && if_nametoindex(n->bridge) != 0) {
-		snprintf(n->record.subnet, sizeof(n->record.subnet), "%s", r->subnet);
-		n->record.owner = r->owner;
-		return 1;
-	}
-	return things_remove(r, l, e);
-}
-
 static int make(const struct host_net_owner *o, const char *wanted, bool egress,
 		const struct host_records *l, struct host_net *n, struct err *e)
 {
@@ -196,26 +173,78 @@ static int make(const struct host_net_owner *o, const char *wanted, bool egress,
 	return r;
 }
 
+static bool is_owner(const struct host_record *r, const struct procid *id)
+{
+	return r->owner.pid == id->pid && r->owner.start_ticks == id->start_ticks;
+}
+
+/* Under the lock: all records, and of @n what follows from its owner. */
+static int begin(const struct host_net_owner *o, struct host_net *n, struct host_records *l,
+		 int *ret_lock, struct err *e)
+{
+	int r = n ? host_lock(ret_lock, e) : err_set(e, ERR_NO_MEMORY, "out of memory");
+
+	if (r == 0)
+		r = host_records_load(l, e);
+	if (r < 0)
+		return r;
+	host_key(o->root, o->member, n->record.key);
+	host_bridge_name(n->record.key, n->bridge);
+	n->record.net_ns = host_namespace("net");
+	return 0;
+}
+
+/* Nothing may be recorded under our key but what our own helper left when it was killed. */
+static int clear_key(const struct host_net_owner *o, const struct host_net *n,
+		     const struct host_records *l, struct err *e)
+{
+	struct host_record *r = host_records_find(l, n->record.key);
+
+	if (!r)
+		return 0;
+	if (r->problem)
+		return err_set(e, ERR_IO, "%s: %s", r->path, r->problem);
+	if (is_owner(r, &o->id))
+		return things_remove(r, l, e);
+	return err_set(e, ERR_EXISTS,
+		       "the network %s is recorded for member %s, pid %d, in %s; 'drover prune' "
+		       "removes what is dead",
+		       n->bridge, r->member, (int)r->owner.pid, r->path);
+}
+
 int host_net_open(const struct host_net_owner *o, const char *wanted, bool egress,
 		  struct host_net **ret, struct err *e)
 {
 	scoped(host_records) struct host_records records = {0};
 	scoped(mem) struct host_net *n = calloc(1, sizeof(*n));
 	scoped(fd) int lock = -1;
-	int r = n ? host_lock(&lock, e) : err_set(e, ERR_NO_MEMORY, "out of memory");
+	int r = begin(o, n, &records, &lock, e);
 
 	if (r == 0)
-		r = host_records_load(&records, e);
-	if (r < 0)
-		return r;
-	host_key(o->root, o->member, n->record.key);
-	host_bridge_name(n->record.key, n->bridge);
-	n->record.net_ns = host_namespace("net");
-	r = look_at_key(o, &records, n, e);
+		r = clear_key(o, n, &records, e);
 	if (r == 0)
 		r = make(o, wanted, egress, &records, n, e);
 	if (r < 0)
 		return r;
+	*ret = take_ptr(&n);
+	return 0;
+}
+
+int host_net_adopt(const struct host_net_owner *o, struct host_net **ret, struct err *e)
+{
+	scoped(host_records) struct host_records records = {0};
+	scoped(mem) struct host_net *n = calloc(1, sizeof(*n));
+	const struct host_record *found;
+	scoped(fd) int lock = -1;
+	int r = begin(o, n, &records, &lock, e);
+
+	if (r < 0)
+		return r;
+	found = host_records_find(&records, n->record.key);
+	if (!found || found->problem || !is_owner(found, &o->id) || if_nametoindex(n->bridge) == 0)
+		return err_set(e, ERR_INTERNAL, "the network %s is there no more", n->bridge);
+	memcpy(n->record.subnet, found->subnet, sizeof(n->record.subnet));
+	n->record.owner = found->owner;
 	*ret = take_ptr(&n);
 	return 0;
 }
@@ -253,7 +282,7 @@ static int remove_recorded(const char *key, const struct procid *id, struct err 
 	if (result < 0)
 		return result;
 	r = host_records_find(&records, key);
-	if (!r || r->problem || r->owner.pid != id->pid || r->owner.start_ticks != id->start_ticks)
+	if (!r || r->problem || !is_owner(r, id))
 		return 0;
 	return things_remove(r, &records, e);
 }

@@ -37,11 +37,14 @@ int host_net_check(struct err *e);
 char *host_net_warning(void);
 
 /*
- * Makes the network. @wanted ("a.b.c.0/24", may be NULL) is taken when it is free, else another. A network that is
- * recorded for the same owner and stands is taken over as it is. < 0: nothing is left, and @e.
+ * Makes the network. @wanted ("a.b.c.0/24", may be NULL) is taken when it is free, else another. What is recorded for the
+ * same owner was made by a helper that was killed meanwhile, and is removed first. < 0: nothing is left, and @e.
  */
 int host_net_open(const struct host_net_owner *o, const char *wanted, bool egress,
 		  struct host_net **ret, struct err *e);
+
+/* Takes over, from a helper that was killed, a network of the same owner that stands. < 0: there is none. */
+int host_net_adopt(const struct host_net_owner *o, struct host_net **ret, struct err *e);
 
 const char *host_net_bridge(const struct host_net *n);
 const char *host_net_subnet(const struct host_net *n); /* "a.b.c.0/24" */

@@ -285,8 +285,19 @@ static int make_parts(struct private_net *n, struct err *e)
 	return n->adopted ? 0 : r;
 }
 
+static int adopt_bridge(struct private_net *n, const struct sandbox *s, struct err *e)
+{
+	int r = s->on_host ? host_net_adopt(s->owner, &n->host, e) : 0;
+
+	if (r < 0)
+		return r;
+	snprintf(n->bridge, sizeof(n->bridge), "%s", n->host ? host_net_bridge(n->host) : BRIDGE);
+	n->adopted = true;
+	return 0;
+}
+
 /* The subnet and the way out that an earlier helper's network had; then bridge, NAT and files are there. */
-static int take_kept(struct private_net *n, struct err *e)
+static int take_kept(struct private_net *n, const struct sandbox *s, struct err *e)
 {
 	struct kept *kept = keeper_take(n->keeper, KEPT_NAME);
 	scoped(mem) char *text = kept ? kept_text(kept) : NULL;
@@ -297,10 +308,11 @@ static int take_kept(struct private_net *n, struct err *e)
 	if (kept)
 		r = subnet ? take_subnet(n, subnet, e)
 			   : err_set(e, ERR_INTERNAL, "what was left of the network is damaged");
+	if (kept && r == 0)
+		r = adopt_bridge(n, s, e);
 	if (kept && r == 0) {
-		n->adopted = true;
-		snprintf(n->bridge, sizeof(n->bridge), "%s", BRIDGE);
-		n->want_slirp = n->want_egress = json_is_true(json_object_get(root, "egress"));
+		n->want_egress = json_is_true(json_object_get(root, "egress"));
+		n->want_slirp = n->want_egress && !s->on_host;
 	}
 	json_decref(root);
 	return r;
@@ -346,7 +358,7 @@ int private_net_open(uv_loop_t *loop, const struct private_net_options *o,
 	n->want_egress = o->egress;
 	n->want_slirp = o->egress && !o->sandbox->on_host;
 	n->dir = strdup(o->dir);
-	r = n->dir ? take_kept(n, e) : err_set(e, ERR_NO_MEMORY, "out of memory");
+	r = n->dir ? take_kept(n, o->sandbox, e) : err_set(e, ERR_NO_MEMORY, "out of memory");
 	if (r == 0 && !n->adopted) {
 		files_remove_tree(n->dir); /* hosts of a helper that died here would answer */
 		r = files_mkdir_all(n->dir, 0700);

@@ -262,8 +262,12 @@ static int body_owners(void)
 	NEED(count_networks() == 2 && forwards("up0")); /* alive, and who cannot be judged */
 	NEED(host_net_reconcile(true, &e) < 0 && strstr(e.msg, "another pid namespace"));
 	NEED(count_networks() == 2);
-	NEED(host_net_open(&alive, NULL, true, &n, &e) == 0); /* its own, once more */
-	NEED(count_networks() == 2);
+	NEED(host_net_adopt(&alive, &n, &e) == 0); /* its own, once more */
+	free(n);
+	NEED(host_net_adopt(&dead, &n, &e) < 0);
+	NEED(host_net_open(&alive, NULL, true, &n, &e) ==
+	     0); /* in place of what a killed helper made */
+	NEED(count_networks() == 2 && forwards("up0"));
 	host_net_close(n);
 	host_net_sweep(&alive);
 	NEED(count_networks() == 1);

@@ -96,11 +96,21 @@ kill_vm() {
 	kill_and_wait "$(processes | grep qemu-system | grep -- "guest=a-2" | head -n 1 | cut -d' ' -f1)"
 	"$DROVER" exec a-1 -- true && [ "$(ip -o link | grep -c "$(bridge)t")" -le 1 ]
 }
-# Its supervisor sweeps; the other cluster goes on.
+child_of() { cut -d' ' -f1 "/proc/$1/task/$1/children"; }
+boot_id() { "$DROVER" exec "$1" -- cat /proc/sys/kernel/random/boot_id </dev/null; }
+# Init starts another, which takes over what there is.
 kill_helper() {
+	local before init
+	before=$(boot_id a-1)
+	init=$(child_of "$(helper_pid a a-1)")
+	kill_and_wait "$(child_of "$init")"
+	[ -n "$before" ] && [ "$(boot_id a-1)" = "$before" ] && way_out a-1 && networks_are 2
+}
+# The supervisor sweeps; the other cluster goes on.
+kill_init() {
 	local supervisor
 	supervisor=$(helper_pid a a-1)
-	kill -9 "$(cut -d' ' -f1 "/proc/$supervisor/task/$supervisor/children")"
+	kill -9 "$(child_of "$supervisor")"
 	timeout 10 tail --pid="$supervisor" -f /dev/null
 	networks_are 1 && forwards up0 1 && way_out b
 }
@@ -145,6 +155,17 @@ damaged() {
 		fails_with 1 'drv01234567.json: it is no JSON' "$DROVER" prune &&
 		rm /run/drover/networks/drv01234567.json && "$DROVER" prune
 }
+# A bound cluster on a network of the host ends with its client.
+kill_client() {
+	mkfifo "$home/up"
+	"$DROVER" run c --image tiny --network host -- sh -c "echo up >$home/up; exec cat" >/dev/null 2>"$home/run.err" \
+		< <(exec tail -f /dev/null --pid=$$) &
+	local client=$!
+	read -r -t 60 <"$home/up" || { cat "$home/run.err"; return 1; }
+	networks_are 1 || return 1
+	kill -9 "$client"
+	nothing_left && networks_are 0
+}
 fails_with() {
 	local err rc
 	err=$("${@:3}" 2>&1 >/dev/null)
@@ -168,7 +189,8 @@ ok "a second cluster, too" "$DROVER" up b --image tiny --network host
 ok "it has another subnet" subnets_differ
 ok "clusters do not reach each other" no_way_across
 ok "kill -9 of a VM takes its tap; the other goes on" kill_vm
-ok "kill -9 of the helper: its supervisor leaves nothing, the other cluster goes on" kill_helper
+ok "kill -9 of the helper: another takes over VM and network" kill_helper
+ok "kill -9 of init: the supervisor leaves nothing, the other cluster goes on" kill_init
 ok "down leaves nothing, and the next up has the same subnet on the same network" same_subnet
 ok "kill -9 of the supervisor takes everything but what the host keeps" kill_supervisor
 fails "audit says that it is nobody's" 1 "nobody's" "$DROVER" audit
@@ -179,6 +201,7 @@ ok "the rule can be added as it was told" bash -e "$home/rule"
 ok "then there is one" way_out b
 ok "kill -9 of the supervisor again" kill_supervisor
 ok "the next up, of whatever cluster, reclaims it" reclaimed_by "$DROVER" up other --backend fake --quiet
+ok "kill -9 of the client of a bound cluster takes its network" kill_client
 ok "a damaged record is named by audit and prune, and kept" damaged
 ok "rm of all" "$DROVER" rm -f --all
 ok "nothing is left" nothing_left
