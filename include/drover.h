@@ -298,7 +298,7 @@ DROVER_API int drover_vm_dial(struct drover_vm *vm, uint16_t port, unsigned time
 
 struct drover_forward {
 	size_t size;        /* sizeof(struct drover_forward) */
-	const char *host;   /* IPv4 address to listen on; default: 127.0.0.1 */
+	const char *host;   /* IPv4 or IPv6 address to listen on; default: 127.0.0.1 */
 	uint16_t host_port; /* 0: a free one */
 	uint16_t port;      /* the guest's */
 	void (*on_ready)(void *arg, uint16_t host_port); /* it listens, there; may be NULL */

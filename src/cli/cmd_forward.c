@@ -14,6 +14,17 @@ struct ports {
 	const char *member;
 	uint16_t here;
 	uint16_t there;
+	bool json;
+};
+
+struct forward_settings {
+	bool json;
+};
+
+static const struct option_row forward_options[] = {
+	{"json", 0, OPTION_FLAG, offsetof(struct forward_settings, json), NULL,
+	 "the line that says where it listens as a JSON object"},
+	{0},
 };
 
 static int parse_port(const char *text, size_t len, int64_t least, uint16_t *ret)
@@ -31,7 +42,22 @@ static int parse_port(const char *text, size_t len, int64_t least, uint16_t *ret
 	return 0;
 }
 
-/* "[HOST:]PORT:PORT" */
+static int parse_host(const char *text, size_t len, char *ret)
+{
+	if (len >= 2 && text[0] == '[' && text[len - 1] == ']') {
+		text++;
+		len -= 2;
+	} else if (memchr(text, ':', len)) {
+		return -EINVAL; /* an IPv6 address stands in brackets */
+	}
+	if (len == 0 || len >= HOST_SIZE)
+		return -EINVAL;
+	memcpy(ret, text, len);
+	ret[len] = '\0';
+	return 0;
+}
+
+/* "[HOST:]PORT:PORT", where HOST may be "[IPV6]" */
 static int parse(const char *text, struct ports *ret)
 {
 	const char *last = strrchr(text, ':');
@@ -42,16 +68,10 @@ static int parse(const char *text, struct ports *ret)
 	for (const char *p = text; p < last; p++)
 		if (*p == ':')
 			start = p + 1;
-	if (start > text) {
-		size_t len = (size_t)(start - 1 - text);
-
-		if (len == 0 || len >= sizeof(ret->host))
-			return -EINVAL;
-		memcpy(ret->host, text, len);
-		ret->host[len] = '\0';
-	} else {
+	if (start == text)
 		snprintf(ret->host, sizeof(ret->host), "127.0.0.1");
-	}
+	else if (parse_host(text, (size_t)(start - 1 - text), ret->host) < 0)
+		return -EINVAL;
 	if (parse_port(start, (size_t)(last - start), 0, &ret->here) < 0)
 		return -EINVAL;
 	return parse_port(last + 1, strlen(last + 1), 1, &ret->there);
@@ -60,13 +80,20 @@ static int parse(const char *text, struct ports *ret)
 static void on_ready(void *arg, uint16_t host_port)
 {
 	const struct ports *p = arg;
+	bool v6 = strchr(p->host, ':') != NULL;
 
-	printf("%s:%u -> %s:%u\n", p->host, host_port, p->member, p->there);
+	if (p->json)
+		printf("{\"address\":\"%s\",\"port\":%u,\"member\":\"%s\",\"guest_port\":%u}\n",
+		       p->host, host_port, p->member, p->there);
+	else
+		printf("%s%s%s:%u -> %s:%u\n", v6 ? "[" : "", p->host, v6 ? "]" : "", host_port,
+		       p->member, p->there);
 	fflush(stdout);
 }
 
 static int run_forward(const struct command *self, const void *settings, const struct args *a)
 {
+	const struct forward_settings *s = settings;
 	struct drover_forward f = DROVER_FORWARD_INIT;
 	struct drover_cluster *c = NULL;
 	struct drover_vm *vm;
@@ -83,6 +110,7 @@ static int run_forward(const struct command *self, const void *settings, const s
 	if (!vm)
 		return say_error("%s", e.message);
 	p.member = a->names[0];
+	p.json = s->json;
 	f.host = p.host;
 	f.host_port = p.here;
 	f.port = p.there;
@@ -95,7 +123,9 @@ static int run_forward(const struct command *self, const void *settings, const s
 
 const struct command command_forward = {
 	.name = "forward",
-	.usage = "NAME [ADDRESS:]PORT:PORT",
+	.usage = "[--json] NAME [ADDRESS:]PORT:PORT",
 	.summary = "Pass connections to a port of the host on to a port of a member",
+	.options = forward_options,
+	.settings_size = sizeof(struct forward_settings),
 	.run = run_forward,
 };

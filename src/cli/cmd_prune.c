@@ -5,6 +5,15 @@
 #include "cli/cli.h"
 #include "cli/commands.h"
 
+struct prune_settings {
+	bool json;
+};
+
+static const struct option_row prune_options[] = {
+	{"json", 0, OPTION_FLAG, offsetof(struct prune_settings, json), NULL, "as JSON"},
+	{0},
+};
+
 static bool is_there(const struct drover_thing *things, int n, const struct drover_thing *t)
 {
 	for (int i = 0; i < n; i++)
@@ -29,8 +38,29 @@ static int report(const struct drover_thing *before, int n, const struct drover_
 	return status == CLI_OK ? say_done() : status;
 }
 
+static int report_json(const struct drover_thing *before, int n, const struct drover_thing *after,
+		       int m)
+{
+	json_t *all = json_array();
+	int status = CLI_OK;
+
+	for (int i = 0; i < n; i++) {
+		bool gone = !is_there(after, m, &before[i]);
+
+		if (before[i].owner)
+			continue;
+		if (!gone)
+			status = CLI_FAILED;
+		json_array_append_new(all, json_pack("{s:s, s:s, s:s, s:b}", "kind", before[i].kind,
+						     "what", before[i].what, "member",
+						     before[i].member, "reclaimed", gone));
+	}
+	return say_json(all) == CLI_OK ? status : CLI_FAILED;
+}
+
 static int run_prune(const struct command *self, const void *settings, const struct args *a)
 {
+	const struct prune_settings *s = settings;
 	scoped(mem) struct drover_thing *before = NULL;
 	scoped(mem) struct drover_thing *after = NULL;
 	struct drover_error e = {0};
@@ -48,12 +78,15 @@ static int run_prune(const struct command *self, const void *settings, const str
 	m = drover_audit(NULL, &after, &e);
 	if (m < 0)
 		return say_error("%s", e.message);
-	return report(before, n, after, m) == CLI_OK ? status : CLI_FAILED;
+	m = s->json ? report_json(before, n, after, m) : report(before, n, after, m);
+	return m == CLI_OK ? status : CLI_FAILED;
 }
 
 const struct command command_prune = {
 	.name = "prune",
-	.usage = "",
+	.usage = "[--json]",
 	.summary = "End and remove what audit says is nobody's",
+	.options = prune_options,
+	.settings_size = sizeof(struct prune_settings),
 	.run = run_prune,
 };

@@ -144,9 +144,12 @@ static void draw(struct top *t, const char *colour, const char *text)
 
 static void say_rate(int64_t per_second, char *ret, size_t size)
 {
+	size_t len;
+
 	say_bytes(per_second, ret, size);
-	if (per_second >= 0 && strlen(ret) + 3 <= size)
-		strcat(ret, "/s");
+	len = strlen(ret);
+	if (per_second >= 0)
+		snprintf(ret + len, size - len, "/s");
 }
 
 static const char *colour_of(const char *state)

@@ -220,23 +220,54 @@ static void on_incoming(uv_poll_t *h, int status, int events)
 	}
 }
 
+union address {
+	struct sockaddr any;
+	struct sockaddr_in v4;
+	struct sockaddr_in6 v6;
+};
+
+static int parse_address(const char *host, uint16_t port, union address *ret, socklen_t *ret_len,
+			 struct err *e)
+{
+	*ret = (union address){0};
+	if (inet_pton(AF_INET, host, &ret->v4.sin_addr) == 1) {
+		ret->v4.sin_family = AF_INET;
+		ret->v4.sin_port = htons(port);
+		*ret_len = sizeof(ret->v4);
+		return 0;
+	}
+	*ret = (union address){0};
+	if (inet_pton(AF_INET6, host, &ret->v6.sin6_addr) == 1) {
+		ret->v6.sin6_family = AF_INET6;
+		ret->v6.sin6_port = htons(port);
+		*ret_len = sizeof(ret->v6);
+		return 0;
+	}
+	return err_set(e, ERR_INVALID, "'%s' is not an IPv4 or IPv6 address", host);
+}
+
 static int listen_on(const char *host, uint16_t port, int *ret_fd, uint16_t *ret_port,
 		     struct err *e)
 {
-	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port)};
-	socklen_t len = sizeof(a);
-	scoped(fd) int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	scoped(fd) int fd = -1;
+	union address a;
+	socklen_t len = 0;
 	int one = 1;
+	int r = parse_address(host, port, &a, &len, e);
 
-	if (inet_pton(AF_INET, host, &a.sin_addr) != 1)
-		return err_set(e, ERR_INVALID, "'%s' is not an IPv4 address", host);
+	if (r < 0)
+		return r;
+	fd = socket(a.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return err_errno(e, -errno, "make a socket");
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	if (bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 || listen(fd, BACKLOG) < 0 ||
-	    getsockname(fd, (struct sockaddr *)&a, &len) < 0)
-		return err_errno(e, -errno, "listen on %s:%u", host, port);
-	*ret_port = ntohs(a.sin_port);
+	/* an address of IPv6 is that and nothing else, "::" too */
+	if (a.any.sa_family == AF_INET6)
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
+	if (bind(fd, &a.any, len) < 0 || listen(fd, BACKLOG) < 0 ||
+	    getsockname(fd, &a.any, &len) < 0)
+		return err_errno(e, -errno, "listen on %s port %u", host, port);
+	*ret_port = ntohs(a.any.sa_family == AF_INET6 ? a.v6.sin6_port : a.v4.sin_port);
 	*ret_fd = take_fd(&fd);
 	return 0;
 }

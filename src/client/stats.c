@@ -116,7 +116,7 @@ int drover_vm_stats(struct drover_vm *vm, struct drover_stats *ret, struct drove
 
 	if (n < 0)
 		return n;
-	for (int i = 0; i < n; i++)
+	for (int i = 0; rows && i < n; i++)
 		if (strcmp(rows[i].member, vm->name) == 0) {
 			*ret = rows[i];
 			return 0;

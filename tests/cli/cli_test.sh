@@ -47,6 +47,25 @@ does() {
 	result $? "drover $* prints $text"
 }
 
+# documented COMMAND ARGS...: every field of its JSON stands in its page
+documented() {
+	local page
+	page=$(dirname "$0")/../../man/drover-$1.1.scd
+	run "$@"
+	[ "$status" -le 1 ] && python3 - "$home/out" "$page" <<-'PY'
+	import json, re, sys
+	text, page = open(sys.argv[1]).read(), open(sys.argv[2]).read()
+	try:
+	    rows = json.loads(text)
+	except ValueError:
+	    rows = [json.loads(line) for line in text.splitlines()]
+	assert rows, "no rows"
+	keys = {key for row in (rows if isinstance(rows, list) else [rows]) for key in row}
+	assert not [key for key in keys if not re.search(rf"\b{key}\b", page)], keys
+	PY
+	result $? "each field of drover $* is in its page"
+}
+
 # --- usage
 refuses 2 "which command?"
 refuses 2 "did you mean 'exec'?" exce
@@ -102,6 +121,8 @@ refuses 2 "forward needs the name" forward web
 refuses 2 "'80' is not [ADDRESS:]PORT:PORT" forward web 80
 refuses 2 "'80:0' is not" forward web 80:0
 refuses 2 "':80:80' is not" forward web :80:80
+refuses 2 "'::1:80:80' is not" forward web ::1:80:80
+refuses 2 "'[]:80:80' is not" forward web []:80:80
 refuses 2 "cp needs a source" cp web:/x
 refuses 2 "one path of the host and one like NAME:/PATH" cp a b
 refuses 2 "one path of the host and one like NAME:/PATH" cp web-1:/a web-2:/b
@@ -199,6 +220,13 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 	does '^web-3 .*drover ssh web-3$' up web-1 web-3 --backend fake
 	does '^web-3 +running' ls
 	does '"already_running":true' up web-1 --json --backend fake
+	documented ls --json
+	documented image ls --json
+	documented stats --json
+	documented audit --json
+	documented doctor --json
+	documented events --json --for 1
+	documented up web -n 2 --json --backend fake
 	does '^web-1 +0\.0 s +0 ' stats
 	does '"net_sent_bytes": 0' stats --json web-2
 	does '^web-2: port 80 is open$' wait web --port 80
@@ -239,7 +267,7 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 	result $? "~. leaves the console"
 	refuses 1 "No such file" cp "$home/no-such-file" web-1:/x
 	refuses 1 "backend 'fake' runs no commands" cp /etc/hostname web-1:/x
-	refuses 1 "'localhost' is not an IPv4 address" forward web-1 localhost:0:80
+	refuses 1 "'localhost' is not an IPv4 or IPv6 address" forward web-1 localhost:0:80
 	mkfifo "$home/ready"
 	"$drover" forward web-3 0:80 >"$home/ready" 2>"$home/err" &
 	forward=$!
@@ -250,6 +278,21 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 		echo one >&5 && echo two >&6 && read -r -t 20 two <&6 && read -r -t 20 one <&5 && [ "$one $two" = "one two" ]
 	result $? "forward passes two connections on, there and back"
 	refuses 1 "Address already in use" forward web-1 "$port:80"
+	mkfifo "$home/ready6"
+	"$drover" forward --json web-1 '[::1]:0:80' >"$home/ready6" 2>"$home/err6" &
+	forward6=$!
+	read -r line <"$home/ready6"
+	python3 - "$line" <<-'PY'
+	import json, socket, sys
+	where = json.loads(sys.argv[1])
+	assert set(where) == {"address", "port", "member", "guest_port"} and where["guest_port"] == 80, where
+	with socket.create_connection((where["address"], where["port"]), 20) as s:
+	    s.sendall(b"six")
+	    assert s.recv(3) == b"six"
+	PY
+	result $? "forward listens on an IPv6 address in brackets, and says where as JSON"
+	kill "$forward6"
+	wait "$forward6"
 	refuses 1 "has no network of its own (backend fake)" net exec web -- true
 	mkfifo "$home/to-dial" "$home/dialed"
 	"$drover" dial web-3 80 <"$home/to-dial" >"$home/dialed" 2>"$home/dial-said" &
@@ -319,7 +362,9 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 	run audit
 	[ "$status" -eq 1 ] && grep -Eq '^socket +web-1 +nobody ' "$home/out"
 	result $? "drover audit tells what a killed helper left, and ends with 1"
-	does '^pidfile .*/web-1/pid: reclaimed$' prune
+	documented prune --json
+	grep -q '"what": ".*/web-1/pid"' "$home/out" && ! grep -q '"reclaimed": false' "$home/out"
+	result $? "prune --json tells what it reclaimed"
 	does '^\[\]$' audit --json
 	does '^web-1: removed$' rm -f web
 	does '^\[\]$' ls --json

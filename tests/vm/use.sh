@@ -32,6 +32,9 @@ copies_a_tree() { # there, and back under another name: the same names, modes, l
 		diff <(cd "$home/tree" && find . -printf '%P %m %l\n' | sort) <(cd "$home/back" && find . -printf '%P %m %l\n' | sort) &&
 		[ "$("$DROVER" exec u-1 -- stat -c %a /tmp/deep/er/sub/numbers)" = 640 ]
 }
+cp_without_stdin() {
+	"$DROVER" cp "$home/tree/sub/numbers" u-1:/tmp/closed <&- && "$DROVER" exec u-1 -- cat /tmp/closed | cmp - "$home/tree/sub/numbers"
+}
 copies_a_file_into_a_folder() {
 	mkdir -p "$home/in" && "$DROVER" cp u-1:/tmp/deep/er/sub/numbers "$home/in/" && cmp "$home/in/numbers" "$home/tree/sub/numbers"
 }
@@ -58,6 +61,7 @@ ok "console types to the shell on the serial line and shows its answer; ~. leave
 ok "forward carries ssh through a port of the host, and ends by SIGTERM" over_a_port
 ok "cp of a tree there and back" copies_a_tree
 ok "cp of a file into a folder" copies_a_file_into_a_folder
+ok "cp without a stdin, whose place its pipe then takes" cp_without_stdin
 fails "cp of what is not there" 1 "tar in u-1 ended with 1: .*no-such" "$DROVER" cp u-1:/tmp/no-such "$home/none"
 fails "cp refuses a link out of the tree" 1 "link to '/etc/passwd', out of the tree: refused" evil_link
 fails "cp to a folder that the guest cannot make" 1 "tar in u-1 ended with 1: .*proc" "$DROVER" cp "$home/tree" u-1:/proc/x/y

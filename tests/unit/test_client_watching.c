@@ -66,7 +66,7 @@ static int on_event(void *arg, const struct drover_event *ev)
 	assert_true(ev->time_ms > 1700000000000);
 	snprintf(one, sizeof(one), "%s %s %s;", ev->member, ev->kind, ev->state);
 	assert_true(strlen(h->text) + strlen(one) < sizeof(h->text));
-	strcat(h->text, one);
+	memcpy(h->text + strlen(h->text), one, strlen(one) + 1);
 	if (h->at && !strcmp(one, h->at)) {
 		h->at = NULL;
 		h->act();
