@@ -135,7 +135,7 @@ struct adoption {
 };
 
 /* What cannot be gone on with is left to the next helper, and after the third to init. */
-static void give_in(const char *what, const struct err *e)
+static void __attribute__((noreturn)) give_in(const char *what, const struct err *e)
 {
 	helper_log("cannot take over %s: %s", what, e->msg);
 	_exit(1);
@@ -300,17 +300,15 @@ static void take_reserved(struct adoption *a, struct kept *kept)
 	const char *ip = text_of(one, "ip");
 	struct err e = ERR_INIT;
 
-	if (!v || !op)
+	if (!v || !op) {
 		err_set(&e, ERR_NO_MEMORY, "out of memory");
-	else
-		*op = (struct reservation_op){a, v};
-	if (e.code == ERR_NONE) {
-		snprintf(v->name, sizeof(v->name), "%s", text_of(one, "name"));
-		v->helper = h;
-		list_init(&v->calls);
-		backend_reserve(h->network, v->name, *ip ? ip : NULL, on_reserved, op, &e);
+		give_in("an address", &e);
 	}
-	if (e.code != ERR_NONE)
+	*op = (struct reservation_op){a, v};
+	snprintf(v->name, sizeof(v->name), "%s", text_of(one, "name"));
+	v->helper = h;
+	list_init(&v->calls);
+	if (backend_reserve(h->network, v->name, *ip ? ip : NULL, on_reserved, op, &e) < 0)
 		give_in("an address", &e);
 	json_decref(one);
 	list_append(&h->reserved, &v->link);

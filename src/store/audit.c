@@ -260,6 +260,7 @@ static void tell_member(struct audit *a, const char *name)
 	scoped(mem) char *path = store_member_path(a->store, name, NULL);
 	scoped(mem) char *lock = store_member_path(a->store, name, ".lock");
 	pid_t owner = find_owner(a, name);
+	uint64_t ticks;
 	pid_t holder;
 
 	if (!path || !lock) {
@@ -267,6 +268,8 @@ static void tell_member(struct audit *a, const char *name)
 		return;
 	}
 	holder = find_holder(a, lock);
+	if (holder && procid_start_ticks(holder, &ticks) < 0)
+		holder = owner; /* who took it has left it to the next helper */
 	if (holder)
 		add(a, "lock", strdup(lock), name, holder);
 	owner = owner ? owner : holder;
