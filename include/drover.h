@@ -53,7 +53,8 @@ DROVER_API void drover_cancel_free(
 /*
  * What happens, while it happens. @member is "" for what concerns no single one. @stage is a stable word:
  * image, network, warning, prepare, start, boot, ssh, ready, error. @text is for a person, may be "". @percent is 0..100, or -1
- * where nobody knows. All borrowed during the call, which comes from inside the blocking function, in its thread.
+ * where nobody knows. What lasts is told again about once a second. All borrowed during the call, which comes from inside
+ * the blocking function, in its thread.
  */
 struct drover_progress {
 	const char *member;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Progress: on a terminal one live line a member, elsewhere one line a change, or JSON on stdout. The library calls
- * from inside its blocking functions, so there is no thread and no lock here.
+ * Progress: on a terminal one live line a member, with a bar where the share that is done is known; elsewhere one line of
+ * KEY=VALUE a change, or JSON on stdout. The library calls from inside its blocking functions, and again each second for
+ * what lasts, so there is no thread and no lock here.
  */
 #include <inttypes.h>
 #include <jansson.h>
@@ -14,6 +15,11 @@
 #include "cli/cli.h"
 
 enum { STAGE_SIZE = 16, TEXT_SIZE = 160, DEFAULT_WIDTH = 80, PERCENT_STEP = 10 };
+
+enum { BAR = 20, LINE_SIZE = NAME_SIZE + STAGE_SIZE + 2 * TEXT_SIZE + 128 };
+
+/* Before that what is left cannot be told from what was. */
+enum { ESTIMATE_PERCENT = 2, ESTIMATE_MS = 1000 };
 
 struct line {
 	char member[NAME_SIZE];
@@ -85,22 +91,78 @@ static void print_json(const struct drover_progress *e)
 	fflush(stdout);
 }
 
-static int format_line(const struct line *l, char *ret, size_t size)
+/* One that says what is left need not be asked. */
+static void add_time_left(const struct line *l, char *ret, size_t size)
+{
+	int64_t seconds;
+
+	*ret = '\0';
+	if (l->elapsed_ms < ESTIMATE_MS || l->percent < ESTIMATE_PERCENT || l->percent >= 100 ||
+	    strstr(l->text, " left"))
+		return;
+	seconds = l->elapsed_ms * (100 - l->percent) / l->percent / 1000;
+	snprintf(ret, size, ", about %" PRId64 ":%02d left", seconds / 60, (int)(seconds % 60));
+}
+
+static void draw_bar(int percent, char *ret, size_t size)
+{
+	char bar[BAR + 1];
+	size_t full = (size_t)percent * BAR / 100;
+
+	memset(bar, '#', full);
+	memset(bar + full, '.', BAR - full);
+	bar[BAR] = '\0';
+	snprintf(ret, size, "[%s] %3d%% ", bar, percent);
+}
+
+/* "web-1  ssh      10.83.0.2 (7.5 s)", "       image    [####....]  40% downloading ... (3.1 s)" */
+static void live_line(const struct progress *p, const struct line *l, char ret[LINE_SIZE])
 {
 	char seconds[32];
-	char percent[16] = "";
+	char bar[BAR + 20] = "";
+	char left[40];
+	int width = 0;
 
+	for (size_t i = 0; i < p->count; i++) {
+		int len = (int)strlen(p->lines[i].member);
+
+		width = len > width ? len : width;
+	}
 	say_seconds(l->elapsed_ms, seconds, sizeof(seconds));
+	add_time_left(l, left, sizeof(left));
+	if (l->percent >= 0 && l->percent < 100)
+		draw_bar(l->percent, bar, sizeof(bar));
+	snprintf(ret, LINE_SIZE, "%-*s%s%-8s %s%s%s (%s)", width, l->member, width ? "  " : "",
+		 l->stage, bar, l->text, left, seconds);
+	str_make_printable(ret);
+}
+
+/* For whoever reads it later, people and programs: progress member=web-1 stage=ssh elapsed_ms=7512 text="10.83.0.2" */
+static void print_plain(const struct line *l)
+{
+	char text[2 * TEXT_SIZE + 1];
+	size_t used = 0;
+
+	for (const char *c = l->text; *c; c++) {
+		if (*c == '"' || *c == '\\')
+			text[used++] = '\\';
+		text[used++] = *c;
+	}
+	text[used] = '\0';
+	str_make_printable(text);
+	fputs("progress", stderr);
+	if (*l->member)
+		fprintf(stderr, " member=%s", l->member);
+	fprintf(stderr, " stage=%s", l->stage);
 	if (l->percent >= 0)
-		snprintf(percent, sizeof(percent), " %d%%", l->percent);
-	return snprintf(ret, size, "%s%s%s%s%s%s (%s)", l->member, *l->member ? ": " : "", l->stage,
-			percent, *l->text ? ": " : "", l->text, seconds);
+		fprintf(stderr, " percent=%d", l->percent);
+	fprintf(stderr, " elapsed_ms=%" PRId64 " text=\"%s\"\n", l->elapsed_ms, text);
 }
 
 static void draw(struct progress *p)
 {
 	struct winsize ws = {0};
-	char text[NAME_SIZE + STAGE_SIZE + TEXT_SIZE + 64];
+	char text[LINE_SIZE];
 	int width = DEFAULT_WIDTH;
 
 	if (ioctl(STDERR_FILENO, TIOCGWINSZ, &ws) == 0 && ws.ws_col > 1)
@@ -108,8 +170,7 @@ static void draw(struct progress *p)
 	if (p->drawn > 0)
 		fprintf(stderr, "\033[%zuA", p->drawn);
 	for (size_t i = 0; i < p->count; i++) {
-		format_line(&p->lines[i], text, sizeof(text));
-		str_make_printable(text);
+		live_line(p, &p->lines[i], text);
 		fprintf(stderr, "\r\033[K%.*s\n", width - 1, text);
 	}
 	p->drawn = p->count;
@@ -126,30 +187,35 @@ static bool is_news(const struct line *l, const struct drover_progress *e)
 	return strncmp(l->text, e->text ? e->text : "", TEXT_SIZE - 1) != 0;
 }
 
+/* Whether anything but the time is another. */
+static bool differs(const struct line *l, const struct drover_progress *e)
+{
+	return strcmp(l->stage, e->stage) != 0 || l->percent != e->percent ||
+	       strncmp(l->text, e->text ? e->text : "", TEXT_SIZE - 1) != 0;
+}
+
 static void progress_note(struct progress *p, const struct drover_progress *e)
 {
 	struct line *l = get_line(p, e->member);
-	char text[NAME_SIZE + STAGE_SIZE + TEXT_SIZE + 64];
 	bool news;
+	bool changed;
 
 	if (!l)
 		return;
 	news = is_news(l, e);
+	changed = differs(l, e);
 	snprintf(l->stage, sizeof(l->stage), "%s", e->stage);
 	snprintf(l->text, sizeof(l->text), "%s", e->text ? e->text : "");
 	l->percent = e->percent;
 	l->elapsed_ms = e->elapsed_ms;
 	if (!strcmp(e->stage, "ready"))
 		l->ready_ms = e->elapsed_ms;
-	if (p->style == PROGRESS_JSON) {
+	if (p->style == PROGRESS_JSON && changed)
 		print_json(e);
-	} else if (p->live) {
+	else if (p->live)
 		draw(p);
-	} else if (p->style == PROGRESS_AUTO && news) {
-		format_line(l, text, sizeof(text));
-		str_make_printable(text);
-		fprintf(stderr, "%s\n", text);
-	}
+	else if (p->style == PROGRESS_AUTO && news)
+		print_plain(l);
 }
 
 /* Said whatever the style, and below what is drawn, which is drawn anew after it. */

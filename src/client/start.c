@@ -19,7 +19,7 @@
 
 #include <string.h>
 
-enum { LOGIN_RETRY_MS = 250, LOGIN_TRY_MS = 60000 };
+enum { LOGIN_RETRY_MS = 250, LOGIN_TRY_MS = 60000, SECOND_MS = 1000 };
 
 struct run;
 
@@ -30,6 +30,8 @@ struct boot {
 	struct prepare prepare;
 	struct reservation reservation;
 	struct drover_boot times;
+	const char *stage;      /* NULL: none yet */
+	const char *stage_text; /* borrowed from what this boot owns */
 	uv_work_t work;
 	struct err work_error;
 	int work_result;
@@ -50,8 +52,9 @@ struct run {
 	size_t n;
 	struct drover_vm **vms; /* those of @boots; the array alone is the run's */
 	size_t n_vms;
-	unsigned pending;   /* members on their way */
-	unsigned working;   /* work threads under way */
+	unsigned pending; /* members on their way */
+	unsigned working; /* work threads under way */
+	struct timer *second;
 	unsigned reserving; /* requests of the network that cannot be taken back */
 	struct err error;   /* the first failure */
 	bool failed;
@@ -61,6 +64,8 @@ struct run {
 
 static void tell_stage(struct boot *b, const char *stage, int percent, const char *text)
 {
+	b->stage = stage;
+	b->stage_text = text;
 	boot_times_note(&b->times, b->run->settings, stage);
 	settings_progress(b->run->settings, b->vm->name, stage, percent, "%s", text);
 }
@@ -376,6 +381,21 @@ static void remove_made(struct run *run)
 			member_remove_locked(&run->cluster->store, run->boots[i].vm->name, NULL);
 }
 
+/* Stages that last are told again, so that whoever shows them can count the seconds. */
+static void on_second(void *arg)
+{
+	struct run *run = arg;
+
+	for (size_t i = 0; i < run->n; i++) {
+		const struct boot *b = &run->boots[i];
+
+		if (!b->ended && b->stage)
+			settings_progress(run->settings, b->vm->name, b->stage, -1, "%s",
+					  b->stage_text);
+	}
+	timer_start(&run->cluster->loop, SECOND_MS, on_second, run, &run->second);
+}
+
 /* Boots run->boots on an existing helper; all or nothing. */
 static int run_boots(struct run *run, struct err *e)
 {
@@ -387,7 +407,10 @@ static int run_boots(struct run *run, struct err *e)
 	run->deadline = uv_hrtime() + s->timeout_ms * 1000000;
 	for (size_t i = 0; i < run->n && !run->failed; i++)
 		begin_member(&run->boots[i]);
+	if (s->on_progress) /* without it the seconds are only not told */
+		timer_start(&c->loop, SECOND_MS, on_second, run, &run->second);
 	r = wait_loop(&c->loop, &run->pending, s->timeout_ms, s->cancel, &late);
+	timer_stop(&run->second);
 	if (!run->failed && r == 0)
 		return 0;
 	if (run->failed)

@@ -84,25 +84,30 @@ int image_in_catalog(const char *name, struct err *e)
 	return r < 0 ? r : !wanted;
 }
 
+enum { BUILD_TEXT_SIZE = 128 };
+
 struct build {
 	guest_progress_fn *progress;
 	void *arg;
+	int percent; /* what the builder said last */
+	char text[BUILD_TEXT_SIZE];
 };
 
+/* What lasts is told again, so that whoever shows it can count the seconds. */
 static void on_build_line(void *arg, const char *line)
 {
 	struct build *b = arg;
 	char *end;
 	long percent;
 
-	if (!b->progress || !str_starts(line, "progress "))
+	if (!b->progress || (line && !str_starts(line, "progress ")))
 		return;
-	percent = strtol(line + strlen("progress "), &end, 10);
-	if (percent < -1 || percent > 100)
-		percent = -1;
-	while (*end == ' ')
-		end++;
-	b->progress(b->arg, (int)percent, end);
+	if (line) {
+		percent = strtol(line + strlen("progress "), &end, 10);
+		b->percent = percent < -1 || percent > 100 ? -1 : (int)percent;
+		snprintf(b->text, sizeof(b->text), "%s", end + strspn(end, " "));
+	}
+	b->progress(b->arg, b->percent, b->text);
 }
 
 static int build_failed(const char *name, const char *program, int status, const struct buf *tail,
@@ -134,7 +139,7 @@ void image_clean(const char *dir)
 int image_build(const struct store *s, const char *name, atomic_bool *cancel,
 		guest_progress_fn *progress, void *arg, struct err *e)
 {
-	struct build b = {progress, arg};
+	struct build b = {.progress = progress, .arg = arg, .percent = -1};
 	scoped(buf) struct buf tail = BUF_INIT;
 	scoped(mem) char *dir = NULL;
 	scoped(mem) char *json = NULL;

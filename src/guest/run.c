@@ -179,6 +179,7 @@ static void end_group(struct run *run)
 static int follow(struct run *run, atomic_bool *cancel)
 {
 	bool exited = false;
+	int silent = 0;
 
 	while (!exited || run->out >= 0 || run->err >= 0) {
 		struct pollfd p[] = {
@@ -195,6 +196,8 @@ static int follow(struct run *run, atomic_bool *cancel)
 			break;
 		if (run_is_canceled(cancel))
 			return -ECANCELED;
+		if (n == 0 && ++silent % RUN_SILENT_LOOKS == 0 && run->on_line)
+			run->on_line(run->arg, NULL);
 		if (n <= 0)
 			continue;
 		if (p[0].revents)

@@ -12,12 +12,16 @@
 
 struct err;
 
-/* One line of the program's stdout, without its newline; borrowed. */
+/*
+ * One line of the program's stdout, without its newline; borrowed. NULL, of a program that can be canceled: nothing came
+ * for another second.
+ */
 typedef void run_line_fn(void *arg, const char *line);
 
 enum {
 	RUN_STDERR_KEPT = 4096, /* bytes of stderr's end that are kept */
 	RUN_CANCEL_MS = 100,    /* @cancel has no event of its own: how often it is looked at */
+	RUN_SILENT_LOOKS = 10,  /* so many of these looks are the second of a silent program */
 	RUN_TERM_MS = 5000      /* from SIGTERM to SIGKILL */
 };
 

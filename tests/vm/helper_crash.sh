@@ -74,7 +74,7 @@ crash_in_boot() {
 	while read -r -t 60 line; do
 		echo "$line"
 		case $line in
-		*start:*) kill_helper b && killed=0 ;;
+		*stage=start\ *) kill_helper b && killed=0 ;;
 		"exit 0") return "$killed" ;;
 		esac
 	done < <("$DROVER" up b --image tiny 2>&1; echo "exit $?")
