@@ -177,13 +177,13 @@ static const char mount_script[] =
 	"	if systemd && grep -qxF \"$line\" /etc/fstab; then\n"
 	"		systemctl start \"$3\" 2>/dev/null || :\n"
 	"	fi\n"
-	"	mkdir -p \"$3\"\n"
-	"	mountpoint -q \"$3\" || mount -t \"$1\" -o \"$4\" \"$2\" \"$3\" || {\n"
-	"		[ $1 != virtiofs ] || grep -qw virtiofs /proc/filesystems ||\n"
-	"			echo 'its kernel has no virtiofs; an old image tiny can be made anew: '\\\n"
-	"				'drover image rm tiny, drover image build tiny' >&2\n"
+	"	[ $1 != virtiofs ] || grep -qw virtiofs /proc/filesystems || modprobe -q virtiofs 2>/dev/null || {\n"
+	"		echo 'its kernel has no virtiofs (an old image tiny can be made anew:'\\\n"
+	"			'drover image rm tiny; drover image build tiny)' >&2\n"
 	"		exit 1\n"
 	"	}\n"
+	"	mkdir -p \"$3\"\n"
+	"	grep -qF \" $(readlink -f \"$3\") \" /proc/mounts || mount -t \"$1\" -o \"$4\" \"$2\" \"$3\"\n"
 	"	! systemd || grep -qxF \"$line\" /etc/fstab || echo \"$line\" >>/etc/fstab\n"
 	"	shift 4\n"
 	"done\n";
@@ -203,6 +203,9 @@ static void tidy(struct buf *said)
 {
 	while (said->len > 0 && said->data[said->len - 1] == '\n')
 		said->data[--said->len] = '\0';
+	for (size_t i = 0; i < said->len; i++)
+		if (said->data[i] == '\n')
+			said->data[i] = ';';
 	if (said->data)
 		str_make_printable(said->data);
 }

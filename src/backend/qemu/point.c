@@ -176,6 +176,10 @@ static int point_claim(struct qemu_vm *vm, const char *point, struct err *e)
 	if (vm->spec.disk_path ? !str_equal(vm->disk_format, "qcow2") : !vm->spec.points_path)
 		return err_set(e, ERR_UNSUPPORTED,
 			       "%s has no qcow2 disk, and a point is kept in one", vm->spec.name);
+	if (vm->shares)
+		return err_set(e, ERR_UNSUPPORTED,
+			       "%s has mounts, which no point can put back; a fixture can be kept",
+			       vm->spec.name);
 	snprintf(vm->point, sizeof(vm->point), "%s", point);
 	return 0;
 }
