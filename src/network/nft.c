@@ -74,8 +74,9 @@ int nft_host_make(const struct nft_host *h, struct err *e)
 			"add chain ip %s nat { type nat hook postrouting priority 100; }\n"
 			"add chain ip %s forward { type filter hook forward priority 0; }\n"
 			"add rule ip %s nat ip saddr %s oifname != \"%s\" masquerade\n"
+			"add rule ip %s forward iifname \"%s\" ip saddr != %s drop\n"
 			"add rule ip %s forward iifname != \"%s\" oifname \"%s\" ct state new drop\n",
-			t, t, t, t, h->subnet, b, t, b, b);
+			t, t, t, t, h->subnet, b, t, b, h->subnet, t, b, b);
 	else
 		commands = str_format(
 			"add table ip %s\n"

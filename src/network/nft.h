@@ -19,8 +19,8 @@ struct nft_host {
 };
 
 /*
- * On the host, a table of its own for one bridge: with egress its guests are masqueraded and nobody from outside begins a
- * connection to them; without, nothing passes in or out. The host itself always reaches them. Forwarding is not touched.
+ * On the host, a table of its own for one bridge: with egress its guests are masqueraded, under no address but their
+ * own, and nobody from outside begins a connection to them; without, nothing passes in or out. The host itself always reaches them. Forwarding is not touched.
  */
 int nft_host_make(const struct nft_host *h, struct err *e);
 

@@ -289,6 +289,11 @@ int host_records_load(struct host_records *ret, struct err *e)
 	return 0;
 }
 
+bool host_records_exist(void)
+{
+	return files_exist(NETWORKS_DIR);
+}
+
 void host_records_remove_drafts(void)
 {
 	scoped(dir) DIR *dir = opendir(NETWORKS_DIR);

@@ -54,6 +54,9 @@ static inline void scoped_host_records(struct host_records *l)
 	host_records_done(l);
 }
 
+/* Whether this boot ever had one. */
+bool host_records_exist(void);
+
 struct host_record *host_records_find(const struct host_records *l, const char *key);
 
 /* Under the lock. @r's path is not used. */

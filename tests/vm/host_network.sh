@@ -149,6 +149,9 @@ firewall_warns() {
 	grep -o "nft 'insert rule ip filter FORWARD [^']*'" <<<"$warning" >"$home/rule"
 	wait "$up"
 }
+table_without_record() {
+	nft add table ip drover_01234567 && "$DROVER" prune && ! nft list table ip drover_01234567 2>/dev/null
+}
 damaged() {
 	echo '{' >/run/drover/networks/drv01234567.json
 	"$DROVER" audit | grep -q '^unreadable .*drv01234567.json' &&
@@ -201,7 +204,9 @@ ok "the rule can be added as it was told" bash -e "$home/rule"
 ok "then there is one" way_out b
 ok "kill -9 of the supervisor again" kill_supervisor
 ok "the next up, of whatever cluster, reclaims it" reclaimed_by "$DROVER" up other --backend fake --quiet
+ok "rm of that one" "$DROVER" rm -f other
 ok "kill -9 of the client of a bound cluster takes its network" kill_client
+ok "prune finds a table that has no record" table_without_record
 ok "a damaged record is named by audit and prune, and kept" damaged
 ok "rm of all" "$DROVER" rm -f --all
 ok "nothing is left" nothing_left
