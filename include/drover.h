@@ -231,6 +231,22 @@ struct drover_reset {
 DROVER_API int drover_cluster_reset(struct drover_cluster *c, const struct drover_reset *o,
 				    struct drover_error *e);
 
+/*
+ * Copies a running cluster, as it is at one instant, @count times: memory, devices, disks; no boot. Each copy has a
+ * private network of its own, in which its members have the names, addresses and MACs of the originals and the
+ * connections between them go on; outside they are called NEW-1 for NEW and web-1 (with @count > 1 NEW-1-1, NEW-2-1,
+ * ...). The originals are held while they are copied; the return value says for how many ms. Copies start with the same
+ * random numbers, keys and machine ids: they are one machine twice, for tests, not two.
+ *
+ * Of @o (may be NULL) detached, temporary, timeout_ms, on_progress (called from other threads, one at a time) and cancel
+ * are used. @ret (room for @count) are the caller's: drover_cluster_close, or _destroy. All or nothing. Refused before
+ * anything is held: a network of the host or directories of the host (unsupported), too little memory (out_of_memory),
+ * names that are there already (already_exists), a member that boots or has failed (not_running).
+ */
+DROVER_API int drover_cluster_fork(struct drover_cluster *c, const char *name, size_t count,
+				   const struct drover_options *o, struct drover_cluster *ret[],
+				   struct drover_error *e);
+
 /* Output as it comes: @stream is 1 (stdout) or 2 (stderr). Return < 0 to give up the command (code "canceled"). */
 typedef int drover_output_fn(void *arg, int stream, const char *data, size_t len);
 

@@ -155,6 +155,14 @@ int backend_points(struct backend_vm *vm, backend_points_done *done, void *arg, 
 	return vm->backend->ops->points(vm, done, arg, e);
 }
 
+int backend_capture(struct backend_vm *vm, const char *memory_path, const char *disk_path,
+		    backend_done *done, void *arg, struct err *e)
+{
+	if (!vm->backend->ops->capture)
+		return cannot(vm->backend, "fork a running VM", e);
+	return vm->backend->ops->capture(vm, memory_path, disk_path, done, arg, e);
+}
+
 int backend_point_check(const char *point, struct err *e)
 {
 	static const char allowed[] = "abcdefghijklmnopqrstuvwxyz0123456789-.";

@@ -193,6 +193,9 @@ int targets_each(const struct targets *t, target_fn *work, const char *done_text
 
 /* --- members.c: one member that runs */
 
+/* The running cluster that @name is, or that it is a member of; says what is wrong. CLI_OK: the caller closes it. */
+int cluster_open_named(char *name, struct drover_cluster **ret);
+
 /*
  * The member @name on a handle of its cluster, which the caller closes. NULL with @e, and nothing to close, when there is
  * none or it does not run.

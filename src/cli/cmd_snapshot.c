@@ -20,26 +20,6 @@ static const struct option_row snapshot_options[] = {
 	{0},
 };
 
-/* The running cluster that @name is of, or a member of it. */
-static int open_named(char *name, struct drover_cluster **ret)
-{
-	scoped(targets) struct targets t = {0};
-	const char *member = NULL;
-	struct drover_error e;
-	int r = targets_find(&name, 1, false, &t);
-
-	if (r != CLI_OK || t.unknown)
-		return CLI_FAILED;
-	for (size_t i = 0; i < t.count && !member; i++)
-		if (t.hit[i]->pid > 0)
-			member = t.hit[i]->name;
-	if (!member)
-		return say_error("'%s' is not running", name);
-	if (drover_cluster_open(NULL, member, ret, &e) < 0)
-		return say_error("%s", e.message);
-	return CLI_OK;
-}
-
 static int save(struct drover_cluster *c, const char *name, const char *point)
 {
 	struct drover_error e;
@@ -133,7 +113,7 @@ static int on_cluster(const struct snapshot_settings *s, const struct args *a, s
 {
 	struct drover_cluster *c = NULL;
 	char *name = a->names[first];
-	int r = open_named(name, &c);
+	int r = cluster_open_named(name, &c);
 
 	if (r != CLI_OK)
 		return r;

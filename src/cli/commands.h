@@ -13,6 +13,7 @@ extern const struct command command_doctor;
 extern const struct command command_down;
 extern const struct command command_events;
 extern const struct command command_exec;
+extern const struct command command_fork;
 extern const struct command command_forward;
 extern const struct command command_help;
 extern const struct command command_image;

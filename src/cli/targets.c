@@ -123,3 +123,22 @@ int targets_each(const struct targets *t, target_fn *work, const char *done_text
 	}
 	return status;
 }
+
+int cluster_open_named(char *name, struct drover_cluster **ret)
+{
+	scoped(targets) struct targets t = {0};
+	const char *member = NULL;
+	struct drover_error e;
+	int r = targets_find(&name, 1, false, &t);
+
+	if (r != CLI_OK || t.unknown)
+		return CLI_FAILED;
+	for (size_t i = 0; i < t.count && !member; i++)
+		if (t.hit[i]->pid > 0)
+			member = t.hit[i]->name;
+	if (!member)
+		return say_error("'%s' is not running", name);
+	if (drover_cluster_open(NULL, member, ret, &e) < 0)
+		return say_error("%s", e.message);
+	return CLI_OK;
+}

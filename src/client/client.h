@@ -207,6 +207,9 @@ void cluster_shutdown(struct drover_cluster *c);
 
 /* store_member_lock, after a helper that is just leaving has let go. Blocks for that, shortly. */
 int member_lock(const struct store *store, const char *name, int *ret_fd, struct err *e);
+/* point.c: holds all members and writes each one's memory and disk to DIR/NAME.memory and .disk (docs/protocol.md). */
+int cluster_capture(struct drover_cluster *c, const char *dir, int64_t *ret_held_ms, struct err *e);
+
 /*
  * wake.c: waits until each member that runs answers on SSH, and sets its clock; sessions of before are closed. For guests
  * that go on from an earlier instant. Blocks up to @timeout_ms; @cancel may be NULL.

@@ -39,12 +39,11 @@ static void on_answer(void *arg, int r, const struct reply *p, int fd, const str
 }
 
 /* The request ends by its own deadline; a helper that does not know it closes the connection. */
-static int ask(struct drover_cluster *c, enum verb verb, const char *point, struct answer *ret,
-	       struct err *e)
+static int ask_all(struct drover_cluster *c, const struct request *q, struct answer *ret,
+		   struct err *e)
 {
-	struct request q = {.verb = verb, .point = (char *)point, .all = true};
 	struct name_list doors = {0};
-	int r = point ? name_check(point, e) : 0;
+	int r = q->point ? name_check(q->point, e) : 0;
 
 	*ret = (struct answer){.pending = 1};
 	for (size_t i = 0; i < c->n_vms && r == 0; i++)
@@ -52,14 +51,33 @@ static int ask(struct drover_cluster *c, enum verb verb, const char *point, stru
 			r = err_set(e, ERR_NO_MEMORY, "out of memory");
 	if (r == 0 && doors.n == 0)
 		r = err_set(e, ERR_NOT_RUNNING, "the cluster is not running");
-	if (r == 0 && !rpc_start(&c->loop, &c->store, &doors, &q, 0,
-				 verb == VERB_POINTS ? LIST_MS : POINT_MS, on_answer, ret, e))
+	if (r == 0 && !rpc_start(&c->loop, &c->store, &doors, q, 0,
+				 q->verb == VERB_POINTS ? LIST_MS : POINT_MS, on_answer, ret, e))
 		r = err_code_number(e->code);
 	if (r == 0) {
 		wait_loop(&c->loop, &ret->pending, 0, NULL, e);
 		r = ret->r < 0 ? err_copy(e, &ret->error) : 0;
 	}
 	name_list_done(&doors);
+	return r;
+}
+
+static int ask(struct drover_cluster *c, enum verb verb, const char *point, struct answer *ret,
+	       struct err *e)
+{
+	const struct request q = {.verb = verb, .point = (char *)point, .all = true};
+
+	return ask_all(c, &q, ret, e);
+}
+
+int cluster_capture(struct drover_cluster *c, const char *dir, int64_t *ret_held_ms, struct err *e)
+{
+	const struct request q = {.verb = VERB_CAPTURE, .dir = (char *)dir, .all = true};
+	scoped(answer) struct answer a = {0};
+	int r = ask_all(c, &q, &a, e);
+
+	if (r == 0)
+		*ret_held_ms = a.held_ms;
 	return r;
 }
 

@@ -171,7 +171,9 @@ static int make_seed(struct prepare *p, struct err *e)
 	scoped(mem) char *path =
 		store_member_path(p->store, p->config.name,
 				  provides(p, PROVISION_CREDENTIALS) ? "credentials" : "seed.iso");
-	struct seed seed = {.name = p->config.name, .mac = p->config.mac, .user = p->config.user};
+	struct seed seed = {.name = member_config_inside(&p->config),
+			    .mac = p->config.mac,
+			    .user = p->config.user};
 	int r = keys_ensure(p->store, &t.public_key, e);
 
 	if (r == 0)
@@ -237,7 +239,8 @@ static char *make_cmdline(const struct prepare *p)
 		return NULL;
 	if (!provides(p, PROVISION_CREDENTIALS))
 		return strdup(base);
-	return str_format("%s%ssystemd.hostname=%s", base, *base ? " " : "", p->config.name);
+	return str_format("%s%ssystemd.hostname=%s", base, *base ? " " : "",
+			  member_config_inside(&p->config));
 }
 
 static int copy_credentials(const struct prepare *p, struct vm_spec *s)
@@ -264,6 +267,7 @@ int prepare_spec(const struct prepare *p, struct vm_spec *ret, struct err *e)
 		.disk_path = existing(p, "disk.qcow2"),
 		.seed_path = existing(p, "seed.iso"),
 		.efi_path = existing(p, "efi.qcow2"),
+		.memory_path = existing(p, "memory"),
 		.cpus = c->cpus,
 		.memory_bytes = (uint64_t)c->memory_mb << 20,
 		.serial_log_path = store_member_path(p->store, c->name, "serial.log"),

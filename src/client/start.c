@@ -300,7 +300,8 @@ static void begin_member(struct boot *b)
 	struct err e = ERR_INIT;
 
 	b->run->pending++;
-	if (backend_reserve(c->network, b->vm->name, *hint ? hint : NULL, on_reserved, b, &e) < 0)
+	if (remote_reserve_as(c->network, b->vm->name, member_config_inside(&b->prepare.config),
+			      *hint ? hint : NULL, on_reserved, b, &e) < 0)
 		boot_end(b, &e);
 	else
 		b->run->reserving++;

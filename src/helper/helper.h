@@ -205,7 +205,7 @@ rpc_handler rpc_status, rpc_stop, rpc_createnetwork, rpc_reserve, rpc_boot_membe
 rpc_handler rpc_hello, rpc_watch, rpc_dial, rpc_console, rpc_pause, rpc_resume, rpc_kill,
 	rpc_shutdown, rpc_stats;
 /* rpc_point.c */
-rpc_handler rpc_save, rpc_load, rpc_points, rpc_drop;
+rpc_handler rpc_point;
 
 /* rpc_more.c: the member that "name" names, or else the one whose socket it is. NULL: there is none, and @c is answered. */
 struct member *call_target(struct call *c, const struct request *q);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Points of one member, or of all members at one instant: save, load, points, drop.
+ * Points of one member, or of all members at one instant: save, load, points, drop; and capture, which writes them to
+ * files of the client's for a fork.
  *
  * How it works: one round at a time, whose steps each ask every member and go on when the last has answered:
  *
- *   list -> choose -> hold (pause who runs) -> save or load -> let go -> tidy -> answer
+ *   list -> choose -> hold (pause who runs) -> save, load or capture -> let go -> tidy -> answer
  *
  * A backend keeps a point under NAME.NUMBER, and each save takes a number that no point has yet. So an older point of the
  * same name is there until the new one is whole on every member, and is dropped then. After a crash in between some
@@ -42,6 +43,7 @@ struct point_round {
 	enum verb verb;
 	char name[NAME_SIZE];
 	char kept_as[POINT_SIZE]; /* NAME.NUMBER */
+	char *dir;                /* capture: owned */
 	struct round_member *members;
 	size_t n;
 	unsigned waiting;
@@ -157,6 +159,7 @@ static void round_free(struct point_round *round)
 	for (size_t i = 0; i < round->n; i++)
 		free(round->members[i].points);
 	free(round->members);
+	free(round->dir);
 	free(round);
 }
 
@@ -166,7 +169,7 @@ static void answer(struct point_round *round)
 	struct call *c = round->call;
 	struct err e = round->error;
 	int64_t held_ms = round->held_ms;
-	bool held = round->verb == VERB_SAVE || round->verb == VERB_LOAD;
+	bool held = round->verb != VERB_DROP;
 	struct buf line = BUF_INIT;
 
 	round_free(round); /* first: who is answered may ask again */
@@ -276,8 +279,21 @@ static void let_go(struct point_round *round)
 	each(round, resume_one, is_held, tidy);
 }
 
+static int capture(struct round_member *rm, struct backend_vm *vm, struct err *e)
+{
+	const char *dir = rm->round->dir;
+	scoped(mem) char *memory = str_format("%s/%s.memory", dir, rm->name);
+	scoped(mem) char *disk = str_format("%s/%s.disk", dir, rm->name);
+
+	if (!memory || !disk)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	return backend_capture(vm, memory, disk, on_step, rm, e);
+}
+
 static int save_or_load(struct round_member *rm, struct backend_vm *vm, struct err *e)
 {
+	if (rm->round->verb == VERB_CAPTURE)
+		return capture(rm, vm, e);
 	return rm->round->verb == VERB_SAVE ? backend_save(vm, rm->round->kept_as, on_step, rm, e)
 					    : backend_load(vm, rm->round->kept_as, on_step, rm, e);
 }
@@ -509,6 +525,13 @@ static int add_members(struct point_round *round, const struct request *q, struc
 	return r;
 }
 
+static void refuse_capture(struct point_round *round)
+{
+	err_set(&round->error, ERR_UNSUPPORTED, "backend '%s' cannot fork a running VM",
+		round->helper->backend->ops->name);
+	answer(round);
+}
+
 static void round_begin(struct call *c, const struct request *q, struct member *one)
 {
 	struct helper *h = c->helper;
@@ -524,45 +547,36 @@ static void round_begin(struct call *c, const struct request *q, struct member *
 	round->verb = q->verb;
 	snprintf(round->name, sizeof(round->name), "%s", q->point ? q->point : "");
 	h->round = round;
-	if (add_members(round, q, one, &e) < 0) {
+	round->dir = strdup(q->dir ? q->dir : "");
+	if (!round->dir || add_members(round, q, one, &e) < 0) {
+		if (!round->dir)
+			err_set(&e, ERR_NO_MEMORY, "out of memory");
 		round->error = e;
 		answer(round);
 		return;
 	}
-	each(round, list_points, NULL, choose);
+	if (q->verb != VERB_CAPTURE)
+		each(round, list_points, NULL, choose);
+	else if (!h->backend->ops->capture)
+		refuse_capture(round);
+	else
+		hold(round);
 }
 
-static void handle(struct call *c, const struct request *q)
+void rpc_point(struct call *c, const struct request *q)
 {
 	struct member *one = q->all ? NULL : call_booted_target(c, q);
 	struct err e = ERR_INIT;
 
 	if (!q->all && !one)
 		return; /* answered */
-	if (q->verb != VERB_POINTS && name_check(q->point ? q->point : "", &e) < 0)
+	if (q->verb == VERB_CAPTURE && (!q->dir || q->dir[0] != '/'))
+		call_errorf(c, ERR_INVALID, "capture needs a \"dir\", an absolute path");
+	else if (q->verb != VERB_POINTS && q->verb != VERB_CAPTURE &&
+		 name_check(q->point ? q->point : "", &e) < 0)
 		call_errorf(c, ERR_BAD_NAME, "\"point\": %s", e.msg);
 	else if (c->helper->round)
 		call_errorf(c, ERR_BUSY, "the cluster is being saved or put back already");
 	else
 		round_begin(c, q, one);
-}
-
-void rpc_save(struct call *c, const struct request *q)
-{
-	handle(c, q);
-}
-
-void rpc_load(struct call *c, const struct request *q)
-{
-	handle(c, q);
-}
-
-void rpc_points(struct call *c, const struct request *q)
-{
-	handle(c, q);
-}
-
-void rpc_drop(struct call *c, const struct request *q)
-{
-	handle(c, q);
 }

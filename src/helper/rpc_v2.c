@@ -144,7 +144,8 @@ static struct reserved *reserved_find(struct helper *h, const char *name)
 	return NULL;
 }
 
-static void reserve_new(struct call *c, const char *name, const char *ip_hint)
+/* @as: what the network calls it. */
+static void reserve_new(struct call *c, const char *name, const char *as, const char *ip_hint)
 {
 	struct helper *h = c->helper;
 	struct reserved *v = calloc(1, sizeof(*v));
@@ -157,7 +158,7 @@ static void reserve_new(struct call *c, const char *name, const char *ip_hint)
 	snprintf(v->name, sizeof(v->name), "%s", name);
 	v->helper = h;
 	list_init(&v->calls);
-	if (backend_reserve(h->network, name, ip_hint, on_reserved, v, &e) < 0) {
+	if (backend_reserve(h->network, as, ip_hint, on_reserved, v, &e) < 0) {
 		free(v);
 		err_prefix(&e, "reserve %s", name);
 		call_error(c, &e);
@@ -182,13 +183,18 @@ void rpc_reserve(struct call *c, const struct request *q)
 		call_error(c, &e);
 		return;
 	}
+	if (q->as && name_check(q->as, &e) < 0) {
+		err_prefix(&e, "reserve %s", q->name);
+		call_error(c, &e);
+		return;
+	}
 	if (!h->network) {
 		call_errorf(c, ERR_NO_NETWORK, "network not created");
 		return;
 	}
 	v = reserved_find(h, q->name);
 	if (!v)
-		reserve_new(c, q->name, q->ip_hint);
+		reserve_new(c, q->name, q->as ? q->as : q->name, q->ip_hint);
 	else if (v->ready)
 		answer_reserved(c, v);
 	else

@@ -107,7 +107,8 @@ struct member_config {
 	char *user;          /* owned: who logs in */
 	char created_at[40]; /* RFC 3339 */
 	bool no_egress;
-	char network[16]; /* host, or private, which "" means too */
+	char guest_name[NAME_SIZE]; /* what it is called inside, a fork; "": name */
+	char network[16];           /* host, or private, which "" means too */
 	char backend[32];
 
 	/* What the image said when the disk was made: a member boots the same whatever becomes of the name. */
@@ -121,6 +122,12 @@ struct member_config {
 	struct share *shares; /* owned; the same from boot to boot */
 	size_t n_shares;
 };
+
+/* What the guest calls itself. */
+static inline const char *member_config_inside(const struct member_config *c)
+{
+	return c->guest_name[0] ? c->guest_name : c->name;
+}
 
 void member_config_done(struct member_config *c);
 static inline void scoped_config(struct member_config *c)

@@ -31,6 +31,8 @@ void request_done(struct request *q)
 	free(q->name);
 	free(q->ip_hint);
 	free(q->point);
+	free(q->as);
+	free(q->dir);
 	free(q->subnet);
 	vm_spec_done(&q->spec);
 	*q = (struct request){0};
@@ -98,6 +100,10 @@ static int decode_fields(json_t *root, struct request *q, struct err *e)
 	if (r == 0)
 		r = take_text(root, "point", &q->point, e);
 	if (r == 0)
+		r = take_text(root, "as", &q->as, e);
+	if (r == 0)
+		r = take_text(root, "dir", &q->dir, e);
+	if (r == 0)
 		r = take_text(root, "subnet", &q->subnet, e);
 	if (r == 0)
 		r = wire_json_int(root, "port", &q->port, e);
@@ -133,6 +139,8 @@ int request_encode(const struct request *q, struct buf *out)
 	json_out_string_opt(&o, "name", q->name);
 	json_out_string_opt(&o, "ip_hint", q->ip_hint);
 	json_out_string_opt(&o, "point", q->point);
+	json_out_string_opt(&o, "as", q->as);
+	json_out_string_opt(&o, "dir", q->dir);
 	json_out_string_opt(&o, "subnet", q->subnet);
 	if (q->verb == VERB_BOOT_MEMBER)
 		vm_spec_encode(&q->spec, &o);

@@ -16,6 +16,8 @@ struct request {
 	char *id;   /* owned; the "id" as encoded JSON, NULL when absent (a protocol-2 request) */
 	char *name; /* owned; NULL when absent */
 	char *ip_hint;       /* owned; NULL when absent */
+	char *as;            /* reserve: the name inside the network; owned; NULL: @name */
+	char *dir;           /* capture; owned; NULL when absent */
 	char *point;         /* save, load; owned; NULL when absent */
 	char *subnet;        /* createnetwork; owned; NULL when absent */
 	int64_t port;        /* dial; 0 when absent */

@@ -26,7 +26,8 @@
 	X(SAVE, "save")                   \
 	X(LOAD, "load")                   \
 	X(POINTS, "points")               \
-	X(DROP, "drop")
+	X(DROP, "drop")                   \
+	X(CAPTURE, "capture")
 
 #define X(id, name) VERB_##id,
 enum verb { VERB_NONE, VERB_MAP(X) VERB_MAX };
@@ -52,7 +53,7 @@ enum verb { VERB_NONE, VERB_MAP(X) VERB_MAX };
 /* What hello announces beside the protocol. */
 #define WIRE_FEATURES                                                                           \
 	"id", "watch", "dial", "console", "pause", "kill", "shutdown", "stats", "code", "save", \
-		"points", "mount"
+		"points", "mount", "capture"
 
 /* The bind handshake on the .ctl socket: raw bytes, no newline. */
 #define WIRE_BIND "bind"

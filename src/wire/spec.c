@@ -42,6 +42,7 @@ static const struct field {
 	STRING(cmdline, false),
 	PATHS(credential_paths),
 	STRING(points_path, false),
+	STRING(memory_path, false),
 	PATHS(mount_paths),
 	PATHS(mount_rw_paths),
 #undef STRING

@@ -114,6 +114,9 @@ refuses 2 "snapshot needs one of" snapshot
 refuses 2 "snapshot save needs a cluster and a point" snapshot save web
 refuses 2 "snapshot cannot 'frob'" snapshot frob
 refuses 2 "reset needs a cluster" reset
+refuses 2 "fork needs a cluster, and a name" fork web
+refuses 1 "no member or cluster is called 'nope'" fork nope new
+does '^usage: drover fork' help fork
 does '^usage: drover snapshot' help snapshot
 does '^usage: drover reset' help reset
 refuses 1 "no member or cluster is called 'nope'" reset nope
@@ -248,6 +251,10 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 	does '^clean ' snapshot ls web
 	run snapshot ls -q web && [ "$(tr '\n' ' ' <"$home/out")" = "other clean " ]
 	result $? "snapshot ls -q tells the names, the last saved first"
+	refuses 1 "backend 'fake' cannot fork a running VM" fork web new
+	run ls && ! grep -q new "$home/out" && ! find "$DROVER_HOME/clusters" -name 'new*' | grep -q .
+	result $? "a refused fork leaves nothing"
+	refuses 1 "there is a member 'web-1' already" fork web web
 	does '^web: put back' reset web
 	does '^web: put back' snapshot load web clean
 	refuses 1 "the cluster has no point 'nope'" reset web nope

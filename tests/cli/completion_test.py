@@ -31,7 +31,7 @@ SHELLS = {
 # what is typed before the tab key, and the whole line after it
 LINES = [
     ('drover ls --qu', 'drover ls --quiet'),
-    ('drover for', 'drover forward'),
+    ('drover forw', 'drover forward'),
     ('drover ssh db', 'drover ssh db-1'),
     ('drover down we', 'drover down web'),
     ('drover down web-1 web-', 'drover down web-1 web-2'),

@@ -59,16 +59,22 @@ static char *quote(const char *path)
 	return ret;
 }
 
-/* The servers of mounts read and write the guest's memory themselves. */
-static void add_memory(struct args *a, const struct vm_spec *s)
+/*
+ * The memory is a file that this process has open too: the servers of mounts read and write it themselves, and a fork of
+ * the cluster is a copy of it. A VM that goes on from captured memory maps that privately: what it does not write is
+ * shared with others that go on from the same file.
+ */
+static void add_memory(struct args *a, const struct qemu_vm *vm)
 {
-	unsigned long long mib = (s->memory_bytes + MIB - 1) / MIB;
+	unsigned long long mib = (vm->spec.memory_bytes + MIB - 1) / MIB;
 
 	add(a, "-m", str_format("size=%lluM", mib));
-	if (s->n_mount_paths + s->n_mount_rw_paths == 0)
-		return;
-	add(a, "-object", str_format("memory-backend-memfd,id=ram,size=%lluM,share=on", mib));
+	add(a, "-object",
+	    str_format("memory-backend-file,id=ram,size=%lluM,mem-path=/proc/self/fd/%d,share=%s",
+		       mib, CHILD_FD_MEMORY, vm->resumes ? "off" : "on"));
 	add_static(a, "-machine", "memory-backend=ram");
+	if (vm->resumes)
+		add_static(a, "-incoming", "defer");
 }
 
 static void add_machine(struct args *a, const struct qemu_vm *vm, bool kvm)
@@ -85,7 +91,7 @@ static void add_machine(struct args *a, const struct qemu_vm *vm, bool kvm)
 		add_static(a, "-cpu", "max,+svm,+npt");
 	}
 	add(a, "-smp", str_format("%lld", (long long)s->cpus));
-	add_memory(a, s);
+	add_memory(a, vm);
 	add_static(a, "-rtc", "base=utc");
 }
 

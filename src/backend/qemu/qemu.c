@@ -60,6 +60,10 @@ static int create(struct backend *b, struct backend_network *net, const struct v
 		free(vm);
 		return r;
 	}
+	waiters_init(&vm->points, b->loop);
+	list_init(&vm->listings);
+	waiters_init(&vm->captures, b->loop);
+	vm->memory_fd = -1;
 	r = check_program(e);
 	if (r == 0)
 		r = shares_check(&vm->spec, e);
@@ -123,6 +127,7 @@ static const struct backend_ops qemu_ops = {
 	.drop = point_drop,
 	.points = point_list,
 	.adopt = adopt,
+	.capture = memory_capture,
 	.dial = op_dial,
 	.console = op_console,
 	.stats = op_stats,

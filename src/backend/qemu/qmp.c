@@ -149,25 +149,32 @@ struct qmp *qmp_adopt(uv_loop_t *loop, int fd, qmp_event_cb *on_event, void *arg
 }
 
 /* @arguments: "" or a member of the command's object with the comma before it. */
-static int call(struct qmp *q, const char *command, const char *arguments, qmp_reply_cb *on_reply,
-		void *arg)
+static int call(struct qmp *q, const char *command, const char *arguments, int fd,
+		qmp_reply_cb *on_reply, void *arg)
 {
 	struct qmp_pending *p;
-	char line[256];
+	char line[512];
+	int r = -EPIPE;
 	int n;
 
-	if (!q->stream)
-		return -ENOTCONN;
-	p = calloc(1, sizeof(*p));
-	if (!p)
-		return -ENOMEM;
+	p = q->stream ? calloc(1, sizeof(*p)) : NULL;
+	if (!p) {
+		close_fd(&fd);
+		return q->stream ? -ENOMEM : -ENOTCONN;
+	}
 	p->id = ++q->last_id;
 	p->on_reply = on_reply;
 	p->arg = arg;
 	list_append(&q->calls, &p->link);
 	n = snprintf(line, sizeof(line), "{\"execute\":\"%s\"%s,\"id\":%lld}\n", command, arguments,
 		     (long long)p->id);
-	if (n < (int)sizeof(line) && stream_write(q->stream, line, (size_t)n) == 0)
+	if (n >= (int)sizeof(line))
+		close_fd(&fd);
+	else if (fd < 0)
+		r = stream_write(q->stream, line, (size_t)n);
+	else
+		r = stream_write_fd(q->stream, line, (size_t)n, fd);
+	if (r == 0)
 		return 0;
 	list_remove(&p->link);
 	free(p);
@@ -176,7 +183,7 @@ static int call(struct qmp *q, const char *command, const char *arguments, qmp_r
 
 int qmp_call(struct qmp *q, const char *command, qmp_reply_cb *on_reply, void *arg)
 {
-	return call(q, command, "", on_reply, arg);
+	return call(q, command, "", -1, on_reply, arg);
 }
 
 int qmp_call_human(struct qmp *q, const char *line, qmp_reply_cb *on_reply, void *arg)
@@ -187,7 +194,20 @@ int qmp_call_human(struct qmp *q, const char *line, qmp_reply_cb *on_reply, void
 
 	if (n >= (int)sizeof(arguments))
 		return -EMSGSIZE;
-	return call(q, "human-monitor-command", arguments, on_reply, arg);
+	return call(q, "human-monitor-command", arguments, -1, on_reply, arg);
+}
+
+int qmp_call_with(struct qmp *q, const char *command, const char *arguments, int fd,
+		  qmp_reply_cb *on_reply, void *arg)
+{
+	char member[320];
+	int n = snprintf(member, sizeof(member), ",\"arguments\":%s", arguments);
+
+	if (n >= (int)sizeof(member)) {
+		close_fd(&fd);
+		return -EMSGSIZE;
+	}
+	return call(q, command, member, fd, on_reply, arg);
 }
 
 void qmp_close(struct qmp *q)

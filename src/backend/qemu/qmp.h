@@ -31,6 +31,13 @@ struct qmp *qmp_adopt(uv_loop_t *loop, int fd, qmp_event_cb *on_event, void *arg
 int qmp_call(struct qmp *q, const char *command, qmp_reply_cb *on_reply, void *arg);
 
 /*
+ * The same with @arguments, a JSON object that is sent as it is, and (unless -1) a descriptor beside it, taken in every
+ * case.
+ */
+int qmp_call_with(struct qmp *q, const char *command, const char *arguments, int fd,
+		  qmp_reply_cb *on_reply, void *arg);
+
+/*
  * The same for a line of the human monitor, which must need no escaping in JSON. Its reply is a text that is empty when
  * all went well, and else says what did not.
  */

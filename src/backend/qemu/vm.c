@@ -32,6 +32,8 @@ static void on_event(void *arg, const char *event, json_t *data)
 {
 	struct qemu_vm *vm = arg;
 
+	if (strcmp(event, "MIGRATION") == 0)
+		memory_on_migration(vm, data);
 	/* Not ordered by us: QEMU stops the guest when it cannot go on. */
 	if (strcmp(event, "STOP") == 0 && (vm->state == VM_RUNNING || vm->state == VM_STARTING))
 		qmp_call(vm->qmp, "query-status", on_status, vm);
@@ -43,6 +45,8 @@ static void on_event(void *arg, const char *event, json_t *data)
 static int spawn(struct qemu_vm *vm, int theirs[2], int tap, const int shares[], int n_shares,
 		 struct err *e)
 {
+	scoped(fd) int memory = -1;
+	scoped(fd) int state = -1;
 	struct child_options o = {
 		.file = QEMU_PROGRAM,
 		.fds = {{tap, CHILD_FD_TAP},
@@ -50,16 +54,24 @@ static int spawn(struct qemu_vm *vm, int theirs[2], int tap, const int shares[],
 			{theirs[1], CHILD_FD_SERIAL}},
 		.n_fds = 3,
 	};
-	char **argv = argv_make(vm, qemu_use_kvm(qemu_of(vm->base.backend)));
-	int r;
+	char **argv;
+	int r = memory_open(vm, &memory, &state, e);
 
+	if (r < 0)
+		return r;
+	argv = argv_make(vm, qemu_use_kvm(qemu_of(vm->base.backend)));
 	if (!argv)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	o.fds[o.n_fds++] = (struct child_fd){memory, CHILD_FD_MEMORY};
+	if (state >= 0)
+		o.fds[o.n_fds++] = (struct child_fd){state, CHILD_FD_STATE};
 	for (int i = 0; i < n_shares; i++)
 		o.fds[o.n_fds++] = (struct child_fd){shares[i], CHILD_FD_SHARE + i};
 	o.argv = argv;
 	r = vm_spawn(local_vm_of(&vm->base), &o, e);
 	argv_free(argv);
+	if (r == 0 && !vm->resumes)
+		vm->memory_fd = take_fd(&memory);
 	return r;
 }
 
@@ -71,6 +83,8 @@ static int open_lines(struct qemu_vm *vm, int mine[2], struct err *e)
 	vm->qmp = qmp_open(loop, take_fd(&mine[0]), on_event, vm);
 	vm->console = console_open(loop, take_fd(&mine[1]));
 	if (!vm->qmp || !vm->console || qmp_call(vm->qmp, "query-status", on_status, vm) < 0)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	if (vm->resumes && memory_load(vm) < 0)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	return 0;
 }
@@ -135,6 +149,7 @@ static void qemu_close(struct local_vm *base)
 
 	qmp_close(vm->qmp);
 	vm->qmp = NULL;
+	close_fd(&vm->memory_fd);
 	shares_end(vm);
 }
 
@@ -187,6 +202,7 @@ static int qemu_ask_stats(struct local_vm *base)
 static void qemu_fail(struct local_vm *base, const struct err *e)
 {
 	points_fail(qemu_vm_of(base), e);
+	memory_fail(qemu_vm_of(base), e);
 }
 
 static void qemu_free_vm(struct local_vm *base)

@@ -18,9 +18,13 @@ struct qemu {
 struct qemu_vm {
 	struct local_vm; /* its fields are this one's */
 	struct qmp *qmp;
-	struct waiters points;        /* save, load, drop: at most one pending */
-	char point[POINT_SIZE];       /* which */
-	struct list listings;         /* struct listing: who asked for the points */
+	struct waiters points;   /* save, load, drop: at most one pending */
+	char point[POINT_SIZE];  /* which */
+	struct list listings;    /* struct listing: who asked for the points */
+	struct waiters captures; /* at most one pending */
+	struct capture *capture; /* under way, or NULL */
+	int memory_fd; /* the guest's memory as a file, while QEMU runs; or -1: not ours to copy */
+	bool resumes;  /* goes on from captured memory: QEMU loads it first */
 	struct share_servers *shares; /* of the running QEMU, or NULL */
 };
 
@@ -40,7 +44,14 @@ static inline struct qemu_vm *qemu_vm_of(struct local_vm *vm)
 }
 
 /* argv.c: QEMU's command line. */
-enum { CHILD_FD_TAP = 3, CHILD_FD_QMP = 4, CHILD_FD_SERIAL = 5, CHILD_FD_SHARE = 6 };
+enum {
+	CHILD_FD_TAP = 3,
+	CHILD_FD_QMP = 4,
+	CHILD_FD_SERIAL = 5,
+	CHILD_FD_MEMORY = 6,
+	CHILD_FD_STATE = 7,
+	CHILD_FD_SHARE = 8
+};
 /* NULL-terminated, heap (argv_free), or NULL when out of memory. */
 char **argv_make(const struct qemu_vm *vm, bool kvm);
 void argv_free(char **argv);
@@ -64,6 +75,17 @@ int shares_start(struct qemu_vm *vm, int ret_fds[], struct err *e);
 int shares_adopt(struct qemu_vm *vm, struct err *e);
 /* Ends what runs; harmless when nothing does. */
 void shares_end(struct qemu_vm *vm);
+
+/* memory.c: the guest's memory and what is captured of it. */
+/* Opens the file of the guest's memory, and (or -1) what its devices are loaded from. Both the caller's. */
+int memory_open(struct qemu_vm *vm, int *ret_memory, int *ret_state, struct err *e);
+/* Loads memory and devices; the guest runs then. 0 or -errno. */
+int memory_load(struct qemu_vm *vm);
+void memory_on_migration(struct qemu_vm *vm, json_t *data); /* QMP's event MIGRATION */
+int memory_capture(struct backend_vm *vm, const char *memory_path, const char *disk_path,
+		   backend_done *done, void *arg, struct err *e);
+/* Who waits for a capture ends with @e, from the loop; with NULL: is canceled, now. */
+void memory_fail(struct qemu_vm *vm, const struct err *e);
 
 /* point.c: what QEMU calls a snapshot, inside the member's disk, or a file of its own where there is none. */
 int point_save(struct backend_vm *vm, const char *point, backend_done *done, void *arg,

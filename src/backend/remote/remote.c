@@ -108,11 +108,14 @@ static void on_reserved(void *arg, int r, const struct reply *p, int fd, const s
 	free(op);
 }
 
-static int remote_reserve(struct backend_network *net, const char *name, const char *ip_hint,
-			  backend_reserve_done *done, void *arg, struct err *e)
+int remote_reserve_as(struct backend_network *net, const char *name, const char *as,
+		      const char *ip_hint, backend_reserve_done *done, void *arg, struct err *e)
 {
 	struct remote *b = remote_of(net->backend);
-	struct request q = {.verb = VERB_RESERVE, .name = (char *)name, .ip_hint = (char *)ip_hint};
+	struct request q = {.verb = VERB_RESERVE,
+			    .name = (char *)name,
+			    .as = (char *)as,
+			    .ip_hint = (char *)ip_hint};
 	struct reserve_op *op = calloc(1, sizeof(*op));
 
 	if (!op)
@@ -122,6 +125,12 @@ static int remote_reserve(struct backend_network *net, const char *name, const c
 		return 0;
 	free(op);
 	return -ENOMEM;
+}
+
+static int remote_reserve(struct backend_network *net, const char *name, const char *ip_hint,
+			  backend_reserve_done *done, void *arg, struct err *e)
+{
+	return remote_reserve_as(net, name, NULL, ip_hint, done, arg, e);
 }
 
 /* --- VMs ----------------------------------------------------------------------------------------------------- */

@@ -43,6 +43,10 @@ int remote_backend_know(struct backend *b, const char *name);
  */
 const char *remote_stats_row(const struct reply *p, size_t i, struct vm_stats *ret);
 
+/* As backend_reserve, for a member that is called @as inside the network (NULL: @name). */
+int remote_reserve_as(struct backend_network *net, const char *name, const char *as,
+		      const char *ip_hint, backend_reserve_done *done, void *arg, struct err *e);
+
 /*
  * A handle on a member that runs already (or may): no spec, so it cannot be started. The caller releases it.
  */

@@ -1,0 +1,417 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The guest's memory, and what is captured of it for forks.
+ *
+ * How it works: the memory is a file without a name (a memfd) that QEMU maps shared. To capture a paused guest QEMU writes
+ * its devices alone (a migration that leaves shared memory out), and a work thread copies the memory from the memfd and
+ * then the disk, which QEMU has let go of by then. The memory's copy is a file with the devices behind it:
+ *
+ *   0 .. size   memory, sparse          size ..   QEMU's stream
+ *
+ * A VM that goes on from such a file maps it privately and loads the stream. It has no memfd: when it is captured again
+ * the stream has its memory too, since that is not shared. The file loses its name when it is opened: what
+ * goes on from it once must not go on from it again, the disk has moved.
+ */
+#include "backend/qemu/vm.h"
+
+#include "base/scoped.h"
+#include "base/str.h"
+
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { MIB_SHIFT = 20 };
+
+struct capture {
+	struct qemu_vm *vm; /* NULL: the VM has ended meanwhile */
+	uv_work_t work;
+	int from; /* the guest's memfd, or -1: the stream has the memory */
+	int to;
+	off_t size;
+	char *disk_from; /* or NULL */
+	char *disk_to;
+	bool copying;
+	struct err error;
+};
+
+static off_t memory_size(const struct qemu_vm *vm)
+{
+	uint64_t mib = (vm->spec.memory_bytes + (1U << MIB_SHIFT) - 1) >> MIB_SHIFT;
+
+	return (off_t)(mib << MIB_SHIFT);
+}
+
+/* --- Going on ------------------------------------------------------------------------------------------------- */
+
+static int open_captured(struct qemu_vm *vm, int *ret_memory, int *ret_state, struct err *e)
+{
+	const char *path = vm->spec.memory_path;
+	scoped(fd) int memory = open(path, O_RDWR | O_CLOEXEC);
+	scoped(fd) int state = open(path, O_RDONLY | O_CLOEXEC);
+	struct stat st;
+
+	if (memory < 0 || state < 0 || fstat(memory, &st) < 0)
+		return err_errno(e, -errno, "the memory of %s: %s", vm->spec.name, path);
+	if (st.st_size <= memory_size(vm) || lseek(state, memory_size(vm), SEEK_SET) < 0)
+		return err_set(e, ERR_INVALID, "the memory of %s is not whole: %s", vm->spec.name,
+			       path);
+	if (unlink(path) < 0)
+		return err_errno(e, -errno, "take the memory of %s: %s", vm->spec.name, path);
+	free(vm->spec.memory_path);
+	vm->spec.memory_path = NULL;
+	vm->resumes = true;
+	*ret_memory = take_fd(&memory);
+	*ret_state = take_fd(&state);
+	return 0;
+}
+
+int memory_open(struct qemu_vm *vm, int *ret_memory, int *ret_state, struct err *e)
+{
+	int fd;
+
+	vm->resumes = false;
+	if (vm->spec.memory_path)
+		return open_captured(vm, ret_memory, ret_state, e);
+	fd = memfd_create("memory", MFD_CLOEXEC);
+	if (fd < 0)
+		return err_errno(e, -errno, "make the memory of %s", vm->spec.name);
+	*ret_memory = fd;
+	*ret_state = -1;
+	return 0;
+}
+
+/* Whether QEMU leaves shared memory out of what it saves: for a capture, and never for a point. */
+static int leave_memory_out(struct qemu_vm *vm, bool out, qmp_reply_cb *on_reply)
+{
+	char arguments[200];
+
+	snprintf(arguments, sizeof(arguments),
+		 "{\"capabilities\":[{\"capability\":\"x-ignore-shared\",\"state\":%s},"
+		 "{\"capability\":\"events\",\"state\":true}]}",
+		 out ? "true" : "false");
+	return qmp_call_with(vm->qmp, "migrate-set-capabilities", arguments, -1, on_reply, vm);
+}
+
+static void on_loading(void *arg, json_t *ret, const char *error)
+{
+	struct qemu_vm *vm = arg;
+
+	if (error)
+		vm_end_with(local_vm_of(&vm->base), ERR_BOOT, error);
+}
+
+int memory_load(struct qemu_vm *vm)
+{
+	char arguments[48];
+
+	snprintf(arguments, sizeof(arguments), "{\"uri\":\"fd:%d\"}", CHILD_FD_STATE);
+	if (leave_memory_out(vm, true, on_loading) < 0)
+		return -EPIPE;
+	return qmp_call_with(vm->qmp, "migrate-incoming", arguments, -1, on_loading, vm);
+}
+
+/* --- Copying, in a work thread -------------------------------------------------------------------------------- */
+
+/* Bytes between two file systems: from the page cache of the one, without a buffer in between. */
+static int copy_mapped(int from, int to, off_t start, off_t end)
+{
+	size_t len = (size_t)(end - start);
+	char *bytes = mmap(NULL, len, PROT_READ, MAP_SHARED, from, start);
+	size_t done = 0;
+	int r = 0;
+
+	if (bytes == MAP_FAILED)
+		return -errno;
+	while (done < len && r == 0) {
+		ssize_t n = pwrite(to, bytes + done, len - done, start + (off_t)done);
+
+		if (n > 0)
+			done += (size_t)n;
+		else if (n == 0 || errno != EINTR)
+			r = n == 0 ? -EIO : -errno;
+	}
+	munmap(bytes, len);
+	return r;
+}
+
+static int copy_extent(int from, int to, off_t start, off_t end)
+{
+	off_t in = start;
+	off_t out = start;
+
+	while (in < end) {
+		ssize_t n = copy_file_range(from, &in, to, &out, (size_t)(end - in), 0);
+
+		if (n < 0 &&
+		    (errno == EXDEV || errno == EINVAL || errno == EOPNOTSUPP || errno == ENOSYS))
+			return copy_mapped(from, to, in, end);
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		if (n == 0)
+			return -EIO;
+	}
+	return 0;
+}
+
+/* Sparse as @from is. */
+static int copy_sparse(int from, int to, off_t size)
+{
+	off_t start;
+	off_t end = 0;
+	int r = ftruncate(to, size) < 0 ? -errno : 0;
+
+	while (r == 0 && end < size) {
+		start = lseek(from, end, SEEK_DATA);
+		if (start < 0)
+			return errno == ENXIO ? 0 : -errno; /* a hole up to the end */
+		end = lseek(from, start, SEEK_HOLE);
+		if (end < 0)
+			return -errno;
+		r = copy_extent(from, to, start, end < size ? end : size);
+	}
+	return r;
+}
+
+static int copy_disk(const struct capture *c)
+{
+	scoped(fd) int from = open(c->disk_from, O_RDONLY | O_CLOEXEC);
+	scoped(fd) int to = open(c->disk_to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	struct stat st;
+
+	if (from < 0 || to < 0 || fstat(from, &st) < 0)
+		return -errno;
+	if (ioctl(to, FICLONE, from) == 0)
+		return 0;
+	return copy_sparse(from, to, st.st_size);
+}
+
+/* The stream is there already, behind the memory, so the file is not cut. */
+static int copy_memory(const struct capture *c)
+{
+	off_t end = 0;
+	int r = 0;
+
+	while (c->from >= 0 && r == 0 && end < c->size) {
+		off_t start = lseek(c->from, end, SEEK_DATA);
+
+		if (start < 0)
+			return errno == ENXIO ? 0 : -errno;
+		end = lseek(c->from, start, SEEK_HOLE);
+		r = end < 0 ? -errno : copy_extent(c->from, c->to, start, end);
+	}
+	return r;
+}
+
+static void copy_work(uv_work_t *work)
+{
+	struct capture *c = work->data;
+	int r = copy_memory(c);
+
+	if (r < 0)
+		err_errno(&c->error, r, "copy the memory");
+	else if (c->disk_from && (r = copy_disk(c)) < 0)
+		err_errno(&c->error, r, "copy the disk %s", c->disk_from);
+}
+
+/* --- Capture -------------------------------------------------------------------------------------------------- */
+
+static void capture_free(struct capture *c)
+{
+	close_fd(&c->from);
+	close_fd(&c->to);
+	free(c->disk_from);
+	free(c->disk_to);
+	free(c);
+}
+
+/* @e NULL: it is whole. */
+static void capture_end(struct qemu_vm *vm, const struct err *e)
+{
+	struct capture *c = vm->capture;
+	struct err named = e ? *e : (struct err)ERR_INIT;
+
+	if (!c)
+		return;
+	vm->capture = NULL;
+	c->vm = NULL;
+	if (!c->copying)
+		capture_free(c);
+	if (vm->qmp)
+		leave_memory_out(vm, false, NULL);
+	if (e)
+		err_prefix(&named, "capture %s", vm->spec.name);
+	waiters_end(&vm->captures, NULL, e ? &named : NULL);
+}
+
+static void after_copy(uv_work_t *work, int status)
+{
+	struct capture *c = work->data;
+	struct err e = c->error;
+
+	c->copying = false;
+	if (c->vm)
+		capture_end(c->vm, e.code == ERR_NONE ? NULL : &e);
+	else
+		capture_free(c);
+}
+
+static void on_order(void *arg, json_t *ret, const char *error)
+{
+	struct err e;
+
+	if (ret)
+		return;
+	err_set(&e, ERR_INTERNAL, "qemu refused: %s", error);
+	capture_end(arg, &e);
+}
+
+static void on_going_on(void *arg, json_t *ret, const char *error)
+{
+	struct local_vm *vm = local_vm_of(&((struct qemu_vm *)arg)->base);
+
+	if (!ret)
+		vm_end_with(vm, ERR_BOOT, error);
+	else
+		vm_running(vm);
+}
+
+void memory_on_migration(struct qemu_vm *vm, json_t *data)
+{
+	const char *status = json_string_value(json_object_get(data, "status"));
+	struct capture *c = vm->capture;
+	struct err e;
+
+	if (!status || (strcmp(status, "completed") != 0 && strcmp(status, "failed") != 0))
+		return;
+	if (!c) {
+		leave_memory_out(
+			vm, false,
+			NULL); /* it is loaded, and paused as it was when it was captured */
+		if (vm->state == VM_STARTING)
+			qmp_call(vm->qmp, "cont", on_going_on, vm);
+		return;
+	}
+	if (strcmp(status, "failed") == 0) {
+		err_set(&e, ERR_IO, "qemu could not write the devices; is there space left?");
+		capture_end(vm, &e);
+		return;
+	}
+	c->work.data = c;
+	if (uv_queue_work(vm->base.backend->loop, &c->work, copy_work, after_copy) == 0) {
+		c->copying = true;
+		return;
+	}
+	err_set(&e, ERR_NO_MEMORY, "out of memory");
+	capture_end(vm, &e);
+}
+
+/* The file, and a descriptor for QEMU that stands behind the memory. */
+static int open_target(const struct qemu_vm *vm, const char *path, struct capture *c,
+		       int *ret_state, struct err *e)
+{
+	scoped(fd) int state = -1;
+
+	c->to = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (c->to >= 0 && ftruncate(c->to, c->size) == 0)
+		state = open(path, O_WRONLY | O_CLOEXEC);
+	if (state < 0 || lseek(state, c->size, SEEK_SET) < 0)
+		return err_errno(e, -errno, "write %s", path);
+	if (vm->memory_fd >= 0)
+		c->from = fcntl(vm->memory_fd, F_DUPFD_CLOEXEC, 0);
+	if (vm->memory_fd >= 0 && c->from < 0)
+		return err_errno(e, -errno, "duplicate a descriptor");
+	*ret_state = take_fd(&state);
+	return 0;
+}
+
+static int order(struct qemu_vm *vm, int state)
+{
+	/* 0.4 MB of devices; all of the memory when it is not a file of ours */
+	static const char unlimited[] = "{\"max-bandwidth\":17179869184}";
+	int r = leave_memory_out(vm, true, on_order);
+
+	if (r == 0)
+		r = qmp_call_with(vm->qmp, "migrate-set-parameters", unlimited, -1, on_order, vm);
+	if (r < 0) {
+		close(state);
+		return r;
+	}
+	r = qmp_call_with(vm->qmp, "getfd", "{\"fdname\":\"state\"}", state, on_order, vm);
+	if (r == 0)
+		r = qmp_call_with(vm->qmp, "migrate", "{\"uri\":\"fd:state\"}", -1, on_order, vm);
+	return r;
+}
+
+static int check_capture(const struct qemu_vm *vm, struct err *e)
+{
+	if (vm->state != VM_PAUSED)
+		return err_set(e, ERR_NOT_RUNNING, "%s is %s, and only a paused VM is captured",
+			       vm->spec.name, vm_state_name(vm->state));
+	if (vm->capture || !list_is_empty(&vm->points.pending))
+		return err_set(e, ERR_BUSY, "%s is being saved already", vm->spec.name);
+	if (vm->memory_fd < 0 && !vm->resumes)
+		return err_set(e, ERR_UNSUPPORTED,
+			       "%s has outlived its helper, which had its memory open: stop and "
+			       "start it, then it can be forked",
+			       vm->spec.name);
+	if (vm->shares)
+		return err_set(
+			e, ERR_UNSUPPORTED,
+			"%s has mounts: what a server of the host holds open cannot be copied",
+			vm->spec.name);
+	return 0;
+}
+
+int memory_capture(struct backend_vm *base, const char *memory_path, const char *disk_path,
+		   backend_done *done, void *arg, struct err *e)
+{
+	struct qemu_vm *vm = vm_of(base);
+	struct capture *c;
+	int state = -1;
+	int r = check_capture(vm, e);
+
+	if (r < 0)
+		return r;
+	c = calloc(1, sizeof(*c));
+	if (!c)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	*c = (struct capture){.vm = vm, .from = -1, .to = -1, .size = memory_size(vm)};
+	if (vm->spec.disk_path) {
+		c->disk_from = strdup(vm->spec.disk_path);
+		c->disk_to = strdup(disk_path);
+	}
+	if (vm->spec.disk_path && (!c->disk_from || !c->disk_to))
+		r = err_set(e, ERR_NO_MEMORY, "out of memory");
+	if (r == 0)
+		r = open_target(vm, memory_path, c, &state, e);
+	if (r == 0 && order(vm, state) < 0)
+		r = err_set(e, ERR_NOT_RUNNING, "%s does not run any more", vm->spec.name);
+	if (r == 0)
+		r = waiters_add(&vm->captures, done, arg, 0, "", e);
+	if (r < 0) {
+		capture_free(c);
+		return r;
+	}
+	vm->capture = c;
+	return 0;
+}
+
+void memory_fail(struct qemu_vm *vm, const struct err *e)
+{
+	if (e) {
+		capture_end(vm, e);
+		return;
+	}
+	if (vm->capture) {
+		vm->capture->vm = NULL;
+		if (!vm->capture->copying)
+			capture_free(vm->capture);
+		vm->capture = NULL;
+	}
+	waiters_cancel(&vm->captures);
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT */
+/* drover fork: copies of a running cluster. */
+#include "cli/cli.h"
+#include "cli/commands.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct fork_settings {
+	unsigned count;
+	bool quiet;
+	bool json;
+};
+
+static const struct option_row fork_options[] = {
+	{"count", 'n', OPTION_COUNT, offsetof(struct fork_settings, count), "K",
+	 "K copies, NEW-1 to NEW-K"},
+	{"quiet", 'q', OPTION_FLAG, offsetof(struct fork_settings, quiet), NULL, "say nothing"},
+	{"json", 0, OPTION_FLAG, offsetof(struct fork_settings, json), NULL,
+	 "progress as one JSON object a line"},
+	{0},
+};
+
+static int fork_cluster(struct drover_cluster *c, const char *name, const char *new,
+			const struct fork_settings *s)
+{
+	size_t count = s->count ? s->count : 1;
+	scoped(mem) struct drover_cluster **forks = calloc(count, sizeof(struct drover_cluster *));
+	scoped(progress) struct progress *p = progress_new(s->json    ? PROGRESS_JSON
+							   : s->quiet ? PROGRESS_QUIET
+								      : PROGRESS_AUTO);
+	struct drover_options o = DROVER_OPTIONS_INIT;
+	struct drover_error e;
+	int ms;
+
+	if (!forks)
+		return say_error("out of memory");
+	o.detached = true;
+	o.on_progress = p ? progress_on_event : NULL;
+	o.progress_arg = p;
+	o.cancel = interrupt_catch();
+	ms = drover_cluster_fork(c, new, count, &o, forks, &e);
+	if (ms < 0)
+		return interrupt_or_failed(&e);
+	if (!s->json && !s->quiet)
+		printf("%s: forked, held for %d ms\n", name, ms);
+	for (size_t i = 0; i < count; i++) {
+		for (size_t j = 0; !s->json && j < drover_cluster_size(forks[i]); j++)
+			puts(drover_vm_name(drover_cluster_vm(forks[i], j)));
+		drover_cluster_close(forks[i]);
+	}
+	return CLI_OK;
+}
+
+static int run_fork(const struct command *self, const void *settings, const struct args *a)
+{
+	struct drover_cluster *c = NULL;
+	int r;
+
+	if (a->count != 2)
+		return say_usage(self, "fork needs a cluster, and a name for its copy");
+	r = cluster_open_named(a->names[0], &c);
+	if (r != CLI_OK)
+		return r;
+	r = fork_cluster(c, a->names[0], a->names[1], settings);
+	drover_cluster_close(c);
+	return r == CLI_OK ? say_done() : r;
+}
+
+const struct command command_fork = {
+	.name = "fork",
+	.usage = "CLUSTER NEW",
+	.summary = "Copy a running cluster as it is, into networks of their own",
+	.options = fork_options,
+	.settings_size = sizeof(struct fork_settings),
+	.run = run_fork,
+};

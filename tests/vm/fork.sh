@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# A running cluster of two is copied twice, with a TCP connection between its members that goes on in each copy.
+cd "$(dirname "$0")" && . ./lib.sh
+set -o pipefail
+
+guest() { "$DROVER" exec "$1" -- sh -c "$2"; }
+# A connection from the first member to the second that stays: a line written to /tmp/in there is the next of /tmp/out here.
+connect() {
+	guest s-2 'mkfifo /tmp/hold /tmp/out; setsid sh -c "exec 3<>/tmp/hold 4<>/tmp/out; exec nc -l -p 5000 <&3 >&4" >/dev/null 2>&1 </dev/null &' &&
+		guest s-1 'mkfifo /tmp/in; setsid sh -c "exec 3<>/tmp/in; exec nc s-2 5000 <&3" >/dev/null 2>&1 </dev/null &' &&
+		carries s one
+}
+carries() {
+	local line
+	guest "$1-1" "echo $2 >/tmp/in" && line=$(guest "$1-2" 'timeout 20 sh -c "read -r line </tmp/out; echo \$line"')
+	[ "$line" = "$2" ] || { echo "'$line' came instead of '$2'"; return 1; }
+}
+same_inside() { # name, address, MAC, boot
+	local what='hostname; ip -4 addr show eth0 | grep inet; cat /sys/class/net/eth0/address /proc/sys/kernel/random/boot_id'
+	diff <(guest "s-$2" "$what") <(guest "$1-$2" "$what")
+}
+asked() { same_inside s 1 && same_inside s 2; }
+forks() {
+	local held
+	held=$("$DROVER" fork s "$@" 2>/dev/null | tee "$home/forked" | sed -n 's/.*held for \([0-9]*\) ms/\1/p') || return 1
+	echo "fork $*: originals held for $held ms" | tee -a "$home/figures"
+	[ "$held" -le $((300 * slack)) ]
+}
+state() { guest "$1" "echo $2 >/dev/shm/state"; }
+is_state() { [ "$(guest "$1" 'cat /dev/shm/state')" = "$2" ]; }
+no_memory_file() { [ -z "$(find "$home/clusters" -name memory -o -name captured -o -name '*.memory')" ]; }
+slack=${DROVER_TEST_SLACK:-4} # a busy machine; bench/warm states the goal itself
+
+ok "image tiny is there" "$DROVER" image build tiny
+ok "two members boot" "$DROVER" up s -n 2 --image tiny --mem 256M --cpus 1
+ok "a connection between them" connect
+ok "they have a state" state s-1 before
+ok "they are asked for the id of their boot, which the kernel makes then" asked
+ok "two copies are made" forks f -n 2
+ok "their memory has no name any more" no_memory_file
+ok "the first copy's state is the original's" is_state f-1-1 before
+ok "inside it is called the same, with the same address, and did not boot" same_inside f-1 1
+ok "its other member too" same_inside f-1 2
+ok "the connection goes on in the first copy" carries f-1 two
+ok "and in the second, apart from it" carries f-2 three
+ok "and in the original" carries s four
+ok "what the copy changes" state f-1-1 changed
+ok "the original does not see" is_state s-1 before
+ok "nor does the other copy" is_state f-2-1 before
+ok "names resolve in a copy as in the original" guest f-2-1 'ping -c 1 -W 5 s-2'
+ok "a copy is copied" "$DROVER" fork -q f-1 g
+ok "with its state" is_state g-1 changed
+fails "a name that is there is refused" 1 "there is a member 'f-1-1' already" "$DROVER" fork s f-1
+fails "more than memory has room for is refused, with figures" 1 "may need [0-9]+ MB of memory, and [0-9]+ MB are available" \
+	"$DROVER" fork s many -n 64
+ok "the refused left nothing" bash -c '! find "$0/clusters" -name "many*" | grep .' "$home"
+ok "a copy stops" "$DROVER" down f-1
+ok "and boots anew under its names" "$DROVER" up f-1-1
+ok "which are the original's inside" out_is s-1 "$DROVER" exec f-1-1 -- hostname
+sed 's/^/# /' "$home/figures"
+ok "rm" "$DROVER" rm -f --all
+ok "nothing is left" nothing_left
+done_testing
