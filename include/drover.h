@@ -152,11 +152,18 @@ DROVER_API struct drover_vm *drover_cluster_find(struct drover_cluster *c, const
 DROVER_API const char *drover_cluster_subnet(const struct drover_cluster *c);
 
 /*
- * The namespaces that the cluster's network is in, for setns(2) before a program is run there: first @ret_user, unless that is
- * -1, then @ret_net. The caller's descriptors; both are -1 when the network is the caller's own. A process that is there
- * keeps the network alive beyond the cluster.
+ * The namespaces that a cluster's network is in, for setns(2) before a program is run there: @user first. -1 where it is
+ * the caller's own; all are -1 when the network is. What is in @pid too ends when the cluster does; what is not keeps the
+ * network alive beyond it.
  */
-DROVER_API int drover_cluster_namespaces(struct drover_cluster *c, int *ret_user, int *ret_net,
+struct drover_namespaces {
+	int user;
+	int net;
+	int pid; /* for the children of who calls setns */
+};
+
+/* The descriptors in @ret are the caller's. */
+DROVER_API int drover_cluster_namespaces(struct drover_cluster *c, struct drover_namespaces *ret,
 					 struct drover_error *e);
 
 /* Stops all members, side by side; their disks stay. Blocks up to 60 s. The handle stays valid. */

@@ -15,7 +15,14 @@
 #include "drover.h"
 
 /* How the command ends; exec and run pass on the status of what they ran. */
-enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2, CLI_SIGNALED = 128 };
+enum {
+	CLI_OK = 0,
+	CLI_FAILED = 1,
+	CLI_USAGE = 2,
+	CLI_NOT_RUN = 126,
+	CLI_NOT_FOUND = 127,
+	CLI_SIGNALED = 128
+};
 
 /* What an option's value is, and so the type of its field in the command's settings. */
 enum option_kind {
@@ -156,6 +163,17 @@ void interrupt_forward_to(int pid);
 void interrupt_reset(void);
 /* The exit status for a failed call: 128 + signal when a signal canceled it (silent), else says @e: CLI_FAILED. */
 int interrupt_or_failed(const struct drover_error *e);
+
+/* --- child.c: a command of the user's */
+
+/* In the child, before it becomes the command: CLI_OK, or another status when said. */
+typedef int child_setup_fn(void *arg);
+
+/*
+ * Runs @argv and waits for its end; the command gets SIGTERM when this process dies. Signals that interrupt_catch took are
+ * passed on. Returns its exit status, 128 + N when signal N ended it, or CLI_NOT_FOUND, CLI_NOT_RUN, CLI_FAILED when said.
+ */
+int child_run(char **argv, child_setup_fn *set_up, void *arg);
 
 /* --- targets.c: members by name or by cluster */
 

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * drover net exec: a program of the host inside a cluster's network. It sees the host's files, but for /etc/resolv.conf,
- * which names the cluster's own name server there; that is a mount in a namespace of the program's own.
+ * which names the cluster's own name server there, and /proc; those are mounts in a namespace of the program's own.
+ *
+ * It runs in the cluster's pid namespace, for there the kernel ends it, and all that it has started, with the cluster.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -15,8 +17,6 @@
 #include "base/str.h"
 #include "cli/cli.h"
 #include "cli/commands.h"
-
-enum { NOT_RUN_STATUS = 126, NOT_FOUND_STATUS = 127 };
 
 #define RESOLV_CONF "/etc/resolv.conf"
 
@@ -55,8 +55,6 @@ static int use_name_server(const char *subnet)
 	text = str_format("nameserver %.*s.1\n", (int)(dot - subnet), subnet);
 	if (!text)
 		return -ENOMEM;
-	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
-		return -errno;
 	file = make_file(text);
 	if (file < 0)
 		return file;
@@ -67,31 +65,62 @@ static int use_name_server(const char *subnet)
 	return 0;
 }
 
-static int enter(const char *member)
+/* In the child, which is the first of this program's that is in the pid namespace. */
+static int make_mounts(void *arg)
 {
-	struct drover_cluster *c = NULL;
-	struct drover_error e;
-	scoped(mem) char *subnet = NULL;
-	scoped(fd) int user = -1;
-	scoped(fd) int net = -1;
+	const char *subnet = arg;
 	int r;
 
-	if (drover_cluster_open(NULL, member, &c, &e) < 0)
-		return say_error("%s", e.message);
-	subnet = strdup(drover_cluster_subnet(c));
-	r = drover_cluster_namespaces(c, &user, &net, &e);
-	drover_cluster_close(c);
-	if (r < 0)
-		return say_error("%s", e.message);
-	if (net < 0)
-		return CLI_OK; /* the host's own */
-	if ((user >= 0 && setns(user, CLONE_NEWUSER) < 0) || setns(net, CLONE_NEWNET) < 0)
-		return say_error("cannot enter the network of %s: %s", member, strerror(errno));
-	r = use_name_server(subnet ? subnet : "");
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
+		return say_error("cannot make a mount namespace: %s", strerror(errno));
+	if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
+		return say_error("cannot mount /proc: %s", strerror(errno));
+	r = use_name_server(subnet);
 	if (r < 0)
 		return say_error("cannot put the cluster's name server into %s: %s", RESOLV_CONF,
 				 strerror(-r));
 	return CLI_OK;
+}
+
+static int find_network(const char *member, struct drover_namespaces *ret, char **ret_subnet)
+{
+	struct drover_cluster *c = NULL;
+	struct drover_error e;
+	int r;
+
+	if (drover_cluster_open(NULL, member, &c, &e) < 0)
+		return say_error("%s", e.message);
+	*ret_subnet = strdup(drover_cluster_subnet(c));
+	r = drover_cluster_namespaces(c, ret, &e);
+	drover_cluster_close(c);
+	if (r < 0)
+		return say_error("%s", e.message);
+	return *ret_subnet ? CLI_OK : say_error("out of memory");
+}
+
+static int enter(const char *member, const struct drover_namespaces *n)
+{
+	if ((n->user >= 0 && setns(n->user, CLONE_NEWUSER) < 0) ||
+	    setns(n->net, CLONE_NEWNET) < 0 || (n->pid >= 0 && setns(n->pid, CLONE_NEWPID) < 0))
+		return say_error("cannot enter the network of %s: %s", member, strerror(errno));
+	return CLI_OK;
+}
+
+/* All descriptors end with this process. */
+static int run_in_network(const char *member, char **argv)
+{
+	struct drover_namespaces n = {-1, -1, -1};
+	scoped(mem) char *subnet = NULL;
+
+	if (find_network(member, &n, &subnet) != CLI_OK)
+		return CLI_FAILED;
+	if (!interrupt_catch())
+		return say_error("out of memory or descriptors");
+	if (n.net < 0)
+		return child_run(argv, NULL, NULL); /* it is the host's own */
+	if (enter(member, &n) != CLI_OK)
+		return CLI_FAILED;
+	return child_run(argv, make_mounts, subnet);
 }
 
 static const char *running_member(const struct targets *t)
@@ -106,20 +135,13 @@ static int exec_in_network(char *const pattern[1], char **argv)
 {
 	scoped(targets) struct targets t = {0};
 	const char *member;
-	int status;
 
 	if (targets_find(pattern, 1, false, &t) != CLI_OK || t.unknown)
 		return CLI_FAILED;
 	member = running_member(&t);
 	if (!member)
 		return say_error("'%s' is not running; 'drover up' boots it", pattern[0]);
-	if (enter(member) != CLI_OK)
-		return CLI_FAILED;
-	interrupt_reset();
-	execvp(argv[0], argv);
-	status = errno == ENOENT ? NOT_FOUND_STATUS : NOT_RUN_STATUS;
-	say_error("cannot run '%s': %s", argv[0], strerror(errno));
-	return status;
+	return run_in_network(member, argv);
 }
 
 static int run_net(const struct command *self, const void *settings, const struct args *a)

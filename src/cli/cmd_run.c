@@ -15,7 +15,7 @@
 #include "cli/cli.h"
 #include "cli/commands.h"
 
-enum { NOT_FOUND_STATUS = 127, NOT_RUN_STATUS = 126, HOME_DEPTH = 3 };
+enum { HOME_DEPTH = 3 };
 
 struct run_settings {
 	struct member_settings m;
@@ -134,48 +134,6 @@ static int tell(struct drover_cluster *c)
 	return n > 0 ? tell_home(drover_vm_name(drover_cluster_vm(c, 0))) : 0;
 }
 
-static void __attribute__((noreturn)) become(char **argv, pid_t parent, const sigset_t *mask)
-{
-	int status;
-
-	interrupt_reset();
-	sigprocmask(SIG_SETMASK, mask, NULL);
-	/* the command is of no use without its cluster */
-	prctl(PR_SET_PDEATHSIG, SIGTERM);
-	if (getppid() != parent)
-		_exit(NOT_RUN_STATUS);
-	execvp(argv[0], argv);
-	status = errno == ENOENT ? NOT_FOUND_STATUS : NOT_RUN_STATUS;
-	say_error("cannot run '%s': %s", argv[0], strerror(errno));
-	_exit(status);
-}
-
-static int run_child(char **argv)
-{
-	pid_t parent = getpid();
-	sigset_t all;
-	sigset_t old;
-	pid_t pid;
-	int status;
-
-	fflush(stdout);
-	/* no signal may fall between the fork and the note of whom to forward it to */
-	sigfillset(&all);
-	sigprocmask(SIG_SETMASK, &all, &old);
-	pid = fork();
-	if (pid == 0)
-		become(argv, parent, &old);
-	interrupt_forward_to(pid > 0 ? pid : 0);
-	sigprocmask(SIG_SETMASK, &old, NULL);
-	if (pid < 0)
-		return say_error("cannot start a process: %s", strerror(errno));
-	while (waitpid(pid, &status, 0) < 0)
-		if (errno != EINTR)
-			return say_error("cannot wait for '%s': %s", argv[0], strerror(errno));
-	interrupt_forward_to(0);
-	return WIFSIGNALED(status) ? CLI_SIGNALED + WTERMSIG(status) : WEXITSTATUS(status);
-}
-
 static int run_cluster(const struct names *names, const struct member_settings *m,
 		       const struct shares *shares, char **argv)
 {
@@ -198,7 +156,7 @@ static int run_cluster(const struct names *names, const struct member_settings *
 	else if (tell(c) < 0)
 		r = say_error("out of memory");
 	else
-		r = run_child(argv);
+		r = child_run(argv, NULL, NULL);
 	if (drover_cluster_destroy(c, &e) < 0) {
 		say_error("%s", e.message);
 		return r == CLI_OK ? CLI_FAILED : r;

@@ -140,11 +140,22 @@ static void feed_again(struct feed *f)
 		feed_end(f);
 }
 
+/* By its own socket, or by that of another member that it has told of: the first may have left. */
+static int connect_any(const struct feed *f)
+{
+	int fd = rpc_connect_path(f->path);
+
+	for (size_t i = 0; i < f->alive.n && fd < 0; i++)
+		if (store_owner_alive(f->events->store, f->alive.names[i]))
+			fd = rpc_connect(f->events->store, f->alive.names[i]);
+	return fd;
+}
+
 /* Another helper took over: who went in between is told by nobody. */
 static void tell_restart(struct feed *f, const char *reason)
 {
 	struct events *ev = f->events;
-	int fd = rpc_connect_path(f->path);
+	int fd = connect_any(f);
 
 	if (fd >= 0) {
 		f->pid = peer_of(fd); /* this connection came before that helper listened */
@@ -204,7 +215,7 @@ static void on_watch(void *arg, const struct watch_event *w)
 static bool is_watched(const struct events *ev, pid_t pid)
 {
 	list_for_each (pos, &ev->feeds)
-		if (list_entry(pos, struct feed, link)->pid == pid)
+		if (pid > 0 && list_entry(pos, struct feed, link)->pid == pid)
 			return true;
 	return false;
 }
@@ -213,7 +224,7 @@ static void feed_connect(void *arg)
 {
 	struct feed *f = arg;
 	struct events *ev = f->events;
-	int fd = rpc_connect_path(f->path);
+	int fd = connect_any(f);
 	pid_t pid;
 
 	if (fd == -ECONNREFUSED && f->lost == 0 && f->tries++ < CONNECT_TRIES &&

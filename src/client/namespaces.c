@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Where a cluster's network is: in the namespaces of the helper proper, which is its supervisor's child. */
+/* Where a cluster's network is: in the namespaces of its init, which is its supervisor's child. */
 #include "base/scoped.h"
 #include "client/client.h"
 #include "store/audit.h"
@@ -16,7 +16,7 @@ static pid_t find_supervisor(const struct drover_cluster *c)
 	return pid;
 }
 
-static const struct process *find_helper(const struct process_list *l, pid_t supervisor)
+static const struct process *find_init(const struct process_list *l, pid_t supervisor)
 {
 	for (size_t i = 0; i < l->n; i++)
 		if (l->all[i].is_helper && l->all[i].parent == supervisor)
@@ -42,50 +42,57 @@ static int open_namespace(pid_t pid, const char *kind, int *ret_fd, struct err *
 	return 0;
 }
 
-static int find_namespaces(const struct drover_cluster *c, int *ret_user, int *ret_net,
+static void close_all(struct drover_namespaces *n)
+{
+	close_fd(&n->user);
+	close_fd(&n->net);
+	close_fd(&n->pid);
+}
+
+static int open_namespaces(pid_t pid, struct drover_namespaces *ret, struct err *e)
+{
+	int r = open_namespace(pid, "net", &ret->net, e);
+
+	if (r < 0 || ret->net < 0)
+		return r; /* or the network is the caller's own */
+	r = open_namespace(pid, "user", &ret->user, e);
+	return r < 0 ? r : open_namespace(pid, "pid", &ret->pid, e);
+}
+
+static int find_namespaces(const struct drover_cluster *c, struct drover_namespaces *ret,
 			   struct err *e)
 {
 	scoped(processes) struct process_list all = {0};
-	scoped(fd) int user = -1;
 	pid_t supervisor = find_supervisor(c);
-	const struct process *helper;
+	const struct process *init;
 	int r = store_processes(&c->store, &all, e);
 
 	if (r < 0)
 		return r;
 	if (!supervisor)
 		return err_set(e, ERR_NOT_RUNNING, "the cluster is not running");
-	helper = find_helper(&all, supervisor);
-	if (!helper)
+	init = find_init(&all, supervisor);
+	if (!init)
 		return err_set(e, ERR_UNSUPPORTED,
 			       "the cluster of %s has no network of its own (backend fake)",
 			       c->vms[0]->name);
-	r = open_namespace(helper->id.pid, "user", &user, e);
-	if (r == 0)
-		r = open_namespace(helper->id.pid, "net", ret_net, e);
-	if (r < 0)
-		return r;
-	if (*ret_net < 0)
-		close_fd(&user);
-	if (!procid_is_alive(&helper->id)) { /* what was opened may be somebody else's */
-		close_fd(ret_net);
-		return err_set(e, ERR_NOT_RUNNING, "the cluster is not running any more");
-	}
-	*ret_user = take_fd(&user);
-	return 0;
+	r = open_namespaces(init->id.pid, ret, e);
+	if (r == 0 && !procid_is_alive(&init->id)) /* what was opened may be somebody else's */
+		r = err_set(e, ERR_NOT_RUNNING, "the cluster is not running any more");
+	return r;
 }
 
-int drover_cluster_namespaces(struct drover_cluster *c, int *ret_user, int *ret_net,
+int drover_cluster_namespaces(struct drover_cluster *c, struct drover_namespaces *ret,
 			      struct drover_error *pe)
 {
+	struct drover_namespaces found = {-1, -1, -1};
 	struct err e = ERR_INIT;
-	int user = -1;
-	int net = -1;
-	int r = find_namespaces(c, &user, &net, &e);
+	int r = find_namespaces(c, &found, &e);
 
-	if (r < 0)
+	if (r < 0) {
+		close_all(&found);
 		return public_error(pe, &e, r);
-	*ret_user = user;
-	*ret_net = net;
+	}
+	*ret = found;
 	return 0;
 }

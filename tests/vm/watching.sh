@@ -60,6 +60,17 @@ host_program_inside() {
 	"$DROVER" net exec w -- sh -c 'exit 7'
 	[ $? -eq 7 ]
 }
+begins_in_network() { # a program of the host that has started another
+	"$DROVER" net exec w -- sh -c 'sleep 8613 & echo up; wait' >"$home/inside" 2>&1 &
+	inside=$!
+	timeout 30 tail --pid="$inside" -n +1 -f "$home/inside" 2>/dev/null | grep -qm 1 up && pgrep -f 'sleep 8613' >/dev/null
+}
+ends_with_the_network() {
+	local status=0
+	timeout 10 tail --pid="$inside" -f /dev/null || { kill "$inside"; return 1; }
+	wait "$inside" || status=$?
+	[ "$status" -eq 137 ] && ! pgrep -af 'sleep 8613'
+}
 ssh_ends_with_its_guest() { # for which the connection just falls silent
 	local status=0
 	"$DROVER" ssh w-1 -- 'echo up; sleep 600' >"$home/ssh" 2>"$home/said" &
@@ -100,7 +111,11 @@ ok "stats: CPU time grows with work, memory and network are plausible" plausible
 ok "top shows it with figures, and ends by q" top_shows_it
 ok "net exec: a program of the host pings the guest by name; the host's files stay as they are" host_program_inside
 fails "net exec says what it cannot run" 127 "cannot run 'no-such-program'" "$DROVER" net exec w -- no-such-program
+begins_in_network
+tap_result $? "net exec goes on as long as its program"
 ok "ssh ends at once when its guest is killed" ssh_ends_with_its_guest
+ends_with_the_network
+tap_result $? "net exec, and what its program has started, end with the cluster"
 ok "events told each step of its life" events_told
 ok "doctor finds nothing missing where guests run" "$DROVER" doctor
 ok "rm of it" "$DROVER" rm -f w
