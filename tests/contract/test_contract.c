@@ -337,6 +337,24 @@ static void a_dead_helper_is_a_stopped_vm(void **unused)
 	bench_close(&t);
 }
 
+/* Whether the backend cannot, or nobody left anything: the helper then knows what to do without. */
+static void adopt_without_a_vm_that_was_left_is_refused(void **unused)
+{
+	struct vm_spec spec = {.name = (char[]){"m2"}, .cpus = 1, .memory_bytes = 256 << 20};
+	struct said s = {0};
+	struct backend_vm *vm = NULL;
+	struct reservation v;
+	struct bench t;
+
+	bench_open(&t, 0, 0);
+	v = reserve(&t, "m2", NULL).reservation;
+	assert_true(backend_adopt(t.b, t.net, &spec, &v, &vm, on_done, &s, &s.e) < 0);
+	assert_true(s.e.code == ERR_NOT_FOUND || s.e.code == ERR_UNSUPPORTED);
+	assert_int_equal(s.calls, 0);
+	assert_null(vm);
+	bench_close(&t);
+}
+
 #define COMMON_TESTS                                                                              \
 	TEST(a_network_is_made_with_and_without_egress),                                          \
 		TEST(closing_a_network_tells_when_it_is_done),                                    \
@@ -349,7 +367,8 @@ static void a_dead_helper_is_a_stopped_vm(void **unused)
 		TEST(release_ends_what_is_pending_at_once_and_with_canceled),                     \
 		TEST(release_ends_questions_too), TEST(a_failure_is_told_at_once),                \
 		TEST(a_vm_pauses_and_resumes), TEST(a_kill_overtakes_a_stop),                     \
-		TEST(dial_and_console_give_sockets), POINT_TESTS
+		TEST(dial_and_console_give_sockets),                                              \
+		TEST(adopt_without_a_vm_that_was_left_is_refused), POINT_TESTS
 
 static int run_suite(void)
 {

@@ -54,8 +54,8 @@ reaches_others() { "$DROVER" exec t-2 -- ping -c 1 t-1; }
 pause_of() {
 	python3 - "$(socket t-1)" "$(helper_of t-1)" <<-'EOF'
 		import os, signal, socket, sys, time
-		os.kill(int(sys.argv[2]), signal.SIGKILL)
 		start = time.monotonic()
+		os.kill(int(sys.argv[2]), signal.SIGKILL)
 		s = socket.socket(socket.AF_UNIX)
 		s.connect(sys.argv[1])
 		s.sendall(b'{"cmd":"status"}\n')
