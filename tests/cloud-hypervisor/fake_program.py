@@ -40,11 +40,17 @@ def greet(listener):
         peers[-1].sendall(b"SSH-2.0-fake\r\n")
 
 
+def play_serial():
+    """One client at a time: the newest."""
+    while True:
+        peer = state["serial"].accept()[0]
+        peer.sendall(b"hello from the serial line\r\n")
+        state["peer"] = peer  # or it would be closed
+
+
 def play_guest(config):
     """Its serial line, and its SSH server when it has something to run."""
-    serial = state["serial"].accept()[0]
-    serial.sendall(b"hello from the serial line\r\n")
-    threading.Thread(target=lambda: serial.sendall(serial.recv(100)), daemon=True).start()
+    threading.Thread(target=play_serial, daemon=True).start()
     if "initramfs" not in config["payload"]:
         return
     where = os.path.dirname(config["serial"]["socket"])
@@ -101,6 +107,7 @@ ACTIONS = {
     "PUT vm.pause": switch("Running", "Paused"),
     "PUT vm.resume": switch("Paused", "Running"),
     "PUT vm.power-button": button,
+    "GET vm.info": lambda _: (200, {"state": state["vm"]}) if state["config"] else (404, ["The VM is not created"]),
     "GET vm.counters": lambda _: (200, {"_disk0": {"read_bytes": 4096, "write_bytes": 512}, "_net1": {"rx_bytes": 1}}),
 }
 

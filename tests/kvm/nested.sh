@@ -9,7 +9,7 @@ set -o pipefail
 hypervisor=${DROVER_HYPERVISOR:-$(command -v cloud-hypervisor)}
 bundle=$home/bundle/opt/drover
 
-# Programs, the libraries that they need beside the C library, QEMU's firmware, the image tiny.
+# Programs, the libraries that they need beside the C library, QEMU's firmware, the images.
 pack() {
 	local file paths=()
 	for file in "$DROVER" "$DROVER_HELPER" "${DROVER_TEST_CONTRACT:?the suite}" "${DROVER_TEST_NESTED:?the program}" \
@@ -32,8 +32,9 @@ pack() {
 		cp -L "$(find -L /usr/share/qemu /usr/share/seabios -name "$file" 2>/dev/null | head -n 1)" \
 			"$bundle/share/qemu/" || return 1
 	done
-	cp -r "$DROVER_IMAGE_CACHE/tiny" "$bundle/cache/"
-	tar -C "$home/bundle" --owner=0 --group=0 -czf "$home/bundle.tgz" .
+	cp -r "$DROVER_IMAGE_CACHE"/{tiny,debian-12} "$bundle/cache/"
+	tar -C "$home/bundle" --owner=0 --group=0 -c . | gzip -1 >"$home/bundle.tgz"
+	rm -r "$home/bundle"
 }
 
 unpack() {

@@ -81,6 +81,18 @@ static int create(struct backend *b, struct backend_network *net, const struct v
 	return r;
 }
 
+static int adopt(struct backend *b, struct backend_network *net, const struct vm_spec *spec,
+		 const struct reservation *res, struct backend_vm **ret, backend_done *done,
+		 void *arg, struct err *e)
+{
+	struct ch_vm *vm = calloc(1, sizeof(*vm));
+
+	if (!vm)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	return vm_adopt(local_vm_of(&vm->base), &ch_hypervisor, b, net, spec, res, ret, done, arg,
+			e);
+}
+
 static const struct backend_ops ch_ops = {
 	.name = "cloud-hypervisor",
 	.free = ch_free,
@@ -101,6 +113,7 @@ static const struct backend_ops ch_ops = {
 	.kill = vm_kill,
 	.pause = vm_pause,
 	.resume = vm_resume,
+	.adopt = adopt,
 	.dial = op_dial,
 	.console = op_console,
 	.stats = op_stats,

@@ -5,7 +5,7 @@
  * How it works: the program is started with a listening socket for its REST API, so that calls wait in the kernel until it
  * answers, and with one for its events. Then vmm.ping (its version), vm.create, the serial line, vm.boot. The guest runs
  * with the event "booted"; the end is the process' end. Whatever is refused or takes too long before that ends the VM with
- * an error.
+ * an error. A helper that follows a killed one asks how far that had come (vm.info) and goes on from there.
  */
 #include "backend/cloud-hypervisor/vm.h"
 
@@ -47,10 +47,13 @@ static void end_refused(struct local_vm *vm, const char *what, const char *error
 	vm_end_with(vm, ERR_BOOT, text ? text : what);
 }
 
+/* The event has come before, unless a helper that was killed had read it. */
 static void on_booted(void *arg, json_t *ret, const char *error)
 {
 	if (error)
 		end_refused(arg, "boot it", error);
+	else
+		vm_running(arg);
 }
 
 /* --- Launch -------------------------------------------------------------------------------------------------- */
@@ -108,17 +111,23 @@ static int open_console(struct ch_vm *vm, struct err *e)
 	return log ? console_log(vm->console, log, e) : 0;
 }
 
-static void on_created(void *arg, json_t *ret, const char *error)
+static void boot(struct ch_vm *vm)
 {
-	struct ch_vm *vm = ch_vm_of(arg);
+	struct local_vm *arg = local_vm_of(&vm->base);
 	struct err e = ERR_INIT;
 
-	if (error)
-		end_refused(arg, "take the VM", error);
-	else if (open_console(vm, &e) < 0)
+	if (open_console(vm, &e) < 0)
 		vm_end_with(arg, e.code, e.msg);
 	else if (rest_call(vm->rest, "vm.boot", json_null(), BOOT_MS, on_booted, vm) < 0)
 		vm_end_with(arg, ERR_NO_MEMORY, "out of memory");
+}
+
+static void on_created(void *arg, json_t *ret, const char *error)
+{
+	if (error)
+		end_refused(arg, "take the VM", error);
+	else
+		boot(ch_vm_of(arg));
 }
 
 static void on_ping(void *arg, json_t *ret, const char *error)
@@ -190,18 +199,19 @@ static int make_paths(struct ch_vm *vm, struct err *e)
 	vm->serial_path = str_format("%s/%s.serial", dir, vm->ifname);
 	if (!vm->api_path || !vm->serial_path)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
-	unlink(vm->serial_path);
 	return 0;
 }
 
-static int open_lines(struct ch_vm *vm, int events, struct err *e)
+/* Takes @events, and makes the first call. */
+static int open_lines(struct ch_vm *vm, int events, const char *action, rest_reply_cb *on_reply,
+		      struct err *e)
 {
 	uv_loop_t *loop = vm->base.backend->loop;
 
 	vm->events = events_open(loop, events, on_event, vm);
 	vm->rest = rest_open(loop, vm->api_path);
 	if (!vm->events || !vm->rest ||
-	    rest_call(vm->rest, "vmm.ping", NULL, PING_MS, on_ping, vm) < 0)
+	    rest_call(vm->rest, action, NULL, PING_MS, on_reply, vm) < 0)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	return 0;
 }
@@ -216,6 +226,7 @@ static int ch_launch(struct local_vm *base, struct err *e)
 	if (r == 0)
 		r = make_paths(vm, e);
 	if (r == 0) {
+		unlink(vm->serial_path);
 		api = listen_at(vm->api_path, e);
 		r = api < 0 ? api : 0;
 	}
@@ -224,10 +235,44 @@ static int ch_launch(struct local_vm *base, struct err *e)
 	if (r == 0)
 		r = spawn(vm, api, events[1], e);
 	if (r == 0)
-		r = open_lines(vm, take_fd(&events[0]), e);
+		r = vm_keep(base, events, 1, e);
+	if (r == 0)
+		r = open_lines(vm, take_fd(&events[0]), "vmm.ping", on_ping, e);
 	close_fd(&events[0]);
 	close_fd(&events[1]);
 	return r;
+}
+
+/* How far the helper came that was killed; the rest is done by this one. A guest runs on without its console, if need be. */
+static void on_info(void *arg, json_t *ret, const char *error)
+{
+	struct ch_vm *vm = ch_vm_of(arg);
+	const char *state = json_string_value(json_object_get(ret, "state"));
+
+	if (!state) {
+		if (rest_call(vm->rest, "vmm.ping", NULL, PING_MS, on_ping, vm) < 0)
+			vm_end_with(arg, ERR_NO_MEMORY, "out of memory");
+	} else if (strcmp(state, "Created") == 0) {
+		boot(vm);
+	} else if (strcmp(state, "Running") == 0) {
+		open_console(vm, NULL);
+		vm_running(arg);
+	} else if (strcmp(state, "Paused") == 0) {
+		open_console(vm, NULL);
+		vm_found_paused(arg);
+	}
+}
+
+static int ch_adopt(struct local_vm *base, int *lines, unsigned n, struct err *e)
+{
+	struct ch_vm *vm = ch_vm_of(base);
+	int r;
+
+	if (n != 1)
+		return err_set(e, ERR_INTERNAL, "what was left of %s is incomplete", vm->spec.name);
+	vm->has_tap = true;
+	r = make_paths(vm, e);
+	return r < 0 ? r : open_lines(vm, take_fd(&lines[0]), "vm.info", on_info, e);
 }
 
 static void remove_path(char **path)
@@ -314,6 +359,7 @@ static void ch_free_vm(struct local_vm *base)
 const struct hypervisor ch_hypervisor = {
 	.name = "cloud-hypervisor",
 	.launch = ch_launch,
+	.adopt = ch_adopt,
 	.close = ch_close,
 	.power_button = ch_power_button,
 	.hold = ch_hold,

@@ -76,15 +76,6 @@ void vm_unkeep(struct local_vm *vm)
 	keeper_drop(local_keeper(vm->base.backend), key_of(vm->spec.name).name);
 }
 
-struct kept *vm_find_kept(struct backend *b, const char *name, struct err *e)
-{
-	struct kept *kept = keeper_take(local_keeper(b), key_of(name).name);
-
-	if (!kept)
-		err_set(e, ERR_NOT_FOUND, "no VM of %s was left behind", name);
-	return kept;
-}
-
 static void read_text(struct local_vm *vm, const struct kept *kept)
 {
 	scoped(mem) char *text = kept_text(kept);
@@ -96,7 +87,7 @@ static void read_text(struct local_vm *vm, const struct kept *kept)
 	json_decref(root);
 }
 
-int vm_adopt(struct local_vm *vm, struct kept *kept, backend_done *done, void *arg, struct err *e)
+static int take_over(struct local_vm *vm, struct kept *kept, struct err *e)
 {
 	int said;
 	int r;
@@ -108,5 +99,30 @@ int vm_adopt(struct local_vm *vm, struct kept *kept, backend_done *done, void *a
 	r = vm_take_process(vm, local_keeper(vm->base.backend), kept, said, e);
 	if (r == 0)
 		r = vm->hypervisor->adopt(vm, &kept->fds[KEPT_LINES], kept->n_fds - KEPT_LINES, e);
-	return r < 0 ? r : vm_await_state(vm, done, arg, e);
+	return r;
+}
+
+int vm_adopt(struct local_vm *vm, const struct hypervisor *h, struct backend *b,
+	     struct backend_network *net, const struct vm_spec *spec, const struct reservation *res,
+	     struct backend_vm **ret, backend_done *done, void *arg, struct err *e)
+{
+	struct kept *kept = keeper_take(local_keeper(b), key_of(spec->name).name);
+	int r;
+
+	if (kept)
+		r = vm_init_adopted(vm, h, b, net, spec, res, e);
+	else
+		r = err_set(e, ERR_NOT_FOUND, "no VM of %s was left behind", spec->name);
+	if (r < 0) {
+		h->free(vm);
+		return r;
+	}
+	r = take_over(vm, kept, e);
+	if (r == 0)
+		r = vm_await_state(vm, done, arg, e);
+	if (r < 0)
+		vm_release(&vm->base);
+	else
+		*ret = &vm->base;
+	return r;
 }

@@ -126,9 +126,10 @@ struct keeper *local_keeper(const struct backend *b);
 /* Leaves the VM with init, once it is spawned: @lines (borrowed) are the descriptors that lead to it. */
 int vm_keep(struct local_vm *vm, const int *lines, unsigned n, struct err *e);
 
-/* adopt.c: what an earlier helper left of @name's VM, or NULL with @e (ERR_NOT_FOUND); then the contract's adopt. */
-struct kept *vm_find_kept(struct backend *b, const char *name, struct err *e);
-int vm_adopt(struct local_vm *vm, struct kept *kept, backend_done *done, void *arg, struct err *e);
+/* The contract's adopt. Takes @vm, of which only the backend's own fields are set: frees it when it fails. */
+int vm_adopt(struct local_vm *vm, const struct hypervisor *h, struct backend *b,
+	     struct backend_network *net, const struct vm_spec *spec, const struct reservation *res,
+	     struct backend_vm **ret, backend_done *done, void *arg, struct err *e);
 
 /* The hypervisor runs the guest. */
 void vm_running(struct local_vm *vm);

@@ -80,26 +80,12 @@ static int adopt(struct backend *b, struct backend_network *net, const struct vm
 		 const struct reservation *res, struct backend_vm **ret, backend_done *done,
 		 void *arg, struct err *e)
 {
-	struct kept *kept = vm_find_kept(b, spec->name, e);
-	struct qemu_vm *vm = kept ? new_vm(b) : NULL;
-	struct local_vm *local = vm ? local_vm_of(&vm->base) : NULL;
-	int r;
+	struct qemu_vm *vm = new_vm(b);
 
-	if (!kept)
-		return err_code_number(ERR_NOT_FOUND);
 	if (!vm)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
-	r = vm_init_adopted(local, &qemu_hypervisor, b, net, spec, res, e);
-	if (r < 0) {
-		free(vm);
-		return r;
-	}
-	r = vm_adopt(local, kept, done, arg, e);
-	if (r < 0)
-		vm_release(&vm->base);
-	else
-		*ret = &vm->base;
-	return r;
+	return vm_adopt(local_vm_of(&vm->base), &qemu_hypervisor, b, net, spec, res, ret, done, arg,
+			e);
 }
 
 static const struct backend_ops qemu_ops = {
