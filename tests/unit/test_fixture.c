@@ -11,13 +11,17 @@
 #include "guest/run.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/inotify.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 
-enum { MIB = 1 << 20, BIG_MIB = 96, ALLOWED_MIB = 48 };
+enum { MIB = 1 << 20, BIG_MIB = 96, ALLOWED_MIB = 48, MANY_FILES = 4000 };
 
 static char home[256];
 
@@ -219,6 +223,51 @@ static void a_canceled_build_leaves_nothing(void **state)
 	assert_false(files_exist(at("img.new")));
 }
 
+/* Reads events until @file was opened @times times. */
+static void wait_opened(int inotify, const char *file, int times)
+{
+	char events[4096] __attribute__((aligned(__alignof__(struct inotify_event))));
+
+	while (times > 0) {
+		ssize_t n = read(inotify, events, sizeof(events));
+
+		assert_true(n > 0);
+		for (char *p = events; p < events + n;) {
+			struct inotify_event *event = (struct inotify_event *)p;
+
+			times -= event->len > 0 && strcmp(event->name, file) == 0;
+			p += sizeof(*event) + event->len;
+		}
+	}
+}
+
+/* The second to open the image is mke2fs, which then has some seconds to do. */
+static void mke2fs_ends_with_who_builds(void **state)
+{
+	int inotify = inotify_init1(IN_CLOEXEC);
+	char name[256];
+	pid_t builder;
+	int status;
+
+	for (int i = 0; i < MANY_FILES; i++) {
+		snprintf(name, sizeof(name), "tree/%0200d", i);
+		put(at(name), "", 0644);
+	}
+	prctl(PR_SET_CHILD_SUBREAPER, 1); /* mke2fs becomes this process's child */
+	assert_true(inotify_add_watch(inotify, home, IN_OPEN) >= 0);
+	builder = fork();
+	if (builder == 0) {
+		build();
+		_exit(0);
+	}
+	wait_opened(inotify, "img.new", 2);
+	assert_int_equal(kill(builder, SIGKILL), 0);
+	assert_int_equal(waitpid(builder, &status, 0), builder);
+	assert_true(waitpid(-1, &status, 0) > 0);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	close(inotify);
+}
+
 #define FIXTURE_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -230,6 +279,7 @@ int main(void)
 		FIXTURE_TEST(a_file_is_not_read_into_memory),
 		FIXTURE_TEST(refuses_what_it_cannot_take_and_names_it),
 		FIXTURE_TEST(a_canceled_build_leaves_nothing),
+		FIXTURE_TEST(mke2fs_ends_with_who_builds),
 	};
 
 	return RUN_TESTS(tests);
