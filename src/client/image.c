@@ -172,24 +172,39 @@ int drover_image_list(const char *home, struct drover_image **ret, struct drover
 	return (int)n;
 }
 
-int drover_image_get(const char *name, const struct drover_options *o, struct drover_error *pe)
+/* What a call that fetches holds while it does. */
+struct fetch {
+	struct store store;
+	struct settings settings;
+	struct bridge bridge;
+	atomic_bool canceled;
+};
+
+static int fetch_begin(struct fetch *f, const struct drover_options *o, struct err *e)
 {
-	scoped(store) struct store store = {0};
-	struct settings s = {0};
-	struct image image = {0};
-	struct bridge bridge = {.stop_fd = -1};
-	struct err e = ERR_INIT;
-	atomic_bool flag = false;
-	int r = settings_from(o, &s, &e);
+	int r = settings_from(o, &f->settings, e);
 
 	if (r == 0)
-		r = store_open(s.home, &store, &e);
+		r = store_open(f->settings.home, &f->store, e);
+	return r < 0 ? r : bridge_begin(&f->bridge, f->settings.cancel, &f->canceled, e);
+}
+
+static void scoped_fetch(struct fetch *f)
+{
+	bridge_end(&f->bridge);
+	store_close(&f->store);
+}
+
+int drover_image_get(const char *name, const struct drover_options *o, struct drover_error *pe)
+{
+	scoped(fetch) struct fetch f = {.bridge.stop_fd = -1};
+	struct image image = {0};
+	struct err e = ERR_INIT;
+	int r = fetch_begin(&f, o, &e);
+
 	if (r == 0)
-		r = bridge_begin(&bridge, s.cancel, &flag, &e);
-	if (r < 0)
-		return public_error(pe, &e, r);
-	r = image_resolve(&store, name, &flag, on_image_progress, &s, &image, &e);
-	bridge_end(&bridge);
+		r = image_resolve(&f.store, name, &f.canceled, on_image_progress, &f.settings,
+				  &image, &e);
 	image_done(&image);
 	return r < 0 ? public_error(pe, &e, r) : 0;
 }
@@ -197,21 +212,13 @@ int drover_image_get(const char *name, const struct drover_options *o, struct dr
 int drover_image_import(const char *source, const char *name, const char *sha256,
 			const struct drover_options *o, struct drover_error *pe)
 {
-	scoped(store) struct store store = {0};
-	struct settings s = {0};
-	struct bridge bridge = {.stop_fd = -1};
+	scoped(fetch) struct fetch f = {.bridge.stop_fd = -1};
 	struct err e = ERR_INIT;
-	atomic_bool flag = false;
-	int r = settings_from(o, &s, &e);
+	int r = fetch_begin(&f, o, &e);
 
 	if (r == 0)
-		r = store_open(s.home, &store, &e);
-	if (r == 0)
-		r = bridge_begin(&bridge, s.cancel, &flag, &e);
-	if (r < 0)
-		return public_error(pe, &e, r);
-	r = image_import(&store, source, name, sha256, &flag, on_image_progress, &s, &e);
-	bridge_end(&bridge);
+		r = image_import(&f.store, source, name, sha256, &f.canceled, on_image_progress,
+				 &f.settings, &e);
 	return r < 0 ? public_error(pe, &e, r) : 0;
 }
 

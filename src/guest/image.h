@@ -5,6 +5,8 @@
 
 #include "guest/guest.h"
 
+#include <openssl/evp.h>
+
 enum { IMAGE_DEFAULT_MEMORY_MB = 1024 };
 
 #define IMAGE_DEFAULT_USER "drover"
@@ -102,6 +104,18 @@ char *image_name_of_url(const char *url);
 int image_import_locked(const struct store *s, const char *source, const char *name,
 			const char *sha256, atomic_bool *cancel, guest_progress_fn *progress,
 			void *arg, struct err *e);
+
+/* image_digest.c */
+
+/* Adds the bytes of @fd from *@at to its end, and moves *@at there. 0 or -errno, -ECANCELED. */
+int image_digest_add(EVP_MD_CTX *md, int fd, int64_t *at, atomic_bool *cancel);
+/* Ends @md, a SHA-256: 64 digits and NUL. */
+void image_digest_hex(EVP_MD_CTX *md, char ret[65]);
+
+static inline void scoped_md(EVP_MD_CTX **md)
+{
+	EVP_MD_CTX_free(*md);
+}
 
 /* image_copy.c: bytes of a file into the new file @path, with their SHA-256 in hex (64 digits) */
 

@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
-#include <openssl/evp.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/ioctl.h>
@@ -31,11 +30,6 @@ struct copy {
 	int percent; /* last told */
 };
 
-static inline void scoped_md(EVP_MD_CTX **md)
-{
-	EVP_MD_CTX_free(*md);
-}
-
 bool image_is_url(const char *source)
 {
 	return strncasecmp(source, "http://", 7) == 0 || strncasecmp(source, "https://", 8) == 0 ||
@@ -50,15 +44,6 @@ static void tell(struct copy *f, int64_t done, int64_t total)
 		return;
 	f->percent = percent;
 	f->progress(f->arg, percent, "copying");
-}
-
-static void md_hex(EVP_MD_CTX *md, char ret[65])
-{
-	unsigned char digest[EVP_MAX_MD_SIZE];
-	unsigned int len = 0;
-
-	EVP_DigestFinal_ex(md, digest, &len);
-	str_hex(digest, 32, ret);
 }
 
 /* One run of data, [@from, @to). copy_file_range shares blocks where the file system can. */
@@ -125,32 +110,11 @@ static int copy_data(struct copy *f, int in, off_t total)
 	return 0;
 }
 
-/* Of the copy, not of the source, which may change meanwhile. */
-static int digest(struct copy *f)
-{
-	scoped(mem) unsigned char *data = malloc(CHUNK);
-	off_t at = 0;
-
-	if (!data)
-		return -ENOMEM;
-	for (;;) {
-		ssize_t n = pread(f->fd, data, CHUNK, at);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : 0;
-		if (run_is_canceled(f->cancel))
-			return -ECANCELED;
-		EVP_DigestUpdate(f->md, data, (size_t)n);
-		at += n;
-	}
-}
-
 static int copy(struct copy *f, char ret_sha256[65], struct err *e)
 {
 	scoped(fd) int in = open(f->source, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	struct stat st;
+	int64_t at = 0;
 	int r;
 
 	if (in < 0 && errno == ENOENT)
@@ -160,8 +124,8 @@ static int copy(struct copy *f, char ret_sha256[65], struct err *e)
 	if (!S_ISREG(st.st_mode))
 		return err_set(e, ERR_IMAGE, "%s is not a regular file", f->source);
 	r = copy_data(f, in, st.st_size);
-	if (r == 0)
-		r = digest(f);
+	if (r == 0) /* of the copy, not of the source, which may change meanwhile */
+		r = image_digest_add(f->md, f->fd, &at, f->cancel);
 	if (r == -ECANCELED)
 		return err_set(e, ERR_CANCELED, "canceled");
 	if (r == -ENOSPC || r == -EDQUOT)
@@ -170,7 +134,7 @@ static int copy(struct copy *f, char ret_sha256[65], struct err *e)
 			       f->source, f->path);
 	if (r < 0)
 		return err_errno(e, r, "cannot copy the image %s", f->source);
-	md_hex(f->md, ret_sha256);
+	image_digest_hex(f->md, ret_sha256);
 	return 0;
 }
 

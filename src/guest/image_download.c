@@ -20,7 +20,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <openssl/evp.h>
 #include <pthread.h>
 #include <string.h>
 #include <strings.h>
@@ -29,7 +28,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { CONNECT_SECONDS = 30, STALL_SECONDS = 60, STALL_BYTES = 1000, CHUNK = 1 << 20 };
+enum { CONNECT_SECONDS = 30, STALL_SECONDS = 60, STALL_BYTES = 1000 };
 enum {
 	VALIDATOR_SIZE = 256,
 	FROM_MAX = 16384,
@@ -124,24 +123,11 @@ static int begin_again(struct download *d)
 
 static int digest_part(struct download *d)
 {
-	scoped(mem) unsigned char *data = malloc(CHUNK);
+	int r = image_digest_add(d->md, d->fd, &d->have, d->cancel);
 
-	if (!data)
-		return -ENOMEM;
-	for (;;) {
-		ssize_t n = pread(d->fd, data, CHUNK, d->have);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			return lseek(d->fd, d->have, SEEK_SET) < 0 ? -errno : 0;
-		if (run_is_canceled(d->cancel))
-			return -ECANCELED;
-		EVP_DigestUpdate(d->md, data, (size_t)n);
-		d->have += n;
-	}
+	if (r < 0)
+		return r;
+	return lseek(d->fd, d->have, SEEK_SET) < 0 ? -errno : 0;
 }
 
 /* Takes up what an earlier call left of the same URL. */
@@ -461,7 +447,6 @@ int image_download(const char *url, const char *name, const char *part, char ret
 			     .arg = arg,
 			     .percent = -2,
 			     .second = -1};
-	unsigned char digest[EVP_MAX_MD_SIZE];
 	int r;
 
 	pthread_once(&once, init_curl);
@@ -477,8 +462,7 @@ int image_download(const char *url, const char *name, const char *part, char ret
 	if (r == 0)
 		r = transfer(&d, e);
 	if (r == 0) {
-		EVP_DigestFinal_ex(d.md, digest, NULL);
-		str_hex(digest, 32, ret_sha256);
+		image_digest_hex(d.md, ret_sha256);
 		unlink(d.from);
 	}
 	EVP_MD_CTX_free(d.md);

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/* SHA-256 of what is in a file. */
+#include "base/scoped.h"
+#include "base/str.h"
+#include "guest/image.h"
+#include "guest/run.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+enum { CHUNK = 1 << 20, DIGEST_BYTES = 32 };
+
+int image_digest_add(EVP_MD_CTX *md, int fd, int64_t *at, atomic_bool *cancel)
+{
+	scoped(mem) unsigned char *data = malloc(CHUNK);
+
+	if (!data)
+		return -ENOMEM;
+	for (;;) {
+		ssize_t n = pread(fd, data, CHUNK, *at);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : 0;
+		if (run_is_canceled(cancel))
+			return -ECANCELED;
+		if (EVP_DigestUpdate(md, data, (size_t)n) != 1)
+			return -ENOMEM;
+		*at += n;
+	}
+}
+
+void image_digest_hex(EVP_MD_CTX *md, char ret[65])
+{
+	unsigned char digest[EVP_MAX_MD_SIZE];
+
+	EVP_DigestFinal_ex(md, digest, NULL);
+	str_hex(digest, DIGEST_BYTES, ret);
+}
