@@ -8,6 +8,7 @@ export DROVER_IMAGE_CACHE=$home/images # a cache of this test's own
 http=
 
 serve() { # the port of a server on loopback for $home/www, in the file $home/port
+	: >"$home/port" # before the server's shell gets to it
 	python3 -c '
 import functools, http.server, sys
 handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=sys.argv[1])
