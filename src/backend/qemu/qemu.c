@@ -41,7 +41,9 @@ static struct qemu_vm *new_vm(struct backend *b)
 	if (!vm)
 		return NULL;
 	waiters_init(&vm->points, b->loop);
+	waiters_init(&vm->captures, b->loop);
 	list_init(&vm->listings);
+	vm->memory_fd = -1;
 	return vm;
 }
 
@@ -60,10 +62,6 @@ static int create(struct backend *b, struct backend_network *net, const struct v
 		free(vm);
 		return r;
 	}
-	waiters_init(&vm->points, b->loop);
-	list_init(&vm->listings);
-	waiters_init(&vm->captures, b->loop);
-	vm->memory_fd = -1;
 	r = check_program(e);
 	if (r == 0)
 		r = shares_check(&vm->spec, e);
