@@ -4,6 +4,7 @@
 
 #include "drover.h"
 
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -262,6 +263,40 @@ static void test_a_wait_ends_with_its_member(void **state)
 	assert_int_equal(drover_cluster_destroy(c, &e), 0);
 }
 
+static void *cancel_it(void *arg)
+{
+	drover_cancel_now(arg);
+	return NULL;
+}
+
+/* Whether the cancel comes before the call or during it: it ends. */
+static void test_another_thread_ends_a_wait_and_a_watch(void **state)
+{
+	struct drover_cluster *c = start(pair, 2);
+	struct drover_wait wait_for = DROVER_WAIT_INIT;
+	struct heard h = {.text = ""};
+	struct drover_watch watch = watch_for(&h);
+	struct drover_error e;
+	pthread_t thread;
+
+	wait_for.console = "login: $";
+	wait_for.cancel = drover_cancel_new();
+	assert_int_equal(pthread_create(&thread, NULL, cancel_it, wait_for.cancel), 0);
+	refuses(drover_cluster_vm(c, 0), &wait_for, "canceled");
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	watch.cancel = wait_for.cancel;
+	assert_true(drover_events(home, &watch, &e) < 0);
+	assert_string_equal(e.code, "canceled");
+	drover_cancel_free(wait_for.cancel);
+	watch.cancel = drover_cancel_new();
+	assert_int_equal(pthread_create(&thread, NULL, cancel_it, watch.cancel), 0);
+	assert_true(drover_events(home, &watch, &e) < 0);
+	assert_string_equal(e.code, "canceled");
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	drover_cancel_free(watch.cancel);
+	assert_int_equal(drover_cluster_destroy(c, &e), 0);
+}
+
 /* libuv opens two descriptors of its own with the first loop, and keeps them. */
 static void warm_up(void)
 {
@@ -283,6 +318,7 @@ int main(void)
 		HOME_TEST(test_figures_are_of_those_that_run),
 		HOME_TEST(test_a_wait_is_for_one_thing_and_ends),
 		HOME_TEST(test_a_wait_ends_with_its_member),
+		HOME_TEST(test_another_thread_ends_a_wait_and_a_watch),
 	};
 
 	warm_up();
