@@ -142,7 +142,10 @@ static int64_t available_mb(void)
 	return kb / 1024;
 }
 
-/* A fork may come to need what its original has now. */
+/*
+ * The copy of the memory, once, and for each fork half of what its original has now: what it does not change is shared
+ * (bench/warm prints what copies really take).
+ */
 static int check_memory(const struct forking *f, struct err *e)
 {
 	scoped(mem) struct drover_stats *rows = NULL;
@@ -155,7 +158,7 @@ static int check_memory(const struct forking *f, struct err *e)
 		return err_set(e, err_code_from_name(pe.code), "%s", pe.message);
 	for (int i = 0; i < n; i++)
 		need += rows[i].memory_bytes > 0 ? rows[i].memory_bytes / MIB : 0;
-	need *= (int64_t)f->n;
+	need += need * (int64_t)f->n / 2;
 	if (have < 0 || need <= have)
 		return 0;
 	return err_set(e, ERR_NO_MEMORY,

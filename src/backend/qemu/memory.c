@@ -25,7 +25,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { MIB_SHIFT = 20 };
+enum { MIB_SHIFT = 20, BLOCK = 64 << 10 };
 
 struct capture {
 	struct qemu_vm *vm; /* NULL: the VM has ended meanwhile */
@@ -117,24 +117,53 @@ int memory_load(struct qemu_vm *vm)
 
 /* --- Copying, in a work thread -------------------------------------------------------------------------------- */
 
-/* Bytes between two file systems: from the page cache of the one, without a buffer in between. */
+static bool is_zero(const char *bytes, size_t len)
+{
+	return bytes[0] == 0 && memcmp(bytes, bytes + 1, len - 1) == 0;
+}
+
+static int write_at(int fd, const char *bytes, size_t len, off_t at)
+{
+	while (len > 0) {
+		ssize_t n = pwrite(fd, bytes, len, at);
+
+		if (n == 0 || (n < 0 && errno != EINTR))
+			return n == 0 ? -EIO : -errno;
+		if (n > 0) {
+			bytes += n;
+			len -= (size_t)n;
+			at += n;
+		}
+	}
+	return 0;
+}
+
+/*
+ * Bytes between two file systems: from the page cache of the one, without a buffer in between. What is all zero stays a
+ * hole: QEMU fills the holes of a guest's memory by looking at them when it saves a point.
+ */
 static int copy_mapped(int from, int to, off_t start, off_t end)
 {
 	size_t len = (size_t)(end - start);
 	char *bytes = mmap(NULL, len, PROT_READ, MAP_SHARED, from, start);
-	size_t done = 0;
+	size_t begun = 0; /* of a run that is not zero */
+	size_t at = 0;
 	int r = 0;
 
 	if (bytes == MAP_FAILED)
 		return -errno;
-	while (done < len && r == 0) {
-		ssize_t n = pwrite(to, bytes + done, len - done, start + (off_t)done);
+	while (at < len && r == 0) {
+		size_t n = len - at < BLOCK ? len - at : BLOCK;
+		bool zero = is_zero(bytes + at, n);
 
-		if (n > 0)
-			done += (size_t)n;
-		else if (n == 0 || errno != EINTR)
-			r = n == 0 ? -EIO : -errno;
+		if (zero && begun < at)
+			r = write_at(to, bytes + begun, at - begun, start + (off_t)begun);
+		at += n;
+		if (zero)
+			begun = at;
 	}
+	if (r == 0 && begun < at)
+		r = write_at(to, bytes + begun, at - begun, start + (off_t)begun);
 	munmap(bytes, len);
 	return r;
 }

@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# kill -9 of QEMU while a point is saved over an older one: the older one or the new one is there, whole.
+cd "$(dirname "$0")" && . ./lib.sh
+set -o pipefail
+
+guest() { "$DROVER" exec s-1 -- sh -c "$1"; }
+state() { guest "echo $1 >/dev/shm/state"; }
+# save_writing N: saves; at the Nth write to the file of points, QEMU is killed (0: never). Prints how many there were.
+save_writing() {
+	python3 - "$DROVER" "$home/clusters/s/s-1/points.qcow2" "$1" "$(processes | grep 'points\.qcow2' | cut -d' ' -f1)" <<'EOF'
+import ctypes, os, selectors, signal, subprocess, sys
+drover, path, limit, qemu = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+libc = ctypes.CDLL(None)
+fd = libc.inotify_init()
+libc.inotify_add_watch(fd, path.encode(), 0x2)  # IN_MODIFY; equal events in a row count as one
+save = subprocess.Popen([drover, "snapshot", "save", "s", "clean"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+end = os.pidfd_open(save.pid)
+s = selectors.DefaultSelector()
+s.register(fd, selectors.EVENT_READ)
+s.register(end, selectors.EVENT_READ)
+writes, over = 0, False
+while not over:
+    ready = [key.fd for key, _ in s.select()]
+    if fd in ready:
+        writes += len(os.read(fd, 4096)) // 16
+        if limit and writes >= limit:
+            os.kill(qemu, signal.SIGKILL)
+            break
+    over = end in ready
+save.wait()
+print(writes)
+EOF
+}
+crash_at() { # the share of the writes, in percent, after which QEMU dies
+	state "new-$1" && save_writing $((writes * $1 / 100 + 1)) >/dev/null && "$DROVER" up -q s-1
+}
+is_whole() {
+	local is
+	"$DROVER" reset s-1 clean && is=$(guest 'cat /dev/shm/state') || return 1
+	[ "$is" = "$(cat "$home/last")" ] || [ "$is" = "new-$1" ] || { echo "state '$is'"; return 1; }
+	echo "$is" >"$home/last"
+}
+
+ok "image tiny is there" "$DROVER" image build tiny
+ok "a member boots" "$DROVER" up s-1 --image tiny --mem 256M --cpus 1
+ok "it has a state" state before
+ok "which is saved" "$DROVER" snapshot save s-1 clean
+state whole
+writes=$(save_writing 0)
+echo "# a save is $writes writes, as far as they can be told apart"
+ok "a save over it is whole" out_is clean "$DROVER" snapshot ls -q s-1
+echo whole >"$home/last"
+for share in 10 90; do
+	ok "QEMU is killed at $share % of the next save, and the member boots anew" crash_at $share
+	ok "a point is there, and it is the older one or the new one" is_whole $share
+done
+ok "rm" "$DROVER" rm -f s-1
+ok "nothing is left" nothing_left
+done_testing
