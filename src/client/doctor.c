@@ -58,7 +58,7 @@ static const struct program programs[] = {
 	{"slirp4netns", "slirp4netns", NULL, true, NULL},
 	{"ssh", "openssh-client", "drover ssh", false, NULL},
 	{"mmdebstrap", "mmdebstrap", "building images", false, NULL},
-	{"mkfs.ext4", "e2fsprogs", "building images", false, NULL},
+	{"mkfs.ext4", "e2fsprogs", "building images and fixtures", false, NULL},
 	{"cpio", "cpio", "building images", false, NULL},
 	{"newuidmap", "uidmap", "building images without root", false, NULL},
 	{"virtiofsd", "qemu-system-common", "live mounts", false, "/usr/lib/qemu/virtiofsd"},
