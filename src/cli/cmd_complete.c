@@ -5,8 +5,8 @@
  * for no space behind the candidate.
  *
  * There is no second list of commands: the tables of options and the words of the usage lines say what fits where. NAME,
- * CLUSTER, IMAGE, COMMAND, FILE and PATH stand for what is there now, a value like "table|json" for its words, and a word
- * in small letters for itself.
+ * CLUSTER, IMAGE, COMMAND, PROGRAM (of the host), FILE and PATH stand for what is there now, a value like "table|json" for
+ * its words, and a word in small letters for itself.
  */
 #include <stdio.h>
 #include <string.h>
@@ -225,6 +225,27 @@ static void offer_names(const struct typed *t)
 	}
 }
 
+/* How many names stand before the command that @usage goes on to. */
+static size_t names_before_tail(const char *usage)
+{
+	char token[TOKEN_SIZE];
+	bool repeats;
+	size_t n = 0;
+
+	while ((usage = next_token(usage, token, &repeats)) && strcmp(token, "--") != 0)
+		n += token[0] != '-' && strcmp(token, "OPTIONS") != 0;
+	return n;
+}
+
+/* The words from @words[@from] on belong to another command. */
+static void begin_tail(struct typed *t, char *const words[], size_t from, size_t n)
+{
+	if (from < n && t->c->shape == ARGS_STOP_AT_FIRST && !strcmp(words[from], "--"))
+		from++;
+	t->tail = true;
+	t->tail_begun = from < n;
+}
+
 /* Reads the words between the command and the one that is asked for. */
 static void read_words(struct typed *t, char **words, size_t n)
 {
@@ -234,15 +255,16 @@ static void read_words(struct typed *t, char **words, size_t n)
 		const struct option_row *row = NULL;
 
 		if (!strcmp(w, "--")) {
-			t->tail = true;
-			t->tail_begun = i + 1 < n;
+			begin_tail(t, words, i + 1, n);
 		} else if (str_starts(w, "--") && !strchr(w, '=')) {
 			row = options_find(t->c, w + 2, strlen(w + 2));
 		} else if (w[0] == '-' && w[1] && !w[2]) {
 			row = options_find_letter(t->c, w[1]);
 		} else if (w[0] != '-') {
 			t->names[t->count++] = words[i];
-			t->tail = t->c->shape == ARGS_STOP_AT_FIRST;
+			if (t->c->shape == ARGS_STOP_AT_FIRST &&
+			    t->count == names_before_tail(t->c->usage))
+				begin_tail(t, words, i + 1, n);
 		}
 		if (!row || row->kind == OPTION_FLAG)
 			continue;
@@ -252,11 +274,17 @@ static void read_words(struct typed *t, char **words, size_t n)
 	}
 }
 
+/* Whether the command that @c goes on to is a program of this host. */
+static bool is_of_the_host(const struct command *c)
+{
+	return c->shape == ARGS_NAMES_AND_TAIL || strstr(c->usage, "PROGRAM");
+}
+
 static void complete(struct typed *t)
 {
 	if (t->open)
 		offer_value(t, t->open);
-	else if (t->tail && t->c->shape == ARGS_NAMES_AND_TAIL)
+	else if (t->tail && is_of_the_host(t->c))
 		puts(t->tail_begun ? ":files" : ":commands");
 	else if (t->tail && t->c->shape == ARGS_STOP_AT_FIRST)
 		return; /* the guest's to know */

@@ -168,7 +168,7 @@ static int run_net(const struct command *self, const void *settings, const struc
 
 const struct command command_net = {
 	.name = "net",
-	.usage = "exec NAME|CLUSTER [--] COMMAND [ARGUMENT...]",
+	.usage = "exec NAME|CLUSTER [--] PROGRAM [ARGUMENT...]",
 	.summary = "Run a program of the host inside a cluster's network",
 	.shape = ARGS_STOP_AT_FIRST,
 	.run = run_net,

@@ -43,6 +43,10 @@ LINES = [
     ('drover up --image only-folder/di', 'drover up --image only-folder/disk.raw'),
     ('drover image im', 'drover image import'),
     ('drover image rm tin', 'drover image rm tiny'),
+    ('drover net exec we', 'drover net exec web'),
+    ('drover net exec web -- unam', 'drover net exec web -- uname'),
+    ('drover run -n 2 -- unam', 'drover run -n 2 -- uname'),
+    ('drover run -n 2 -- cat onl', 'drover run -n 2 -- cat only-folder/'),
     ('drover cp db', 'drover cp db-1:'),
     ('drover cp onl', 'drover cp only-folder/'),
 ]

@@ -9,7 +9,7 @@ function __drover_complete
             case :files
                 __fish_complete_path (string replace -r '^--[^=]*=' '' -- "$current")
             case :commands
-                __fish_complete_external_command
+                __fish_complete_command
             case :open
             case '*'
                 echo $line
