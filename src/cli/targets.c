@@ -57,8 +57,10 @@ int targets_find(char *const patterns[], size_t n, bool all, struct targets *ret
 	ret->total = (size_t)total;
 	marked = calloc(ret->total + 1, sizeof(*marked));
 	ret->hit = calloc(ret->total + 1, sizeof(struct drover_member *));
-	if (!marked || !ret->hit)
-		return say_error("out of memory");
+	if (!marked || !ret->hit) {
+		say_error("out of memory");
+		return CLI_FAILED;
+	}
 	for (size_t i = 0; i < n; i++)
 		if (mark(ret, patterns[i], marked) == 0) {
 			say_error("no member or cluster is called '%s'", patterns[i]);

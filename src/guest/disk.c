@@ -81,12 +81,13 @@ static int make_tmp(const char *full, char **ret, struct err *e)
 
 int disk_copy_raw(const char *from, const char *path, struct err *e)
 {
+	const char *argv[] = {"qemu-img", "convert", "-f", "raw", "-O", "qcow2", from, NULL, NULL};
 	scoped(mem) char *tmp = NULL;
 	int r = make_tmp(path, &tmp, e);
-	const char *argv[] = {"qemu-img", "convert", "-f", "raw", "-O", "qcow2", from, tmp, NULL};
 
-	if (r < 0)
+	if (!tmp)
 		return r;
+	argv[7] = tmp;
 	r = make(argv, tmp, path, from, e);
 	if (r < 0)
 		unlink(tmp);
@@ -103,8 +104,11 @@ static int unpack_head(const char *disk, const char *format, size_t size, const 
 	const char *argv[] = {"qemu-img", "dd",  "-f", format, "-O", "raw",
 			      "bs=512",   count, in,   out,    NULL};
 	scoped(buf) struct buf tail = BUF_INIT;
-	int r = count && in && out ? run_program(argv, NULL, NULL, NULL, &tail, e) : -ENOMEM;
+	int r;
 
+	if (!count || !in || !out)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	r = run_program(argv, NULL, NULL, NULL, &tail, e);
 	return r > 0 ? err_set(e, ERR_IMAGE, "cannot read the image %s: %s", disk,
 			       run_last_line(&tail))
 		     : r;
@@ -158,7 +162,7 @@ int disk_create(const char *path, const char *base, const char *base_format, uin
 	if (bytes == 0)
 		return err_set(e, ERR_INVALID, "a disk of no size cannot be made");
 	r = make_tmp(full, &tmp, e);
-	if (r < 0)
+	if (!tmp)
 		return r;
 	r = create(tmp, full, full_base, base_format, bytes, e);
 	if (r < 0)

@@ -38,6 +38,7 @@ refused() {
 # In a user namespace of its own that allows no more of them, as one of its ordinary users.
 without_user_namespaces() {
 	local holder rc
+	: >"$scratch/ns" # before somebody waits for what comes into it
 	unshare -U sh -c 'echo; exec tail -f /dev/null' >"$scratch/ns" &
 	holder=$!
 	timeout 10 tail -f --pid=$holder "$scratch/ns" | head -n 1 >/dev/null
