@@ -314,7 +314,7 @@ def run_case(case):
         if left:
             raise Wrong(f"left: {left}")
     except (Wrong, OSError, StopIteration, subprocess.SubprocessError) as e:
-        log = case.run("logs", "--helper", "m").stdout
+        log = case.run("logs", "--helper", "m").stdout + "\nits serial log's end:\n" + case.run("logs", "m").stdout[-1500:]
         case.run("rm", "-f", "--all")
         case.run("prune")
         return leaks, stay, f"{type(e).__name__}: {e}\nthe helper's log:\n{log}"

@@ -80,6 +80,10 @@ crash_in_boot() {
 	done < <("$DROVER" up b --image tiny 2>&1; echo "exit $?")
 	return 1
 }
+saved_and_copied() {
+	"$DROVER" snapshot save b clean && "$DROVER" fork b c && "$DROVER" exec c -- true &&
+		"$DROVER" reset b clean && "$DROVER" exec b -- true && "$DROVER" rm -f c
+}
 crash_in_stop() {
 	local down line
 	exec 9< <(ask b '{"cmd":"watch"}' stopping)
@@ -114,6 +118,7 @@ ok "logs --helper says why" log_says_why
 ok "rm removes what is left" "$DROVER" rm -f t
 ok "up is not disturbed by a crash in the boot" crash_in_boot
 ok "the member is reached" "$DROVER" exec b -- true
+ok "it is saved, copied and put back like any other" saved_and_copied
 ok "down is not disturbed by a crash in the stop, and nothing is left" crash_in_stop
 ok "a VM that dies while there is no helper is told with its signal" vm_dies_unseen
 ok "nothing is left" nothing_left

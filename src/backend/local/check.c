@@ -49,7 +49,7 @@ static int check_files(const struct vm_spec *s, struct err *e)
 }
 
 /* Never left to QEMU: a guest could write a header into its raw disk and name any host file as a backing file. */
-static int find_format(const struct vm_spec *s, char **ret, struct err *e)
+int find_format(const struct vm_spec *s, char **ret, struct err *e)
 {
 	const char *format = s->disk_format;
 	char magic[4] = {0};

@@ -57,7 +57,7 @@ int vm_init_adopted(struct local_vm *vm, const struct hypervisor *h, struct back
 {
 	scoped(mem) char *format = NULL;
 
-	check_spec(spec, &format, NULL);
+	find_format(spec, &format, NULL);
 	return init(vm, h, b, net, spec, res, &format, e);
 }
 

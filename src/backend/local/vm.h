@@ -149,6 +149,8 @@ void vm_end_with(struct local_vm *vm, enum err_code code, const char *text);
 
 /* check.c: 0, or < 0 with the sentence that names the file. Finds out the disk's format too. */
 int check_spec(const struct vm_spec *s, char **ret_format, struct err *e);
+/* The disk's format alone; NULL when there is no disk. */
+int find_format(const struct vm_spec *s, char **ret, struct err *e);
 
 /* adopt.c: says that the guest is ready; drops what was left with init. */
 void vm_keep_ready(struct local_vm *vm);

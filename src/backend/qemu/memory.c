@@ -309,6 +309,16 @@ static void on_going_on(void *arg, json_t *ret, const char *error)
 		vm_running(vm);
 }
 
+void memory_go_on(struct qemu_vm *vm)
+{
+	qmp_call(vm->qmp, "cont", on_going_on, vm);
+}
+
+void memory_leave_in(struct qemu_vm *vm)
+{
+	leave_memory_out(vm, false, NULL);
+}
+
 void memory_on_migration(struct qemu_vm *vm, json_t *data)
 {
 	const char *status = json_string_value(json_object_get(data, "status"));
@@ -318,11 +328,10 @@ void memory_on_migration(struct qemu_vm *vm, json_t *data)
 	if (!status || (strcmp(status, "completed") != 0 && strcmp(status, "failed") != 0))
 		return;
 	if (!c) {
-		leave_memory_out(
-			vm, false,
-			NULL); /* it is loaded, and paused as it was when it was captured */
-		if (vm->state == VM_STARTING)
-			qmp_call(vm->qmp, "cont", on_going_on, vm);
+		memory_leave_in(vm);
+		/* It is loaded, and paused as it was when it was captured. One that is adopted may have been captured. */
+		if (vm->state == VM_STARTING && !vm->ready)
+			memory_go_on(vm);
 		return;
 	}
 	if (strcmp(status, "failed") == 0) {
@@ -383,11 +392,6 @@ static int check_capture(const struct qemu_vm *vm, struct err *e)
 			       vm->spec.name, vm_state_name(vm->state));
 	if (vm->capture || !list_is_empty(&vm->points.pending))
 		return err_set(e, ERR_BUSY, "%s is being saved already", vm->spec.name);
-	if (vm->memory_fd < 0 && !vm->resumes)
-		return err_set(e, ERR_UNSUPPORTED,
-			       "%s has outlived its helper, which had its memory open: stop and "
-			       "start it, then it can be forked",
-			       vm->spec.name);
 	if (vm->shares)
 		return err_set(
 			e, ERR_UNSUPPORTED,

@@ -10,6 +10,15 @@
 
 /* --- What QMP says ------------------------------------------------------------------------------------------- */
 
+/* A guest that was never up is paused because its memory has been loaded, and it is to go on. */
+static void found_paused(struct local_vm *vm)
+{
+	if (vm->adopting && !vm->ready)
+		memory_go_on(qemu_vm_of(vm));
+	else
+		vm_found_paused(vm);
+}
+
 static void on_status(void *arg, json_t *ret, const char *error)
 {
 	struct local_vm *vm = arg;
@@ -20,7 +29,7 @@ static void on_status(void *arg, json_t *ret, const char *error)
 	if (strcmp(status, "running") == 0)
 		vm_running(vm);
 	else if (strcmp(status, "paused") == 0)
-		vm_found_paused(vm);
+		found_paused(vm);
 	else if (strcmp(status, "io-error") == 0)
 		vm_end_with(vm, ERR_NO_SPACE,
 			    "a disk of the guest cannot be written: no space left");
@@ -89,6 +98,14 @@ static int open_lines(struct qemu_vm *vm, int mine[2], struct err *e)
 	return 0;
 }
 
+/* What a next helper needs: without memory of its own the guest is one that went on from a captured one. */
+static int keep_lines(struct qemu_vm *vm, const int mine[2], struct err *e)
+{
+	const int lines[] = {mine[0], mine[1], vm->memory_fd};
+
+	return vm_keep(local_vm_of(&vm->base), lines, vm->memory_fd < 0 ? 2 : 3, e);
+}
+
 static int qemu_launch(struct local_vm *base, struct err *e)
 {
 	struct qemu_vm *vm = qemu_vm_of(base);
@@ -114,7 +131,7 @@ static int qemu_launch(struct local_vm *base, struct err *e)
 	if (r >= 0)
 		r = spawn(vm, theirs, tap, shares, n_shares, e);
 	if (r == 0)
-		r = vm_keep(base, mine, 2, e);
+		r = keep_lines(vm, mine, e);
 	if (r == 0)
 		r = open_lines(vm, mine, e);
 	for (int i = 0; i < 2; i++) {
@@ -133,11 +150,15 @@ static int qemu_adopt(struct local_vm *base, int *lines, unsigned n, struct err 
 	struct qemu_vm *vm = qemu_vm_of(base);
 	uv_loop_t *loop = vm->base.backend->loop;
 
-	if (n != 2)
+	if (n != 2 && n != 3)
 		return err_set(e, ERR_INTERNAL, "what was left of %s is incomplete", vm->spec.name);
+	vm->memory_fd = n == 3 ? take_fd(&lines[2]) : -1;
+	vm->resumes = n == 2;
 	vm->qmp = qmp_adopt(loop, take_fd(&lines[0]), on_event, vm);
 	vm->console = console_open(loop, take_fd(&lines[1]));
 	/* A QEMU that does not listen any more has ended, which is told; one that hangs meets the deadline. */
+	if (vm->qmp && vm->ready)
+		memory_leave_in(vm); /* it may have been killed in a capture */
 	if (vm->qmp)
 		qmp_call(vm->qmp, "query-status", on_status, vm);
 	return vm->console ? shares_adopt(vm, e) : err_set(e, ERR_NO_MEMORY, "out of memory");
