@@ -20,7 +20,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MAX_FORKS = 64, WAKE_MS = 60000, MIB = 1 << 20 };
+enum { MAX_FORKS = 1000, WAKE_MS = 60000, MIB = 1 << 20 };
 
 struct forking;
 
@@ -191,6 +191,19 @@ static int copy_member_file(const struct forking *f, size_t i, const char *name,
 	return files_exist(from) ? copy_file(from, to, e) : 0;
 }
 
+/* What a client that died in a fork of this name has left: there is no member, and its lock is ours. */
+static void clear_away(const struct forking *f, const char *name)
+{
+	static const char *const files[] = {"captured", "memory", "disk.qcow2"};
+
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+		scoped(mem) char *path = store_member_path(&f->from->store, name, files[i]);
+
+		if (path)
+			files_remove_tree(path);
+	}
+}
+
 static int lay_out_member(struct forking *f, size_t i, const char *name, struct err *e)
 {
 	static const char *const files[] = {"ssh_host_ed25519_key", "ssh_host_ed25519_key.pub",
@@ -202,6 +215,8 @@ static int lay_out_member(struct forking *f, size_t i, const char *name, struct 
 	f->n_locks++;
 	f->n_made++;
 	r = store_member_mkdir(&f->from->store, name, e);
+	if (r == 0)
+		clear_away(f, name);
 	for (size_t k = 0; k < sizeof(files) / sizeof(files[0]) && r == 0; k++)
 		r = copy_member_file(f, i, name, files[k], e);
 	return r;

@@ -8,6 +8,7 @@
 
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { KEY_MAX = 65536 };
 
@@ -198,10 +199,21 @@ static int make_seed(struct prepare *p, struct err *e)
 	return seed_write_credentials(path, &seed, &p->credentials, &p->n_credentials, e);
 }
 
+/* Memory that lies where a new member is made is of a fork whose client died: not this member's. */
+static void drop_memory(const struct prepare *p)
+{
+	scoped(mem) char *path = store_member_path(p->store, p->config.name, "memory");
+
+	if (path)
+		unlink(path);
+}
+
 int prepare_member(struct prepare *p, struct err *e)
 {
 	int r = store_member_mkdir(p->store, p->config.name, e);
 
+	if (r == 0 && p->is_new)
+		drop_memory(p);
 	if (r == 0)
 		r = check_cancel(p, e);
 	if (r == 0 && p->is_new)

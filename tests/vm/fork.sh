@@ -30,6 +30,20 @@ forks() {
 state() { guest "$1" "echo $2 >/dev/shm/state"; }
 is_state() { [ "$(guest "$1" 'cat /dev/shm/state')" = "$2" ]; }
 no_memory_file() { [ -z "$(find "$home/clusters" -name memory -o -name captured -o -name '*.memory')" ]; }
+# A fork whose client is killed as soon as it has made something in the store: the originals run on.
+killed_fork() {
+	python3 - "$DROVER" "$home/clusters" <<'EOF'
+import ctypes, os, signal, subprocess, sys
+libc = ctypes.CDLL(None)
+fd = libc.inotify_init()
+libc.inotify_add_watch(fd, sys.argv[2].encode(), 0x100)  # IN_CREATE: the new cluster's directory
+fork = subprocess.Popen([sys.argv[1], "fork", "-q", "s", "k"], stdout=subprocess.DEVNULL)
+os.read(fd, 4096)
+fork.send_signal(signal.SIGKILL)
+fork.wait()
+EOF
+	! "$DROVER" ls k-1 2>/dev/null && "$DROVER" exec -t 30 s-1 -- true && "$DROVER" exec -t 30 s-2 -- true
+}
 slack=${DROVER_TEST_SLACK:-4} # a busy machine; bench/warm states the goal itself
 
 ok "image tiny is there" "$DROVER" image build tiny
@@ -53,8 +67,12 @@ ok "a copy is copied" "$DROVER" fork -q f-1 g
 ok "with its state" is_state g-1 changed
 fails "a name that is there is refused" 1 "there is a member 'f-1-1' already" "$DROVER" fork s f-1
 fails "more than memory has room for is refused, with figures" 1 "may need [0-9]+ MB of memory, and [0-9]+ MB are available" \
-	"$DROVER" fork s many -n 64
+	"$DROVER" fork s many -n 1000
 ok "the refused left nothing" bash -c '! find "$0/clusters" -name "many*" | grep .' "$home"
+ok "a fork whose client is killed is none, and the originals run on" killed_fork
+mkdir -p "$home/clusters/k/k-1" && : >"$home/clusters/k/k-1/memory" # as if it had died later
+ok "a fork of that name is made all the same" "$DROVER" fork -q s k
+ok "with the state" is_state k-1 before
 ok "a copy stops" "$DROVER" down f-1
 ok "and boots anew under its names" "$DROVER" up f-1-1
 ok "which are the original's inside" out_is s-1 "$DROVER" exec f-1-1 -- hostname
