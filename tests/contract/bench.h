@@ -66,10 +66,12 @@ struct said wait_address(struct bench *t, uint64_t timeout_ms);
 	TEST(a_point_is_saved_told_loaded_and_dropped),                  \
 		TEST(a_point_that_is_not_there_is_refused),              \
 		TEST(a_vm_goes_on_after_save_and_load_as_it_was_before), \
-		TEST(a_save_ends_when_its_vm_is_released)
+		TEST(a_save_ends_when_its_vm_is_released),               \
+		TEST(a_paused_vm_is_captured_and_another_goes_on_from_it)
 void a_point_is_saved_told_loaded_and_dropped(void **unused);
 void a_point_that_is_not_there_is_refused(void **unused);
 void a_vm_goes_on_after_save_and_load_as_it_was_before(void **unused);
 void a_save_ends_when_its_vm_is_released(void **unused);
+void a_paused_vm_is_captured_and_another_goes_on_from_it(void **unused);
 
 #endif

@@ -2,7 +2,9 @@
 /* What the contract says of points: save, load, drop and points. */
 #include "contract/bench.h"
 
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 typedef int point_op(struct backend_vm *vm, const char *point, backend_done *done, void *arg,
 		     struct err *e);
@@ -114,5 +116,63 @@ void a_save_ends_when_its_vm_is_released(void **unused)
 	assert_int_equal(saved.calls, 1);
 	assert_true(saved.r == 0 ||
 		    saved.e.code == ERR_CANCELED); /* it may have been done already */
+	bench_close(&t);
+}
+
+static struct said capture(struct bench *t, const char *memory, const char *disk)
+{
+	struct said s = {0};
+
+	s.r = backend_capture(t->vm, memory, disk, on_done, &s, &s.e);
+	assert_int_equal(s.calls, 0);
+	if (s.r == 0)
+		await(t, &s);
+	return s;
+}
+
+/* @t's VM ends, and one of the same name goes on from @memory. */
+static void go_on(struct bench *t, const char *memory)
+{
+	struct vm_spec spec = factory_spec(&t->factory, "m1");
+	struct said reserved = reserve(t, "m1", NULL);
+	struct err e = ERR_INIT;
+
+	assert_int_equal(stop(t).r, 0);
+	backend_release(t->vm);
+	spec.memory_path = (char *)memory;
+	assert_int_equal(backend_create(t->b, t->net, &spec, &reserved.reservation, &t->vm, &e), 0);
+	assert_int_equal(start(t).r, 0);
+	assert_int_equal(wait_address(t, kind->deadline_ms).r, 0);
+	assert_int_equal(state_of(t), VM_RUNNING);
+	assert_int_equal(access(memory, F_OK), -1); /* taken: nothing goes on from it twice */
+}
+
+void a_paused_vm_is_captured_and_another_goes_on_from_it(void **unused)
+{
+	struct said paused = {0};
+	struct said resumed = {0};
+	char memory[128];
+	char disk[160];
+	struct bench t;
+
+	open_running(&t);
+	snprintf(memory, sizeof(memory), "%s/captured", t.factory.home ? t.factory.home : "/tmp");
+	snprintf(disk, sizeof(disk), "%s.disk", memory);
+	if (!t.b->ops->capture) {
+		assert_int_equal(capture(&t, memory, disk).e.code, ERR_UNSUPPORTED);
+		bench_close(&t);
+		return;
+	}
+	assert_int_equal(capture(&t, memory, disk).e.code, ERR_NOT_RUNNING); /* it is not paused */
+	assert_int_equal(backend_pause(t.vm, on_done, &paused, &paused.e), 0);
+	await(&t, &paused);
+	assert_int_equal(capture(&t, memory, disk).r, 0);
+	assert_int_equal(state_of(&t), VM_PAUSED);
+	assert_int_equal(backend_resume(t.vm, on_done, &resumed, &resumed.e), 0);
+	await(&t, &resumed);
+	assert_int_equal(state_of(&t), VM_RUNNING);
+	assert_int_equal(point(&t, backend_save, "after").r, 0); /* with its memory: */
+	assert_int_equal(point(&t, backend_load, "after").r, 0);
+	go_on(&t, memory);
 	bench_close(&t);
 }
