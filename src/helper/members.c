@@ -5,7 +5,6 @@
 #include "base/scoped.h"
 #include "helper/room.h"
 
-#include <fcntl.h>
 #include <string.h>
 
 /* From boot-member to the address: the guest's first boot on a slow host. */

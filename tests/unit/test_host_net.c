@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -276,6 +277,50 @@ static int body_owners(void)
 	return 0;
 }
 
+/* The real host's, in which the process that runs the tests lives. */
+static uint64_t net_ns_of_parent(void)
+{
+	scoped(mem) char *path = str_format("/proc/%d/ns/net", (int)getppid());
+	struct stat st;
+
+	return path && stat(path, &st) == 0 ? st.st_ino : 0;
+}
+
+/* A record of a dead owner that was made in the network namespace @net_ns. */
+static int save_record(const char *key, uint64_t net_ns, struct err *e)
+{
+	struct host_net_owner o = dead_owner("away");
+	struct host_record r = {.root = (char *)(uintptr_t)o.root,
+				.member = "away",
+				.subnet = "10.83.1.0/24",
+				.owner = o.id,
+				.net_ns = net_ns,
+				.pid_ns = o.pid_ns,
+				.uplinks = {"up0"},
+				.n_uplinks = 1};
+
+	snprintf(r.key, sizeof(r.key), "%s", key);
+	return host_record_save(&r, e);
+}
+
+/* One namespace has gone, and its record with it; the other lives, and is its own matter. Nothing of ours is touched. */
+static int body_other_namespaces(void)
+{
+	struct err e = ERR_INIT;
+	int lock;
+
+	NEED(host_lock(&lock, &e) == 0);
+	NEED(save_record("00000009", 1, &e) == 0 &&
+	     save_record("0000000a", net_ns_of_parent(), &e) == 0);
+	close(lock);
+	NEED(sh("echo 1 >/proc/sys/net/ipv4/conf/up0/forwarding"));
+	NEED(links_bridge_make("drv00000009", "10.83.1.1", &e) == 0);
+	NEED(host_net_reconcile(false, &e) == 0);
+	NEED(!files_exist(RECORDS "/drv00000009.json") && files_exist(RECORDS "/drv0000000a.json"));
+	NEED(if_nametoindex("drv00000009") && forwards("up0"));
+	return 0;
+}
+
 /* What an owner left when it died between the record and the things, and between the things and the record. */
 static int body_halves(void)
 {
@@ -420,6 +465,7 @@ ON_A_HOST(subnets_keep_clear_of_each_other_and_of_the_host, body_subnets)
 ON_A_HOST(without_a_way_out_nothing_is_forwarded, body_no_egress)
 ON_A_HOST(six_at_once_get_six_subnets_and_their_death_is_mended, body_at_once)
 ON_A_HOST(only_what_dead_owners_left_is_removed, body_owners)
+ON_A_HOST(records_of_other_network_namespaces_are_left_to_them, body_other_namespaces)
 ON_A_HOST(what_is_half_there_is_removed, body_halves)
 ON_A_HOST(an_unreadable_record_is_named_and_kept, body_unreadable)
 ON_A_HOST(things_without_a_record_are_found, body_orphans)
@@ -452,6 +498,7 @@ int main(void)
 		TEST(without_a_way_out_nothing_is_forwarded),
 		TEST(six_at_once_get_six_subnets_and_their_death_is_mended),
 		TEST(only_what_dead_owners_left_is_removed),
+		TEST(records_of_other_network_namespaces_are_left_to_them),
 		TEST(what_is_half_there_is_removed),
 		TEST(an_unreadable_record_is_named_and_kept),
 		TEST(things_without_a_record_are_found),

@@ -133,6 +133,16 @@ reclaimed_by() { # what a supervisor that was killed left goes with the next COM
 	"$@"
 	networks_are 0
 }
+# As a supervisor that was killed leaves it, but for the dead themselves.
+leave_things() {
+	ip link add drv0123abcd type bridge && nft add table ip drover_0123abcd &&
+		cat >/run/drover/networks/drv0123abcd.json <<-END
+		{"root": "$home", "member": "gone", "subnet": "10.83.77.0/24", "uplinks": [], "net_ns": $(stat -Lc %i /proc/self/ns/net),
+		 "owner": {"pid": $$, "start_ticks": 1, "boot_id": "$(cat /proc/sys/kernel/random/boot_id)",
+		 "pid_ns": $(stat -Lc %i /proc/self/ns/pid)}}
+		END
+	networks_are 1
+}
 # Two chains are in the way; the rule for addresses is added while the guest boots, the one for the way out later.
 firewall_warns() {
 	local up warning
@@ -204,7 +214,8 @@ ok "the rule can be added as it was told" bash -e "$home/rule"
 ok "then there is one" way_out b
 ok "kill -9 of the supervisor again" kill_supervisor
 ok "the next up, of whatever cluster, reclaims it" reclaimed_by "$DROVER" up other --backend fake --quiet
-ok "rm of that one" "$DROVER" rm -f other
+ok "what another left" leave_things
+ok "down reclaims it" reclaimed_by "$DROVER" down other
 ok "kill -9 of the client of a bound cluster takes its network" kill_client
 ok "prune finds a table that has no record" table_without_record
 ok "a damaged record is named by audit and prune, and kept" damaged
