@@ -285,6 +285,7 @@ void egress_close(struct egress *g, egress_close_cb *done, void *arg)
 	g->cb = NULL;
 	g->on_close = done;
 	g->arg = arg;
+	keeper_drop(g->keeper, KEPT_NAME); /* init has it open too */
 	close_fd(&g->exit_fd);
 	timer_start(g->life.loop, CLOSE_MS, on_kill_timer, g, &g->kill_timer);
 }

@@ -166,7 +166,7 @@ class Case:
             first = self.owner = self.start("run", "m", *options, "--", "sh", "-c", "echo it runs; exec cat")
         if self.stage == "boot":
             self.client = first
-            self.read_until(first, "start:")
+            self.read_until(first, "stage=start")
             self.await_event(self.watch(), {"event": "stage", "stage": "booting"})
             return
         if self.lifetime == "bound":

@@ -91,7 +91,8 @@ crash_in_stop() {
 	"$DROVER" down b &
 	down=$!
 	grep -q stopping <&9 && kill_helper b || return 1
-	wait "$down" && "$DROVER" ls | grep -q 'b .*stopped' && nothing_left
+	wait "$down" && "$DROVER" ls | grep -q 'b .*stopped' && nothing_left &&
+		"$DROVER" logs --helper b | grep -q 'exitfd event' # the way out was told, not killed after a while
 }
 vm_dies_unseen() {
 	local pid
