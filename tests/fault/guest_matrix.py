@@ -88,6 +88,10 @@ def family(top):
     return {"supervisor": top, **roles}
 
 
+def name_of(lifetime, stage, victim, image):
+    return f"{lifetime}, {stage}, kill -9 of {victim}, {image}"
+
+
 class Case:
     def __init__(self, lifetime, stage, victim, image):
         self.lifetime, self.stage, self.victim, self.image = lifetime, stage, victim, image
@@ -97,7 +101,7 @@ class Case:
         self.clean_ms = 0
 
     def name(self):
-        return f"{self.lifetime}, {self.stage}, kill -9 of {self.victim}, {self.image}"
+        return name_of(self.lifetime, self.stage, self.victim, self.image)
 
     # --- Programs
 
@@ -324,10 +328,11 @@ def run_case(case):
 
 
 def main():
-    todo = [c for c in map(lambda row: Case(*row), cases()) if re.search(PATTERN, c.name())]
+    todo = [row for row in cases() if re.search(PATTERN, name_of(*row))]
     print(f"1..{len(todo)}")
     rows, failed = {}, 0
-    for n, case in enumerate(todo, 1):
+    for n, row in enumerate(todo, 1):
+        case = Case(*row)
         leaks, stay, wrong = run_case(case)
         failed += wrong is not None
         what = "all go on" if stay == EVERYBODY else "the rest goes on" if stay else "nobody survives"
