@@ -97,11 +97,11 @@ int member_keep_new(struct member *m, struct err *e)
 {
 	scoped(buf) struct buf text = BUF_INIT;
 	const int fds[N_KEPT] = {listener_fd(m->listener), m->lock_fd};
-	int r = write_member(m, &text);
+	struct keeper *k = m->helper->o->keeper;
+	int r = k ? write_member(m, &text) : 0;
 
-	if (r == 0)
-		r = keeper_put(m->helper->o->keeper, key_of(MEMBER_PREFIX, m->name).name, 0, fds,
-			       N_KEPT, text.data);
+	if (k && r == 0)
+		r = keeper_put(k, key_of(MEMBER_PREFIX, m->name).name, 0, fds, N_KEPT, text.data);
 	return r < 0 ? err_errno(e, r, "tell init of %s", m->name) : 0;
 }
 

@@ -23,7 +23,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from kill_matrix import Wrong
+from kill_matrix import Wrong, left_of
 
 DROVER, HELPER = (str(Path(p).resolve()) for p in sys.argv[1:3])
 PATTERN = sys.argv[3] if len(sys.argv) > 3 else ""
@@ -280,17 +280,7 @@ class Case:
 
     def leaks(self):
         """Told by the audit, and, without it, by a look at the files and at every process's environment."""
-        left = [t["what"] for t in self.audit()]
-        for folder in ("run", "clusters"):
-            left += [str(p) for p in (self.home / "h" / folder).rglob("*")]
-        mark = f"DROVER_HOME={self.home}/h".encode()
-        for p in Path("/proc").glob("[0-9]*/environ"):
-            try:
-                if mark in p.read_bytes().split(b"\0"):
-                    left.append(str(p))
-            except OSError:
-                pass
-        return left
+        return [t["what"] for t in self.audit()] + left_of(self.home / "h")
 
     def end(self):
         for child in self.children:

@@ -3,23 +3,8 @@
 # A host that forbids namespaces, that gives few descriptors, whose clocks differ, that was started anew: a clear answer or
 # none needed, nothing left, and the next command works. Over the fake backend where a helper is to run.
 #   host_limits.sh DROVER HELPER
-set -u
-. "$(dirname "$0")/../tap.sh"
-drover=$(realpath "${1:?path to drover}")
-helper=$(realpath "${2:?path to drover-helper}")
-scratch=$(mktemp -d)
-export DROVER_HELPER=$helper DROVER_HOME=$scratch/home
+. "$(dirname "$0")/lib.sh"
 
-finish() {
-	"$drover" rm -f --all >/dev/null 2>&1
-	"$drover" prune >/dev/null 2>&1
-	rm -rf "$scratch"
-}
-trap finish EXIT
-
-up() { "$drover" up "$@" --backend fake --quiet; }
-helper_of() { cat "$DROVER_HOME/clusters/$1/$2/pid"; }
-nothing_left() { "$drover" audit && [ -z "$("$drover" audit)" ]; }
 skip() { # CLAIM WHY
 	n=$((n + 1))
 	echo "ok $n - $1 # SKIP $2"

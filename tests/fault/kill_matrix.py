@@ -54,6 +54,21 @@ CASES = [
 ]
 
 
+def left_of(home):
+    """What is left of a home, told without the audit: files of its clusters, processes with it in their environment."""
+    left = []
+    for folder in ("run", "clusters"):
+        left += [str(p) for p in (home / folder).rglob("*")]
+    mark = f"DROVER_HOME={home}".encode()
+    for p in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if mark in p.read_bytes().split(b"\0"):
+                left.append(str(p))
+        except OSError:
+            pass
+    return left
+
+
 class Wrong(Exception):
     """What should have happened and did not."""
 
@@ -189,17 +204,7 @@ class Case:
 
     def leaks(self):
         """Told by the audit, and, without it, by a look at the files and at every process's environment."""
-        left = [t["what"] for t in self.audit()[0]]
-        for folder in ("run", "clusters"):
-            left += [str(p) for p in (self.home / "h" / folder).rglob("*")]
-        mark = f"DROVER_HOME={self.home}/h".encode()
-        for p in Path("/proc").glob("[0-9]*/environ"):
-            try:
-                if mark in p.read_bytes().split(b"\0"):
-                    left.append(str(p))
-            except OSError:
-                pass
-        return left
+        return [t["what"] for t in self.audit()[0]] + left_of(self.home / "h")
 
     def check_next(self):
         for args in (["up", "web", "-n", "2", "--backend", "fake", "--quiet"], ["rm", "-f", "web"]):

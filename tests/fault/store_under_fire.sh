@@ -3,23 +3,8 @@
 # Full and read-only directories, too few descriptors, stale and damaged records, a stopped helper, two at once: each has
 # a clear answer that names the file, and the next command works. Over the fake backend.
 #   store_under_fire.sh DROVER HELPER
-set -u
-. "$(dirname "$0")/../tap.sh"
-drover=$(realpath "${1:?path to drover}")
-DROVER_HELPER=$(realpath "${2:?path to drover-helper}")
-scratch=$(mktemp -d)
-export DROVER_HELPER DROVER_HOME=$scratch/home
+. "$(dirname "$0")/lib.sh"
 
-finish() {
-	"$drover" rm -f --all >/dev/null 2>&1
-	"$drover" prune >/dev/null 2>&1
-	rm -rf "$scratch"
-}
-trap finish EXIT
-
-up() { "$drover" up "$@" --backend fake --quiet; }
-helper_of() { cat "$DROVER_HOME/clusters/$1/$2/pid"; }
-nothing_left() { "$drover" audit && [ -z "$("$drover" audit)" ]; }
 # says STATUS PATTERN COMMAND...: the exit status, and a sentence on stderr
 says() {
 	local want=$1 pattern=$2 err rc=0

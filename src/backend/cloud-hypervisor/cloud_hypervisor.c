@@ -96,27 +96,9 @@ static int adopt(struct backend *b, struct backend_network *net, const struct vm
 static const struct backend_ops ch_ops = {
 	.name = "cloud-hypervisor",
 	.free = ch_free,
-	.nested_virt_supported = local_nested_virt_supported,
-	.supports_clustering = local_supports_clustering,
-	.reconcile = local_reconcile,
-	.create_network = local_create_network,
-	.close_network = local_close_network,
-	.subnet = local_subnet,
-	.reserve = local_reserve,
+	LOCAL_BACKEND_OPS,
 	.create = create,
-	.start = vm_start,
-	.stop = vm_stop,
-	.state = op_state,
-	.wait = vm_wait,
-	.wait_address = vm_wait_address,
-	.release = vm_release,
-	.kill = vm_kill,
-	.pause = vm_pause,
-	.resume = vm_resume,
 	.adopt = adopt,
-	.dial = op_dial,
-	.console = op_console,
-	.stats = op_stats,
 };
 
 static int check_kvm(struct err *e)

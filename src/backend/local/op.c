@@ -102,11 +102,14 @@ void ops_cancel(struct local_vm *vm)
 	}
 }
 
-static int require_up(const struct local_vm *vm, struct err *e)
+/* One that only a VM answers of which @can is true. */
+static int op_begin(struct local_vm *vm, bool can, void *arg, struct op **ret, struct err *e)
 {
-	return vm_is_up(vm) ? 0
-			    : err_set(e, ERR_NOT_RUNNING, "%s is %s", vm->spec.name,
-				      vm_state_name(vm->state));
+	if (!can)
+		return err_set(e, ERR_NOT_RUNNING, "%s is %s", vm->spec.name,
+			       vm_state_name(vm->state));
+	*ret = op_new(vm, arg, e);
+	return *ret ? 0 : -ENOMEM;
 }
 
 int op_state(struct backend_vm *base, backend_state_done *done, void *arg, struct err *e)
@@ -123,16 +126,10 @@ int op_console(struct backend_vm *base, backend_dial_done *done, void *arg, stru
 {
 	struct local_vm *vm = local_vm_of(base);
 	struct op *op;
-	int r = 0;
+	int r = op_begin(vm, vm->console, arg, &op, e);
 
-	if (!vm->console)
-		r = err_set(e, ERR_NOT_RUNNING, "%s is %s", vm->spec.name,
-			    vm_state_name(vm->state));
 	if (r < 0)
 		return r;
-	op = op_new(vm, arg, e);
-	if (!op)
-		return -ENOMEM;
 	op->dialed = done;
 	r = console_attach(vm->console, &op->fd, e);
 	if (r < 0 || make_due(op) < 0) {
@@ -163,13 +160,10 @@ int op_dial(struct backend_vm *base, uint16_t port, uint64_t timeout_ms, backend
 {
 	struct local_vm *vm = local_vm_of(base);
 	struct op *op;
-	int r = require_up(vm, e);
+	int r = op_begin(vm, vm_is_up(vm), arg, &op, e);
 
 	if (r < 0)
 		return r;
-	op = op_new(vm, arg, e);
-	if (!op)
-		return -ENOMEM;
 	op->dialed = done;
 	r = dialer_start(base->backend->loop, vm->res.ip, port, timeout_ms, on_dialed, op,
 			 &op->dialer, e);
@@ -199,13 +193,10 @@ int op_stats(struct backend_vm *base, backend_stats_done *done, void *arg, struc
 {
 	struct local_vm *vm = local_vm_of(base);
 	struct op *op;
-	int r = require_up(vm, e);
+	int r = op_begin(vm, vm_is_up(vm), arg, &op, e);
 
 	if (r < 0)
 		return r;
-	op = op_new(vm, arg, e);
-	if (!op)
-		return -ENOMEM;
 	op->stats = done;
 	op->asked = true;
 	r = vm->hypervisor->ask_stats(vm);

@@ -165,4 +165,14 @@ void ops_fail(struct local_vm *vm, const struct err *e);
 /* Everything ends with ERR_CANCELED, now. */
 void ops_cancel(struct local_vm *vm);
 
+/* The part of a backend's table that is the same for all of them. */
+#define LOCAL_BACKEND_OPS                                                                     \
+	.nested_virt_supported = local_nested_virt_supported,                                 \
+	.supports_clustering = local_supports_clustering, .reconcile = local_reconcile,       \
+	.create_network = local_create_network, .close_network = local_close_network,         \
+	.subnet = local_subnet, .reserve = local_reserve, .start = vm_start, .stop = vm_stop, \
+	.state = op_state, .wait = vm_wait, .wait_address = vm_wait_address,                  \
+	.release = vm_release, .kill = vm_kill, .pause = vm_pause, .resume = vm_resume,       \
+	.dial = op_dial, .console = op_console, .stats = op_stats
+
 #endif
