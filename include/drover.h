@@ -109,6 +109,15 @@ struct drover_options {
 	 * the kernel itself where the image has one, else what the disk is made for. QEMU only.
 	 */
 	const char *firmware;
+	/*
+	 * A kernel of your own instead of what the image boots by: paths of a bzImage (or a vmlinux that the hypervisor takes)
+	 * and of an initial file system, and words to add to the command line. The image's initial file system stays unless
+	 * @initrd names another, or is "none". A member keeps the paths, not the files: each boot reads them anew. Named for a
+	 * member that exists they replace its last ones; "image" goes back to what the image has.
+	 */
+	const char *kernel;
+	const char *initrd;
+	const char *append;
 };
 #define DROVER_OPTIONS_INIT                           \
 	{                                             \

@@ -183,6 +183,18 @@ int files_remove_tree(const char *path)
 	return remove_tree_at(AT_FDCWD, path);
 }
 
+char *files_absolute(const char *path)
+{
+	scoped(mem) char *cwd = NULL;
+
+	if (path[0] == '/')
+		return strdup(path);
+	while (str_starts(path, "./"))
+		path += 2;
+	cwd = getcwd(NULL, 0);
+	return cwd ? str_format("%s/%s", cwd, path) : NULL;
+}
+
 bool files_exist(const char *path)
 {
 	struct stat st;

@@ -33,6 +33,9 @@ int files_remove_tree(const char *path);
 
 bool files_exist(const char *path);
 
+/* @path with the current directory before it unless it is absolute; heap, caller frees. NULL with errno. */
+char *files_absolute(const char *path);
+
 /* Opens /dev/null over stdin, say; O_CLOEXEC off. */
 int files_open_null(void);
 

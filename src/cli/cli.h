@@ -245,6 +245,9 @@ struct member_settings {
 	const char *backend;
 	const char *hypervisor;
 	const char *firmware;
+	const char *kernel;
+	const char *initrd;
+	const char *append;
 	unsigned cpus;
 	unsigned mem;
 	unsigned disk;
@@ -282,6 +285,15 @@ struct member_settings {
 		{"firmware",       0,                                                        \
 		 OPTION_TEXT,      offsetof(settings, m.firmware),                           \
 		 "auto|bios|uefi", "what starts new disks (default auto)"},                  \
+		{"kernel",     0,                                                            \
+		 OPTION_TEXT,  offsetof(settings, m.kernel),                                 \
+		 "image|PATH", "a kernel of yours, or the image's own again"},               \
+		{"initrd",          0,                                                       \
+		 OPTION_TEXT,       offsetof(settings, m.initrd),                            \
+		 "image|none|PATH", "its initial file system (default: the image's)"},       \
+		{"append",    0,                                                             \
+		 OPTION_TEXT, offsetof(settings, m.append),                                  \
+		 "WORDS",     "to add to the kernel's command line"},                        \
 		{"fixture",    0,                                                            \
 		 OPTION_LIST,  offsetof(settings, m.fixtures),                               \
 		 "HOST:GUEST", "a copy of directory HOST at GUEST, read-only (repeatable)"}, \

@@ -5,8 +5,8 @@
  * for no space behind the candidate.
  *
  * There is no second list of commands: the tables of options and the words of the usage lines say what fits where. NAME,
- * CLUSTER, IMAGE, COMMAND, PROGRAM (of the host), FILE and PATH stand for what is there now, a value like "table|json" for
- * its words, and a word in small letters for itself.
+ * CLUSTER, IMAGE, COMMAND, PROGRAM (of the host), FILE and PATH stand for what is there now, a value like "table|json" or
+ * "image|PATH" for its words, and a word in small letters for itself.
  */
 #include <stdio.h>
 #include <string.h>
@@ -120,7 +120,10 @@ static void offer_kind(const struct typed *t, const char *kind)
 
 		snprintf(words, sizeof(words), "%s", kind);
 		for (char *w = strtok_r(words, "|", &save); w; w = strtok_r(NULL, "|", &save))
-			offer(t, w, "");
+			if (!strcmp(w, "PATH"))
+				puts(":files");
+			else
+				offer(t, w, "");
 	}
 }
 

@@ -108,6 +108,9 @@ struct drover_options members_options(const struct member_settings *m, struct pr
 	o.backend = m->backend;
 	o.hypervisor = m->hypervisor;
 	o.firmware = m->firmware;
+	o.kernel = m->kernel;
+	o.initrd = m->initrd;
+	o.append = m->append;
 	o.no_egress = m->no_egress;
 	o.network = m->network;
 	o.on_progress = progress_on_event;

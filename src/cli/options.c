@@ -9,6 +9,7 @@
 #include "cli/cli.h"
 
 enum { COUNT_MAX = 1024, PORT_MAX = 65535, SECONDS_MAX = 1000000, SIZE_MB_MAX = 16 * 1024 * 1024 };
+enum { HELP_COLUMN = 22 }; /* where what an option does begins */
 
 int options_size_mb(const char *text, unsigned *ret)
 {
@@ -216,6 +217,9 @@ void options_help(const struct command *c)
 		else
 			snprintf(left, sizeof(left), "    --%s%s%s", row->name,
 				 row->value ? " " : "", row->value ? row->value : "");
-		printf("  %-22s %s\n", left, row->summary);
+		if (strlen(left) > HELP_COLUMN)
+			printf("  %s\n  %-*s %s\n", left, HELP_COLUMN, "", row->summary);
+		else
+			printf("  %-*s %s\n", HELP_COLUMN, left, row->summary);
 	}
 }

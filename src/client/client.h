@@ -49,6 +49,9 @@ struct settings {
 	uint64_t started; /* uv_hrtime */
 	const struct drover_share *shares;
 	size_t n_shares;
+	const char *kernel; /* a path, "image", or NULL: not named; so the others */
+	const char *initrd; /* also "none" */
+	const char *append;
 };
 int settings_from(const struct drover_options *o, struct settings *ret, struct err *e);
 void settings_progress(const struct settings *s, const char *member, const char *stage, int percent,
@@ -123,6 +126,20 @@ int prepare_image(const struct store *store, const struct settings *s, atomic_bo
 /* A new member's configuration: the image's part from @image, the sizes from the settings. @c is filled in failure too. */
 int prepare_config(struct member_config *c, const struct prepare *image, const char *name,
 		   const struct settings *s, struct err *e);
+
+/* --- kernel.c: a kernel of the user's own ------------------------------------------------------------------------ */
+
+/* Whether what the caller names can be booted, as far as the files tell. */
+int kernel_check(const struct settings *s, struct err *e);
+/* Writes what the caller names, if anything, into the configuration of a member, new or not. */
+int kernel_configure(struct member_config *c, const struct settings *s, struct err *e);
+/* The member's own files once more, before a boot. */
+int kernel_check_member(const struct member_config *c, struct err *e);
+/* What the member boots. Borrowed from @c; NULL: its disk's boot loader; no initial file system. */
+const char *kernel_path(const struct member_config *c);
+const char *kernel_initrd(const struct member_config *c);
+/* Its command line, heap; NULL: out of memory. */
+char *kernel_cmdline(const struct member_config *c);
 
 /* The spec of a prepared member. @ret: vm_spec_done. */
 int prepare_spec(const struct prepare *p, struct vm_spec *ret, struct err *e);

@@ -40,6 +40,7 @@ int prepare_config(struct member_config *c, const struct prepare *image, const c
 		   const struct settings *s, struct err *e)
 {
 	const struct member_config *from = &image->config;
+	int r;
 
 	*c = (struct member_config){.cpus = s->cpus,
 				    .memory_mb = s->memory_mb ? s->memory_mb : from->memory_mb,
@@ -62,7 +63,8 @@ int prepare_config(struct member_config *c, const struct prepare *image, const c
 		c->kernel_path = c->initrd_path = c->cmdline = NULL;
 	}
 	utc_now(c->created_at, sizeof(c->created_at));
-	return shares_configure(c, s->shares, s->n_shares, e);
+	r = kernel_configure(c, s, e);
+	return r < 0 ? r : shares_configure(c, s->shares, s->n_shares, e);
 }
 
 static bool provides(const struct prepare *p, const char *provision)
@@ -110,7 +112,7 @@ static int make_firmware(struct prepare *p, struct err *e)
 	const char *variables;
 	int r;
 
-	if (p->config.kernel_path || strcmp(p->config.backend, "qemu") != 0)
+	if (kernel_path(&p->config) || strcmp(p->config.backend, "qemu") != 0)
 		return 0;
 	if (!path)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
@@ -210,8 +212,10 @@ static void drop_memory(const struct prepare *p)
 
 int prepare_member(struct prepare *p, struct err *e)
 {
-	int r = store_member_mkdir(p->store, p->config.name, e);
+	int r = kernel_check_member(&p->config, e);
 
+	if (r == 0)
+		r = store_member_mkdir(p->store, p->config.name, e);
 	if (r == 0 && p->is_new)
 		drop_memory(p);
 	if (r == 0)
@@ -245,13 +249,14 @@ static char *existing(const struct prepare *p, const char *file)
 
 static char *make_cmdline(const struct prepare *p)
 {
-	const char *base = p->config.cmdline ? p->config.cmdline : "";
+	scoped(mem) char *line = NULL;
 
-	if (!p->config.kernel_path)
+	if (!kernel_path(&p->config))
 		return NULL;
-	if (!provides(p, PROVISION_CREDENTIALS))
-		return strdup(base);
-	return str_format("%s%ssystemd.hostname=%s", base, *base ? " " : "",
+	line = kernel_cmdline(&p->config);
+	if (!line || !provides(p, PROVISION_CREDENTIALS))
+		return take_ptr(&line);
+	return str_format("%s%ssystemd.hostname=%s", line, *line ? " " : "",
 			  member_config_inside(&p->config));
 }
 
@@ -283,8 +288,8 @@ int prepare_spec(const struct prepare *p, struct vm_spec *ret, struct err *e)
 		.cpus = c->cpus,
 		.memory_bytes = (uint64_t)c->memory_mb << 20,
 		.serial_log_path = store_member_path(p->store, c->name, "serial.log"),
-		.kernel_path = copy_text(c->kernel_path),
-		.initrd_path = copy_text(c->initrd_path),
+		.kernel_path = copy_text(kernel_path(c)),
+		.initrd_path = copy_text(kernel_initrd(c)),
 		.cmdline = make_cmdline(p),
 	};
 
@@ -293,8 +298,8 @@ int prepare_spec(const struct prepare *p, struct vm_spec *ret, struct err *e)
 	if (s.disk_path)
 		s.disk_format = copy_text(c->disk_format);
 	if (!s.name || !s.serial_log_path || copy_credentials(p, &s) < 0 ||
-	    shares_spec(p, &s) < 0 || (c->kernel_path && (!s.kernel_path || !s.cmdline)) ||
-	    (c->initrd_path && !s.initrd_path)) {
+	    shares_spec(p, &s) < 0 || (kernel_path(c) && (!s.kernel_path || !s.cmdline)) ||
+	    (kernel_initrd(c) && !s.initrd_path)) {
 		vm_spec_done(&s);
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	}

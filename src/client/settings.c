@@ -104,6 +104,9 @@ int settings_from(const struct drover_options *options, struct settings *ret, st
 		.started = uv_hrtime(),
 		.shares = o.shares,
 		.n_shares = o.n_shares,
+		.kernel = o.kernel,
+		.initrd = o.initrd,
+		.append = o.append,
 	};
 	r = find_backend(&o, &ret->backend, e);
 	if (r == 0)
@@ -114,6 +117,8 @@ int settings_from(const struct drover_options *options, struct settings *ret, st
 		return r;
 	ret->image = o.image && *o.image ? o.image : "debian-12";
 	r = check_sizes(ret, e);
+	if (r == 0)
+		r = kernel_check(ret, e);
 	return r < 0 ? r : shares_check(ret->shares, ret->n_shares, e);
 }
 

@@ -333,6 +333,8 @@ static int init_boot(struct run *run, struct boot *b, const char *name, const st
 		b->made = true;
 	} else {
 		r = store_config_load(&c->store, name, &b->prepare.config, e);
+		if (r == 0)
+			r = kernel_configure(&b->prepare.config, run->settings, e);
 	}
 	snprintf(b->prepare.config.network, sizeof(b->prepare.config.network), "%s",
 		 c->network_kind);

@@ -24,6 +24,9 @@ void member_config_done(struct member_config *c)
 	free(c->cmdline);
 	free(c->disk_format);
 	free(c->provision);
+	free(c->own_kernel);
+	free(c->own_initrd);
+	free(c->append);
 	for (size_t i = 0; i < c->n_shares; i++) {
 		free(c->shares[i].host);
 		free(c->shares[i].guest);
@@ -149,7 +152,10 @@ static int load_fields(struct fields *f, struct member_config *c)
 	    load_heap(f, "initrd_path", &c->initrd_path) < 0 ||
 	    load_heap(f, "cmdline", &c->cmdline) < 0 ||
 	    load_heap(f, "disk_format", &c->disk_format) < 0 ||
-	    load_heap(f, "provision", &c->provision) < 0 || load_shares(f, "fixtures", c) < 0 ||
+	    load_heap(f, "provision", &c->provision) < 0 ||
+	    load_heap(f, "own_kernel", &c->own_kernel) < 0 ||
+	    load_heap(f, "own_initrd", &c->own_initrd) < 0 ||
+	    load_heap(f, "append", &c->append) < 0 || load_shares(f, "fixtures", c) < 0 ||
 	    load_shares(f, "mounts", c) < 0)
 		return -ENOMEM;
 	return 0;
@@ -242,6 +248,9 @@ int store_config_save(const struct store *s, const struct member_config *c, stru
 	save_text(root, "cmdline", c->cmdline);
 	save_text(root, "disk_format", c->disk_format);
 	save_text(root, "provision", c->provision);
+	save_text(root, "own_kernel", c->own_kernel);
+	save_text(root, "own_initrd", c->own_initrd);
+	save_text(root, "append", c->append);
 	save_text(root, "firmware", c->firmware);
 	save_shares(root, c, "fixtures", false);
 	save_shares(root, c, "mounts", true);

@@ -15,16 +15,6 @@
 /* macOS has the shortest sun_path: 104 bytes with the NUL. A name below run/ is <16 hex>.sock. */
 enum { SOCKET_PATH_MAX = 104, SOCKET_NAME_LEN = SOCKET_KEY_LEN + 5 };
 
-static char *absolute(const char *path)
-{
-	scoped(mem) char *cwd = NULL;
-
-	if (path[0] == '/')
-		return strdup(path);
-	cwd = getcwd(NULL, 0);
-	return cwd ? str_format("%s/%s", cwd, path) : NULL;
-}
-
 static char *home_dir(void)
 {
 	const char *home = getenv("HOME");
@@ -56,13 +46,13 @@ static int find_root(const char *root, struct store *s)
 	scoped(mem) char *xdg_cache = NULL;
 
 	if (own)
-		s->root = absolute(root ? root : env);
+		s->root = files_absolute(root ? root : env);
 	else
 		s->root = xdg_dir("XDG_STATE_HOME", ".local/state");
 	if (!s->root)
 		return -ENOMEM;
 	if (cache && *cache) {
-		s->images = absolute(cache);
+		s->images = files_absolute(cache);
 	} else if (own) {
 		s->images = str_format("%s/images", s->root);
 	} else {

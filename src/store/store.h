@@ -117,7 +117,12 @@ struct member_config {
 	char *cmdline;     /* owned, may be NULL */
 	char *disk_format; /* owned */
 	char *provision;   /* owned */
-	char firmware[8];  /* "bios" or "uefi" where that starts the disk, else "" */
+
+	/* The user's own, each before what the image said; all owned, NULL: as the image has it. Absolute paths. */
+	char *own_kernel;
+	char *own_initrd; /* "none": none */
+	char *append;     /* behind the command line */
+	char firmware[8]; /* "bios" or "uefi" where that starts the disk, else "" */
 
 	struct share *shares; /* owned; the same from boot to boot */
 	size_t n_shares;

@@ -350,6 +350,28 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 	refuses 1 "use -f" rm web
 	mkdir -p "$home/data"
 	echo x >"$home/data/f"
+	refuses 1 "the kernel /none: No such file" up own --backend fake --kernel /none
+	refuses 1 "the kernel / is not a file" up own --backend fake --kernel /
+	refuses 1 "is not a kernel for x86-64: neither a bzImage" up own --backend fake --kernel "$0"
+	refuses 1 "the initial file system /none: No such file" up own --backend fake --initrd /none
+	refuses 1 "the kernel's command line would have 2000 bytes" \
+		up own --backend fake --append "$(printf 'x%.0s' {1..2000})"
+	{ head -c 514 /dev/zero; echo "HdrS and more"; } >"$home/bzImage"
+	: >"$home/empty"
+	refuses 1 "the initial file system $home/empty is empty" up own --backend fake --kernel "$home/bzImage" --initrd "$home/empty"
+	refuses 1 "firmware uefi starts the disk's own kernel" up own --backend fake --kernel "$home/bzImage" --firmware uefi
+	cd "$home"
+	does '^own ' up own --backend fake --kernel ./bzImage --initrd none --append "one two"
+	cd - >/dev/null
+	ok "the kernel's path, which is made absolute, and the words are kept" \
+		eval 'grep -q "own_kernel.*: .$home/bzImage" "$DROVER_HOME/clusters/own/own/config.json" &&
+			grep -q "\"append\": \"one two\"" "$DROVER_HOME/clusters/own/own/config.json"'
+	does '' down own
+	mv "$home/bzImage" "$home/moved"
+	refuses 1 "member own: the kernel $home/bzImage: No such file" up own --backend fake --quiet
+	does '^own ' up own --backend fake --kernel image
+	ok "the image's own again" eval '! grep own_kernel "$DROVER_HOME/clusters/own/own/config.json"'
+	does 'removed' rm -f own
 	refuses 1 "No such file" up fix --backend fake --fixture "$home/none:/data"
 	refuses 1 "is not a directory" up fix --backend fake --fixture "$home/data/f:/data"
 	refuses 1 "two directories of the host for /data" up fix --backend fake --fixture "$home:/data" --fixture "$home/data:/data"

@@ -40,6 +40,8 @@ LINES = [
     ('drover up --backend=fa', 'drover up --backend=fake'),
     ('drover up --image tin', 'drover up --image tiny'),
     ('drover up --image=tin', 'drover up --image=tiny'),
+    ('drover up --initrd no', 'drover up --initrd none'),
+    ('drover up --kernel only-folder/di', 'drover up --kernel only-folder/disk.raw'),
     ('drover up --image only-folder/di', 'drover up --image only-folder/disk.raw'),
     ('drover image im', 'drover image import'),
     ('drover image rm tin', 'drover image rm tiny'),
