@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 union control {
 	struct cmsghdr align;
@@ -57,4 +58,11 @@ ssize_t fds_receive(int sock, void *data, size_t len, int *fds, size_t n, int fl
 	if (c && c->cmsg_type == SCM_RIGHTS && c->cmsg_len <= CMSG_LEN(n * sizeof(int)))
 		memcpy(fds, CMSG_DATA(c), c->cmsg_len - CMSG_LEN(0));
 	return got;
+}
+
+void fds_close_but(int fd)
+{
+	if (fd > 3)
+		close_range(3, (unsigned)fd - 1, 0);
+	close_range(fd > 2 ? (unsigned)fd + 1 : 3, ~0U, 0);
 }

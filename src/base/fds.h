@@ -17,4 +17,7 @@ int fds_send(int sock, const void *data, size_t len, const int *fds, size_t n);
  */
 ssize_t fds_receive(int sock, void *data, size_t len, int *fds, size_t n, int flags);
 
+/* Closes every descriptor above 2 but @fd. */
+void fds_close_but(int fd);
+
 #endif

@@ -336,7 +336,7 @@ static int run_sandboxed(const struct arguments *a, struct helper_options *o, st
 	r = run_here(a, o, e);
 	o->sandbox = NULL;
 	keeper_free(o->keeper);
-	close_fd(&sandbox.egress_fd);
+	sandbox_leave(&sandbox);
 	return r;
 }
 

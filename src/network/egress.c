@@ -2,105 +2,21 @@
 #include "network/egress.h"
 
 #include "base/err.h"
-#include "base/fds.h"
 #include "base/files.h"
 #include "base/scoped.h"
-#include "base/str.h"
 #include "loop/keeper.h"
 #include "loop/timer.h"
+#include "network/launcher.h"
 
 #include <fcntl.h>
-#include <net/if.h>
 #include <signal.h>
-#include <string.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 
 enum {
 	CLOSE_MS = 2000, /* then SIGKILL */
-	ANSWER_S = 5,    /* of the launcher, which only forks */
-	/* Where the launcher puts what slirp4netns inherits. */
-	NETNS_FD = 3,
-	READY_FD = 4,
-	EXIT_FD = 5,
-	N_FDS = 3
 };
 
 #define KEPT_NAME "egress"
-
-/* The launcher's answer names the order that it is for: a helper that died may have left one in the socket. */
-struct order {
-	uint64_t number;
-	char ifname[IF_NAMESIZE];
-	char cidr[SUBNET_SIZE];
-};
-
-struct answer {
-	uint64_t number;
-	int r;
-};
-
-/* In the child that becomes slirp4netns. */
-static void run_slirp(const struct order *o, const int fds[N_FDS])
-{
-	scoped(mem) char *path = files_find_program("slirp4netns");
-	char cidr[SUBNET_SIZE + 8];
-	sigset_t none;
-	int moved[N_FDS];
-
-	for (int i = 0; i < N_FDS; i++)
-		moved[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, 64);
-	for (int i = 0; i < N_FDS; i++)
-		if (dup2(moved[i], NETNS_FD + i) < 0)
-			_exit(127);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-	signal(SIGPIPE, SIG_DFL);
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	snprintf(cidr, sizeof(cidr), "--cidr=%s", o->cidr);
-	if (path)
-		execl(path, "slirp4netns", "--configure", "--mtu=65520", "--disable-host-loopback",
-		      "--enable-sandbox", "--ready-fd=4", "--exit-fd=5", cidr, "--netns-type=path",
-		      "/proc/self/fd/3", o->ifname, (char *)NULL);
-	_exit(127);
-}
-
-void egress_launcher(int fd)
-{
-	int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-	int sock = fcntl(fd, F_DUPFD_CLOEXEC, 32);
-
-	prctl(PR_SET_NAME, "drover-egress");
-	dup2(null_fd, 0);
-	dup2(null_fd, 1);
-	close_range(3, 31, 0);
-	close_range((unsigned)sock + 1, ~0U, 0);
-	for (;;) {
-		struct order o;
-		int fds[N_FDS];
-		scoped(fd) int pidfd = -1;
-		pid_t pid;
-		struct answer answer = {0};
-
-		if (fds_receive(sock, &o, sizeof(o), fds, N_FDS, 0) != sizeof(o))
-			_exit(0);
-		while (waitpid(-1, NULL, WNOHANG) > 0)
-			; /* earlier ones; pidfds told their end */
-		pid = fork();
-		if (pid == 0)
-			run_slirp(&o, fds);
-		if (pid > 0)
-			pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-		answer.number = o.number;
-		if (pidfd < 0)
-			answer.r = -errno;
-		for (int i = 0; i < N_FDS; i++)
-			close_fd(&fds[i]);
-		fds_send(sock, &answer, sizeof(answer), &pidfd, pidfd >= 0);
-	}
-}
 
 struct egress {
 	uv_poll_t life;  /* on pidfd */
@@ -172,49 +88,27 @@ static void on_ended(uv_poll_t *h, int uv_status, int events)
 		cb(arg, false);
 }
 
-static ssize_t receive_answer(int sock, uint64_t number, struct answer *ret, int *ret_pidfd)
-{
-	for (;;) {
-		ssize_t n = fds_receive(sock, ret, sizeof(*ret), ret_pidfd, 1, 0);
-
-		if (n != sizeof(*ret) || ret->number == number)
-			return n;
-		close_fd(ret_pidfd); /* its slirp4netns left with the helper that asked for it */
-	}
-}
-
 static int order(const struct egress_options *o, struct egress *g, struct err *e)
 {
-	struct order what = {0};
-	struct timeval limit = {.tv_sec = ANSWER_S};
+	struct launcher_order what = {0};
 	scoped(fd) int netns = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
-	int ready[2];
-	int leave[2];
-	struct answer answer = {.r = -EIO};
-	ssize_t r;
+	scoped(fd) int ready = -1;
+	scoped(fd) int leave = -1;
+	int pair[2];
+	int r;
 
-	if (netns < 0 || pipe2(ready, O_CLOEXEC | O_NONBLOCK) < 0)
+	if (netns < 0 || pipe2(pair, O_CLOEXEC | O_NONBLOCK) < 0)
 		return err_errno(e, -errno, "start slirp4netns");
-	g->ready_fd = ready[0];
-	if (pipe2(leave, O_CLOEXEC) < 0) {
-		r = -errno;
-		close(ready[1]);
-		return err_errno(e, (int)r, "start slirp4netns");
-	}
-	g->exit_fd = leave[1];
-	what.number = uv_hrtime();
+	g->ready_fd = pair[0];
+	ready = pair[1];
+	if (pipe2(pair, O_CLOEXEC) < 0)
+		return err_errno(e, -errno, "start slirp4netns");
+	leave = pair[0];
+	g->exit_fd = pair[1];
 	snprintf(what.ifname, sizeof(what.ifname), "%s", o->ifname);
-	snprintf(what.cidr, sizeof(what.cidr), "%s", o->cidr);
-	setsockopt(o->launcher_fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-	r = fds_send(o->launcher_fd, &what, sizeof(what), (const int[]){netns, ready[1], leave[0]},
-		     N_FDS);
-	close(ready[1]);
-	close(leave[0]);
-	if (r == 0)
-		r = receive_answer(o->launcher_fd, what.number, &answer, &g->pidfd);
-	if (r == sizeof(answer) && g->pidfd >= 0)
-		return 0;
-	return err_errno(e, r < 0 ? (int)r : answer.r < 0 ? answer.r : -EPIPE, "start slirp4netns");
+	snprintf(what.cidr, sizeof(what.cidr), "--cidr=%s", o->cidr);
+	r = launcher_order(o->launcher, &what, (const int[]){netns, ready, leave}, &g->pidfd);
+	return r < 0 ? err_errno(e, r, "start slirp4netns") : 0;
 }
 
 /* What stood is told like what begins to stand: by a pipe. */

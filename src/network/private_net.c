@@ -15,6 +15,7 @@
 #include "network/dnsmasq.h"
 #include "network/egress.h"
 #include "network/host_net.h"
+#include "network/launcher.h"
 #include "network/links.h"
 #include "network/nft.h"
 #include "wire/json.h"
@@ -33,7 +34,7 @@ struct host {
 
 struct private_net {
 	uv_loop_t *loop;
-	int launcher_fd;
+	struct launcher launcher;
 	char *dir;
 	char network[NETWORK_SIZE];    /* "a.b.c" */
 	char subnet[SUBNET_SIZE];      /* "a.b.c.0/24" */
@@ -68,6 +69,7 @@ const char *private_net_subnet(const struct private_net *n)
 
 static void net_free(struct private_net *n)
 {
+	launcher_done(&n->launcher);
 	free(n->dir);
 	free(n);
 }
@@ -226,7 +228,7 @@ static void on_egress(void *arg, bool ready)
 static int start_egress(struct private_net *n, struct err *e)
 {
 	char cidr[SUBNET_SIZE + 8];
-	struct egress_options o = {.launcher_fd = n->launcher_fd,
+	struct egress_options o = {.launcher = &n->launcher,
 				   .keeper = n->keeper,
 				   .ifname = EGRESS_IFNAME,
 				   .cidr = cidr};
@@ -353,7 +355,7 @@ int private_net_open(uv_loop_t *loop, const struct private_net_options *o,
 	if (!n)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	n->loop = loop;
-	n->launcher_fd = o->sandbox->egress_fd;
+	launcher_init(&n->launcher, o->sandbox);
 	n->keeper = o->sandbox->keeper;
 	n->want_egress = o->egress;
 	n->want_slirp = o->egress && !o->sandbox->on_host;

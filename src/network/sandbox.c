@@ -2,9 +2,10 @@
 #include "network/sandbox.h"
 
 #include "base/err.h"
+#include "base/fds.h"
 #include "base/files.h"
 #include "base/scoped.h"
-#include "network/egress.h"
+#include "network/launcher.h"
 
 #include <fcntl.h>
 #include <net/if.h>
@@ -15,6 +16,7 @@
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -101,27 +103,6 @@ static int own_mounts(struct err *e)
 	return 0;
 }
 
-/* Forks the launcher while this process is still in the host's network. @ret: this side of the socket. */
-static int start_launcher(struct sandbox *s, int *ret, struct err *e)
-{
-	int pair[2];
-	pid_t pid;
-
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-		return err_errno(e, -errno, "socketpair");
-	pid = fork();
-	if (pid == 0)
-		egress_launcher(pair[1]);
-	close(pair[1]);
-	if (pid < 0) {
-		close(pair[0]);
-		return err_errno(e, -errno, "fork");
-	}
-	s->launcher = pid;
-	*ret = pair[0];
-	return 0;
-}
-
 static int check_tun(struct err *e)
 {
 	scoped(fd) int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
@@ -138,19 +119,22 @@ static int check_tun(struct err *e)
 static int own_network(struct sandbox *s, struct err *e)
 {
 	scoped(fd) int egress = -1;
-	int r = start_launcher(s, &egress, e);
+	pid_t launcher = launcher_fork(&egress); /* while this is the host's network */
+	int r;
 
-	if (r < 0)
-		return r;
+	if (launcher < 0)
+		return err_errno(e, launcher, "start the egress launcher");
 	if (unshare(CLONE_NEWNET) < 0)
 		return refused(-errno, "make a network namespace", e);
 	r = loopback_up();
 	if (r < 0)
 		return err_errno(e, r, "bring up lo");
 	r = check_tun(e);
-	if (r == 0)
-		s->egress_fd = take_fd(&egress);
-	return r;
+	if (r < 0)
+		return r;
+	s->launcher = launcher;
+	s->egress_fd = take_fd(&egress);
+	return 0;
 }
 
 /* The new pid 1, before anybody knows. @fd: the supervisor's other end. */
@@ -173,8 +157,8 @@ static int set_up(struct sandbox *s, int fd, uid_t uid, gid_t gid, struct err *e
 }
 
 /*
- * Clones a pid 1 that sets itself up and reports. In it: returns 0. In the parent: its pid. < 0: failed, and it is
- * reaped.
+ * Clones a pid 1 that sets itself up and reports. In it: returns 0. In the parent: its pid. Each has its end of a socket
+ * to the other in supervisor_fd. < 0: failed, and it is reaped.
  */
 static pid_t split(struct sandbox *s, struct err *e)
 {
@@ -186,7 +170,7 @@ static pid_t split(struct sandbox *s, struct err *e)
 
 	s->supervisor = getpid();
 	s->is_user_ns = uid != 0 && !s->on_host;
-	s->egress_fd = -1;
+	s->egress_fd = s->supervisor_fd = -1;
 	s->keeper = NULL;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return err_errno(e, -errno, "socketpair");
@@ -204,17 +188,18 @@ static pid_t split(struct sandbox *s, struct err *e)
 		report.r = set_up(s, pair[1], uid, gid, &report.error);
 		if (send(pair[1], &report, sizeof(report), MSG_NOSIGNAL) < 0 || report.r < 0)
 			_exit(1);
-		close(pair[1]);
+		s->supervisor_fd = pair[1];
 		return 0;
 	}
 	if (recv(pair[0], &report, sizeof(report), 0) != sizeof(report))
 		err_set(&report.error, ERR_INTERNAL,
 			"the helper died while it made its namespaces");
-	close(pair[0]);
 	if (report.r < 0) {
+		close(pair[0]);
 		waitpid(pid, NULL, 0);
 		return err_copy(e, &report.error);
 	}
+	s->supervisor_fd = pair[0];
 	return pid;
 }
 
@@ -227,28 +212,58 @@ int sandbox_check(struct err *e)
 		_exit(0);
 	if (pid < 0)
 		return pid;
+	sandbox_leave(&s);
 	waitpid(pid, NULL, 0);
 	return 0;
 }
 
-/* The supervisor's life. @set is blocked. */
-static int supervise(pid_t pid, const sigset_t *set)
+/* True when pid 1 has ended, with @ret_status. Launchers are reaped too: pid 1 does not end before. */
+static bool reap(pid_t init, int *ret_status)
 {
+	int status;
+	pid_t pid;
+
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		if (pid != init)
+			continue;
+		*ret_status = status;
+		return true;
+	}
+	return false;
+}
+
+/* Passes signals on to @init, which is not reaped yet, so still the one. */
+static void pass_on(int signals, pid_t init)
+{
+	struct signalfd_siginfo info;
+
+	while (read(signals, &info, sizeof(info)) == sizeof(info))
+		if (info.ssi_signo != SIGCHLD)
+			kill(init, (int)info.ssi_signo);
+}
+
+/* The supervisor's life. @set is blocked. */
+static int supervise(const struct sandbox *s, pid_t init, const sigset_t *set)
+{
+	int signals;
+	struct pollfd p[2] = {{.events = POLLIN}, {.events = POLLIN}};
 	int status = 0;
 
-	close_range(3, ~0U, 0);
-	for (;;) {
-		int sig;
-		pid_t got = waitpid(pid, &status, WNOHANG);
-
-		if (got == pid)
-			break;
-		if (got < 0 && errno != EINTR)
+	fds_close_but(s->supervisor_fd);
+	signals = signalfd(-1, set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (signals < 0)
+		return 256 + 1;
+	p[0].fd = signals;
+	p[1].fd = s->supervisor_fd;
+	while (!reap(init, &status)) {
+		if (poll(p, 2, -1) < 0 && errno != EINTR)
 			return 256 + 1;
-		sig = sigwaitinfo(set, NULL);
-		if (sig > 0 && sig != SIGCHLD)
-			kill(pid, sig); /* not reaped yet, so still the one */
+		pass_on(signals, init);
+		if (p[1].revents && !launcher_serve(s->supervisor_fd, init, s->is_user_ns))
+			p[1].fd = -1;
 	}
+	close(signals);
+	close(s->supervisor_fd);
 	return 256 + (WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
 }
 
@@ -272,7 +287,7 @@ static int enter(bool on_host, struct sandbox *ret, struct err *e)
 		return pid;
 	}
 	if (pid > 0)
-		return supervise(pid, &set);
+		return supervise(&s, pid, &set);
 	sigemptyset(&chld);
 	sigaddset(&chld, SIGCHLD);
 	sigprocmask(SIG_UNBLOCK, &chld, NULL);
@@ -288,4 +303,10 @@ int sandbox_enter(struct sandbox *ret, struct err *e)
 int sandbox_enter_on_host(struct sandbox *ret, struct err *e)
 {
 	return enter(true, ret, e);
+}
+
+void sandbox_leave(struct sandbox *s)
+{
+	close_fd(&s->egress_fd);
+	close_fd(&s->supervisor_fd);
 }

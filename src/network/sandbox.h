@@ -9,7 +9,7 @@
  * pid 1's status.
  *
  * The way out needs a process in the host's network namespace, where nobody inside can go back to. So pid 1 forks the
- * egress launcher before it leaves that namespace; the launcher waits for orders (egress.h) and ends with pid 1.
+ * egress launcher (launcher.h) before it leaves that namespace. When that was killed the supervisor starts another.
  */
 #ifndef DROVER_NETWORK_SANDBOX_H
 #define DROVER_NETWORK_SANDBOX_H
@@ -25,9 +25,11 @@ struct host_net_owner;
 struct sandbox {
 	pid_t supervisor; /* its pid in the host's pid namespace */
 	pid_t launcher;   /* the egress launcher, pid 1's child; 0: none */
-	int egress_fd; /* to the egress launcher; owned by whoever called sandbox_enter; -1: none */
-	bool is_user_ns; /* made by an ordinary user: one uid, the caller's, is mapped, to 0 */
-	bool on_host;    /* the network is the host's */
+	/* Both owned by whoever called sandbox_enter, until sandbox_leave; -1: none. */
+	int egress_fd;     /* to the egress launcher */
+	int supervisor_fd; /* to the supervisor, which starts another launcher */
+	bool is_user_ns;   /* made by an ordinary user: one uid, the caller's, is mapped, to 0 */
+	bool on_host;      /* the network is the host's */
 	const struct host_net_owner
 		*owner;        /* on_host: for whom; the caller fills it in, borrowed */
 	struct keeper *keeper; /* set by the caller once init has one; borrowed, NULL: none */
@@ -46,5 +48,8 @@ int sandbox_enter(struct sandbox *ret, struct err *e);
 
 /* The same for root, in the host's network: the pid and the mount namespace are its own. */
 int sandbox_enter_on_host(struct sandbox *ret, struct err *e);
+
+/* Closes the descriptors. */
+void sandbox_leave(struct sandbox *s);
 
 #endif

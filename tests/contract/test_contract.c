@@ -396,7 +396,7 @@ static int run_sandboxed(void)
 		return r < 256 ? 1 : r - 256;
 	factory_use_sandbox(&sandbox);
 	r = run_suite();
-	close(sandbox.egress_fd);
+	sandbox_leave(&sandbox);
 	return r;
 }
 

@@ -83,7 +83,7 @@ static int run_sandboxed(body_fn *body, int fd)
 	r = body(&loop, &s, fd);
 	if (r == 0 && uv_loop_close(&loop) != 0)
 		r = 98;
-	close(s.egress_fd);
+	sandbox_leave(&s);
 	return r;
 }
 
@@ -161,6 +161,26 @@ static int body_with_egress(uv_loop_t *loop, const struct sandbox *s, int fd)
 	int r = use_net(loop, s, true);
 
 	return r ? r : use_net(loop, s, true);
+}
+
+/* Another launcher starts another slirp4netns, whose device has another number. */
+static int body_launcher_dies(uv_loop_t *loop, const struct sandbox *s, int fd)
+{
+	char dir[] = "/tmp/drover-test-XXXXXX";
+	struct trial t = {0};
+	struct err e = ERR_INIT;
+	unsigned before;
+
+	NEED(mkdtemp(dir));
+	NEED(open_net(loop, s, true, dir, &t, &e) == 0);
+	before = if_nametoindex("egress0");
+	NEED(before != 0 && kill(s->launcher, SIGKILL) == 0);
+	while (if_nametoindex("egress0") == before || if_nametoindex("egress0") == 0)
+		uv_run(loop, UV_RUN_ONCE);
+	private_net_close(t.net, on_closed, &t);
+	uv_run(loop, UV_RUN_DEFAULT);
+	NEED(t.closed && if_nametoindex("egress0") == 0);
+	return 0;
 }
 
 static int body_fill(uv_loop_t *loop, const struct sandbox *s, int fd)
@@ -287,6 +307,13 @@ static void the_way_out_stands_and_goes(void **state)
 	assert_int_equal(in_sandbox(body_with_egress), 0);
 }
 
+static void the_way_out_stands_again_when_its_launcher_was_killed(void **state)
+{
+	if (skip_without_sandbox())
+		return;
+	assert_int_equal(in_sandbox(body_launcher_dies), 0);
+}
+
 static void the_254th_member_gets_no_address(void **state)
 {
 	if (skip_without_sandbox())
@@ -300,6 +327,7 @@ int main(void)
 		TEST(the_supervisor_leaves_with_the_code_of_pid_1),
 		TEST(addresses_taps_and_dhcp_without_a_way_out),
 		TEST(the_way_out_stands_and_goes),
+		TEST(the_way_out_stands_again_when_its_launcher_was_killed),
 		TEST(the_254th_member_gets_no_address),
 		TEST(nothing_outlives_the_supervisor),
 		TEST(nothing_outlives_pid_1),

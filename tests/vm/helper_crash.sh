@@ -63,6 +63,19 @@ pause_of() {
 		print(f"# from kill -9 to the next helper's answer: {1000 * (time.monotonic() - start):.0f} ms", file=sys.stderr)
 	EOF
 }
+launcher_of() { pgrep -P "$(init_of "$1"),$(cat "$home"/clusters/*/"$1"/pid)" -x drover-egress; }
+way_out() { "$DROVER" exec "$1" -- ping -c 1 -W 5 10.0.2.2; } # slirp4netns itself answers there
+kill_launcher() {
+	local launcher slirp follow said
+	launcher=$(launcher_of t-1) && slirp=$(pgrep -P "$launcher" -x slirp4netns) && way_out t-1 || return 1
+	exec 6< <(exec "$DROVER" logs --helper --follow t-1)
+	follow=$!
+	kill -9 "$launcher" && timeout 10 tail --pid="$slirp" -f /dev/null && timeout 20 grep -q 'slirp4netns was started again' <&6
+	said=$?
+	kill "$follow"
+	exec 6<&-
+	[ "$said" -eq 0 ] && [ "$(launcher_of t-1)" != "$launcher" ] && way_out t-1
+}
 third_time() {
 	kill -9 "$(helper_of t-1)"
 	nothing_left # pidfiles and sockets too
@@ -111,8 +124,10 @@ ok "both members run" both_run
 ok "the guest did not notice: its uptime goes on" runs_on
 ok "watch tells that the helper was restarted, and why" watch_tells
 ok "members reach each other by name" reaches_others
+ok "kill -9 of the egress launcher: another starts slirp4netns, and there is a way out" kill_launcher
 pause_of
 tap_result $? "a request that comes while there is no helper is answered by the next"
+ok "the launcher of the crashed helper goes on, with its way out" way_out t-1
 ok "after the third crash within a minute everything goes" third_time
 ok "ls says why, of each member" says_why
 ok "logs --helper says why" log_says_why
