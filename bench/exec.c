@@ -24,13 +24,13 @@ int main(int argc, char **argv)
 	if (argc != 2)
 		errx(2, "usage: bench-exec NAME");
 	if (drover_cluster_open(NULL, argv[1], &c, &e) < 0)
-		errx(1, "%s", e.message);
+		errx(1, "%s", e.sentence);
 	while (fgets(line, sizeof(line), stdin)) {
 		struct drover_result result;
 		int64_t began = now_us();
 
 		if (drover_vm_exec(drover_cluster_find(c, argv[1]), &x, &result, &e) < 0)
-			errx(1, "%s", e.message);
+			errx(1, "%s", e.sentence);
 		printf("%" PRId64 "\n", now_us() - began);
 		fflush(stdout);
 		drover_result_done(&result);

@@ -12,10 +12,10 @@ int main(void)
 	struct drover_error e;
 
 	if (drover_cluster_start(names, 2, NULL, &c, &e) < 0)
-		errx(1, "%s", e.message);
+		errx(1, "%s", e.sentence);
 	for (size_t i = 0; i < drover_cluster_size(c); i++) {
 		if (drover_vm_exec(drover_cluster_vm(c, i), &uname, &result, &e) < 0)
-			errx(1, "%s", e.message);
+			errx(1, "%s", e.sentence);
 		printf("%s: %s", names[i], result.out);
 		drover_result_done(&result);
 	}

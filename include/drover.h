@@ -7,7 +7,7 @@
  *	const char *names[] = {"web-1", "web-2"};
  *
  *	if (drover_cluster_start(names, 2, NULL, &c, &e) < 0)
- *		errx(1, "%s", e.message);
+ *		errx(1, "%s", e.sentence);
  *	drover_vm_exec(drover_cluster_vm(c, 0), ...);
  *	drover_cluster_destroy(c, &e);
  *
@@ -37,10 +37,14 @@ extern "C" {
 /* The library's version, "0.1.0". Static. */
 DROVER_API const char *drover_version(void);
 
-/* Why a call failed: a stable word (see docs/protocol.md, "Errors") and one sentence for a person. */
+/*
+ * Why a call failed. Filled in failure only. Its layout stays as long as the library's soname does, as that of every
+ * structure that does not begin with `size`.
+ */
 struct drover_error {
-	char code[32];
-	char message[768];
+	char code[32];      /* a stable word, for programs: docs/protocol.md, "Errors" */
+	char sentence[768]; /* for a person: what failed and why */
+	char hint[256];     /* what mends it, like a command to run; "" when nobody knows */
 };
 
 /* Stops a blocking call from another thread or a signal handler; the call then fails with the code "canceled". */

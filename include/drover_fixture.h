@@ -65,6 +65,9 @@ static inline void drover_fixture_say(const char *fmt, ...)
 	fputc('\n', stderr);
 }
 
+/* For "%s%s%s": why something failed, and what mends it. */
+#define DROVER_FIXTURE_WHY(e) (e).sentence, *(e).hint ? ": " : "", (e).hint
+
 /* True when the environment has @variable, neither empty nor "0". */
 static inline bool drover_fixture_wants(const char *variable)
 {
@@ -189,7 +192,7 @@ static inline void drover_fixture_show_journal(struct drover_vm *vm)
 		"else dmesg | tail -n 20; fi";
 	x.timeout_ms = DROVER_FIXTURE_WAIT_MS;
 	if (drover_vm_exec(vm, &x, &result, &e) < 0) {
-		drover_fixture_say("%s: no journal: %s", drover_vm_name(vm), e.message);
+		drover_fixture_say("%s: no journal: %s", drover_vm_name(vm), e.sentence);
 		return;
 	}
 	drover_fixture_tail(drover_vm_name(vm), "journal", result.out);
@@ -234,7 +237,7 @@ static inline int drover_fixture_end(struct drover_fixture *f, bool passed)
 	} else {
 		r = drover_cluster_destroy(f->cluster, &e);
 		if (r < 0)
-			drover_fixture_say("cannot end %s: %s", f->name, e.message);
+			drover_fixture_say("cannot end %s: %s", f->name, e.sentence);
 	}
 	f->cluster = NULL;
 	return r;
@@ -273,7 +276,7 @@ static inline int drover_fixture_run(const struct drover_fixture *f, size_t i, c
 	va_end(ap);
 	x.command = command;
 	if (drover_vm_exec(drover_fixture_vm(f, i), &x, &result, &e) < 0) {
-		drover_fixture_say("%s: '%s': %s", drover_fixture_name(f, i), command, e.message);
+		drover_fixture_say("%s: '%s': %s", drover_fixture_name(f, i), command, e.sentence);
 		return -1;
 	}
 	status = result.status;
@@ -322,11 +325,11 @@ static inline struct drover_fixture *drover_cmocka_start(void **state, const cha
 	*state = f; /* the teardown's */
 	r = drover_fixture_start(f, test, members, o, &e);
 	if (r == DROVER_FIXTURE_SKIP) {
-		drover_fixture_say("SKIP %s: %s", test, e.message);
+		drover_fixture_say("SKIP %s: %s%s%s", test, DROVER_FIXTURE_WHY(e));
 		skip();
 	}
 	if (r < 0)
-		fail_msg("%s: %s", test, e.message);
+		fail_msg("%s: %s%s%s", test, DROVER_FIXTURE_WHY(e));
 	return f;
 }
 
@@ -362,11 +365,12 @@ static inline int drover_cmocka_teardown(void **state)
 			drover_fixture_start(&drover_f, #test, (members), &drover_o, &drover_e); \
                                                                                                  \
 		if (drover_r == DROVER_FIXTURE_SKIP) {                                           \
-			drover_fixture_say("SKIP %s: %s", #test, drover_e.message);              \
+			drover_fixture_say("SKIP %s: %s%s%s", #test,                             \
+					   DROVER_FIXTURE_WHY(drover_e));                        \
 			return;                                                                  \
 		}                                                                                \
 		if (drover_r < 0)                                                                \
-			ck_abort_msg("%s: %s", #test, drover_e.message);                         \
+			ck_abort_msg("%s: %s%s%s", #test, DROVER_FIXTURE_WHY(drover_e));         \
 		test##_on_cluster(&drover_f);                                                    \
 		if (drover_fixture_end(&drover_f, true) < 0)                                     \
 			ck_abort_msg("the cluster could not be ended");                          \
@@ -406,9 +410,9 @@ static inline void drover_criterion_fini(void)
 			drover_fixture_start(&drover_f, #test, (members), &drover_o, &drover_e); \
                                                                                                  \
 		if (drover_r == DROVER_FIXTURE_SKIP)                                             \
-			cr_skip_test("%s", drover_e.message);                                    \
+			cr_skip_test("%s%s%s", DROVER_FIXTURE_WHY(drover_e));                    \
 		if (drover_r < 0)                                                                \
-			cr_assert_fail("%s: %s", #test, drover_e.message);                       \
+			cr_assert_fail("%s: %s%s%s", #test, DROVER_FIXTURE_WHY(drover_e));       \
 		test##_on_cluster(&drover_f);                                                    \
 		cr_assert_eq(drover_fixture_end(&drover_f, true), 0);                            \
 	}                                                                                        \
@@ -450,11 +454,11 @@ static inline void drover_tap_test(const char *test, size_t members, const struc
 
 	drover_tap_count++;
 	if (r == DROVER_FIXTURE_SKIP) {
-		printf("ok %u - %s # SKIP %s\n", drover_tap_count, test, e.message);
+		printf("ok %u - %s # SKIP %s%s%s\n", drover_tap_count, test, DROVER_FIXTURE_WHY(e));
 		return;
 	}
 	if (r < 0)
-		drover_fixture_say("%s: %s", test, e.message);
+		drover_fixture_say("%s: %s%s%s", test, DROVER_FIXTURE_WHY(e));
 	passed = r == 0 && body(&f) == 0;
 	passed = drover_fixture_end(&f, passed) == 0 && passed;
 	drover_tap_failures += !passed;

@@ -19,6 +19,7 @@ int err_vset(struct err *e, enum err_code code, const char *fmt, va_list ap)
 	if (e) {
 		e->code = code;
 		vsnprintf(e->msg, sizeof(e->msg), fmt, ap);
+		e->hint[0] = '\0';
 	}
 	return err_code_number(code);
 }
@@ -31,6 +32,17 @@ int err_set(struct err *e, enum err_code code, const char *fmt, ...)
 	err_vset(e, code, fmt, ap);
 	va_end(ap);
 	return err_code_number(code);
+}
+
+int err_hint(struct err *e, int r, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	if (e)
+		vsnprintf(e->hint, sizeof(e->hint), fmt, ap);
+	va_end(ap);
+	return r;
 }
 
 static enum err_code code_of_errno(int r)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Errors that a user reads: a stable code and one sentence.
+ * Errors that a user reads: a stable code, one sentence, and where something mends it, a hint.
  *
  * Functions return int: >= 0 is success, < 0 is -errno. Where a user will read why, `struct err *`
  * is the last parameter; it is filled if and only if the function returns < 0.
@@ -49,17 +49,19 @@
 enum err_code { ERR_MAP(X) ERR_MAX };
 #undef X
 
-/* Room for a sentence with two paths in it; longer text is cut. */
-enum { ERR_MSG_SIZE = 768 };
+/* Room for a sentence with two paths in it, and for a hint; longer text is cut. */
+enum { ERR_MSG_SIZE = 768, ERR_HINT_SIZE = 256 };
 
 struct err {
 	enum err_code code;
 	char msg[ERR_MSG_SIZE];
+	char hint
+		[ERR_HINT_SIZE]; /* what mends it, or "": a command or what to set, no part of the sentence */
 };
 
-#define ERR_INIT                            \
-	{                                   \
-		.code = ERR_NONE, .msg = "" \
+#define ERR_INIT                                        \
+	{                                               \
+		.code = ERR_NONE, .msg = "", .hint = "" \
 	}
 
 /* Fills @e (may be NULL), returns the code's number:  return err_set(e, ERR_BUSY, "..."); */
@@ -69,12 +71,18 @@ int err_vset(struct err *e, enum err_code code, const char *fmt, va_list ap)
 	__attribute__((format(printf, 3, 0)));
 
 /*
+ * Adds a hint to what was just filled, and returns that number:
+ *	return err_hint(e, err_set(e, ERR_MISSING_PROGRAM, "x is not installed"), "apt-get install x");
+ */
+int err_hint(struct err *e, int r, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/*
  * Fills @e from an errno value (@r = -errno): the code is the one that fits the number, the sentence is
  * the formatted text, a colon and strerror. Returns @r.
  */
 int err_errno(struct err *e, int r, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
-/* Puts "text: " before the sentence that @e has; keeps the code. Returns the code's number. */
+/* Puts "text: " before the sentence that @e has; keeps code and hint. Returns the code's number. */
 int err_prefix(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* Copies @from (may be NULL) to @to (may be NULL). Returns the code's number. */
@@ -92,6 +100,7 @@ int err_code_number(enum err_code code);
 /* The static analyzer cannot see that these are < 0 wherever there is an error; nothing else is changed for it. */
 #if defined(__clang_analyzer__) && !defined(DROVER_BASE_ERR_C)
 #define err_set(...)          (err_set(__VA_ARGS__), -1)
+#define err_hint(...)         (err_hint(__VA_ARGS__), -1)
 #define err_copy(to, from)    (err_copy(to, from), -1)
 #define err_code_number(code) (err_code_number(code), -1)
 #endif

@@ -63,11 +63,12 @@ int host_find_cloud_hypervisor(const char *named, char **ret, struct err *e)
 	if (named != program)
 		return err_set(e, ERR_MISSING_PROGRAM,
 			       "there is no program %s (--hypervisor or DROVER_HYPERVISOR)", named);
-	return err_set(
-		e, ERR_MISSING_PROGRAM,
-		"cloud-hypervisor is not installed: it is looked for in PATH, or where "
-		"--hypervisor PATH or DROVER_HYPERVISOR says; version 41 or newer is needed, 53 is "
-		"what drover is tested with");
+	return err_hint(
+		e,
+		err_set(e, ERR_MISSING_PROGRAM,
+			"cloud-hypervisor is not installed: there is none in PATH"),
+		"--hypervisor PATH or DROVER_HYPERVISOR names it; version 41 or newer is needed, "
+		"53 is what drover is tested with");
 }
 
 int host_find_uefi(const char **ret_code, const char **ret_variables, struct err *e)

@@ -58,7 +58,7 @@ static int run_audit(const struct command *self, const void *settings, const str
 		return say_usage(self, "audit takes no names");
 	n = drover_audit(NULL, &things, &e);
 	if (n < 0)
-		return say_error("%s", e.message);
+		return say_failed(NULL, &e);
 	r = s->json ? print_json(things, n) : print_table(things, n);
 	for (int i = 0; i < n; i++)
 		unowned += things[i].owner == 0;

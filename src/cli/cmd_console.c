@@ -133,11 +133,11 @@ static int run_console(const struct command *self, const void *settings, const s
 		return say_usage(self, "console needs the name of a member");
 	vm = member_open(a->names[0], &c, &e);
 	if (!vm)
-		return say_error("%s", e.message);
+		return say_failed(NULL, &e);
 	fd = drover_vm_console(vm, &e);
 	drover_cluster_close(c);
 	if (fd < 0)
-		return say_error("%s", e.message);
+		return say_failed(NULL, &e);
 	interrupt_catch();
 	return use_console(fd);
 }

@@ -57,7 +57,7 @@ static int copy(const char *name, bool to_guest, const char *from, const char *t
 	o.cancel = interrupt_catch();
 	vm = member_open(name, &c, &e);
 	if (!vm)
-		return say_error("%s", e.message);
+		return say_failed(NULL, &e);
 	r = to_guest ? drover_vm_copy_to(vm, from, to, &o, &e)
 		     : drover_vm_copy_from(vm, from, to, &o, &e);
 	drover_cluster_close(c);

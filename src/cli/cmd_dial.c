@@ -131,9 +131,9 @@ static int run_dial(const struct command *self, const void *settings, const stru
 		return say_usage(self, "'%s' is not a port", a->names[1]);
 	vm = member_open(a->names[0], &c, &e);
 	if (!vm)
-		return say_error("%s", e.message);
+		return say_failed(NULL, &e);
 	fd = drover_vm_dial(vm, (uint16_t)port, DIAL_TIMEOUT_MS, &e);
-	r = fd < 0 ? say_error("%s", e.message) : relay_guarded(c, a->names[0], fd);
+	r = fd < 0 ? say_failed(NULL, &e) : relay_guarded(c, a->names[0], fd);
 	drover_cluster_close(c);
 	return r;
 }

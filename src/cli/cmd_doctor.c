@@ -50,7 +50,7 @@ static int run_doctor(const struct command *self, const void *settings, const st
 		return say_usage(self, "doctor takes no names");
 	n = drover_doctor(NULL, &all, &e);
 	if (n < 0)
-		return say_error("%s", e.message);
+		return say_failed(NULL, &e);
 	for (int i = 0; i < n; i++)
 		missing += !strcmp(all[i].state, "missing");
 	r = s->json ? print_json(all, n) : print_lines(all, n);

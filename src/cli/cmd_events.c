@@ -101,7 +101,7 @@ static int run_events(const struct command *self, const void *settings, const st
 		return CLI_SIGNALED + interrupt_signal();
 	if (ferror(stdout))
 		return say_error("cannot write to stdout: %s", strerror(errno));
-	return s->seconds && !strcmp(e.code, "timeout") ? CLI_OK : say_error("%s", e.message);
+	return s->seconds && !strcmp(e.code, "timeout") ? CLI_OK : say_failed(NULL, &e);
 }
 
 const struct command command_events = {

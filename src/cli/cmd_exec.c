@@ -55,7 +55,7 @@ static int run_exec(const struct command *self, const void *settings, const stru
 		return say_usage(self, "exec needs a command to run in '%s'", a->names[0]);
 	vm = member_open(a->names[0], &c, &e);
 	if (!vm)
-		return say_error("%s", e.message);
+		return say_failed(NULL, &e);
 	r = exec_in(vm, settings, a->tail);
 	drover_cluster_close(c);
 	return r;

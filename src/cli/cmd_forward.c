@@ -108,7 +108,7 @@ static int run_forward(const struct command *self, const void *settings, const s
 	f.cancel = interrupt_catch();
 	vm = member_open(a->names[0], &c, &e);
 	if (!vm)
-		return say_error("%s", e.message);
+		return say_failed(NULL, &e);
 	p.member = a->names[0];
 	p.json = s->json;
 	f.host = p.host;

@@ -66,7 +66,7 @@ static int image_ls(const struct command *self, const struct image_settings *s,
 		return say_usage(self, "image ls takes no names");
 	n = drover_image_list(NULL, &v, &e);
 	if (n < 0)
-		return say_error("%s", e.message);
+		return say_failed(NULL, &e);
 	if (s->json)
 		return image_json(v, (size_t)n);
 	if (s->quiet)
@@ -132,7 +132,7 @@ static int image_rm(const struct command *self, const struct image_settings *s,
 		struct drover_error e;
 
 		if (drover_image_remove(NULL, a->names[i], &e) < 0)
-			status = say_error("%s", e.message);
+			status = say_failed(NULL, &e);
 		else
 			printf("%s: removed\n", a->names[i]);
 	}

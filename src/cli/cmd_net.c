@@ -89,12 +89,12 @@ static int find_network(const char *member, struct drover_namespaces *ret, char 
 	int r;
 
 	if (drover_cluster_open(NULL, member, &c, &e) < 0)
-		return say_error("%s", e.message);
+		return say_failed(NULL, &e);
 	*ret_subnet = strdup(drover_cluster_subnet(c));
 	r = drover_cluster_namespaces(c, ret, &e);
 	drover_cluster_close(c);
 	if (r < 0)
-		return say_error("%s", e.message);
+		return say_failed(NULL, &e);
 	return *ret_subnet ? CLI_OK : say_error("out of memory");
 }
 

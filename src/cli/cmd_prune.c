@@ -72,12 +72,12 @@ static int run_prune(const struct command *self, const void *settings, const str
 		return say_usage(self, "prune takes no names");
 	n = drover_audit(NULL, &before, &e);
 	if (n < 0)
-		return say_error("%s", e.message);
+		return say_failed(NULL, &e);
 	if (drover_prune(NULL, &e) < 0)
-		status = say_error("%s", e.message);
+		status = say_failed(NULL, &e);
 	m = drover_audit(NULL, &after, &e);
 	if (m < 0)
-		return say_error("%s", e.message);
+		return say_failed(NULL, &e);
 	m = s->json ? report_json(before, n, after, m) : report(before, n, after, m);
 	return m == CLI_OK ? status : CLI_FAILED;
 }

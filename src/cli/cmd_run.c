@@ -158,7 +158,7 @@ static int run_cluster(const struct names *names, const struct member_settings *
 	else
 		r = child_run(argv, NULL, NULL);
 	if (drover_cluster_destroy(c, &e) < 0) {
-		say_error("%s", e.message);
+		say_failed(NULL, &e);
 		return r == CLI_OK ? CLI_FAILED : r;
 	}
 	return r;

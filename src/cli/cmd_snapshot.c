@@ -26,7 +26,7 @@ static int save(struct drover_cluster *c, const char *name, const char *point)
 	int ms = drover_cluster_snapshot_save(c, point, &e);
 
 	if (ms < 0)
-		return say_error("%s", e.message);
+		return say_failed(NULL, &e);
 	printf("%s: saved as %s, held for %d ms\n", name, point, ms);
 	return CLI_OK;
 }
@@ -51,7 +51,7 @@ static int forget(struct drover_cluster *c, const char *name, const char *point)
 	struct drover_error e;
 
 	if (drover_cluster_snapshot_remove(c, point, &e) < 0)
-		return say_error("%s", e.message);
+		return say_failed(NULL, &e);
 	printf("%s: %s removed\n", name, point);
 	return CLI_OK;
 }
@@ -95,7 +95,7 @@ static int list(struct drover_cluster *c, const struct snapshot_settings *s)
 	int n = drover_cluster_snapshot_list(c, &v, &e);
 
 	if (n < 0)
-		return say_error("%s", e.message);
+		return say_failed(NULL, &e);
 	if (s->json)
 		return list_json(v, n);
 	for (int i = 0; s->quiet && i < n; i++)

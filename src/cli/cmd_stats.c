@@ -108,7 +108,7 @@ static int run_stats(const struct command *self, const void *settings, const str
 		return status;
 	n = drover_stats(NULL, &all, &e);
 	if (n < 0)
-		return say_error("%s", e.message);
+		return say_failed(NULL, &e);
 	rows = calloc(t.count + 1, sizeof(*rows));
 	if (!rows)
 		return say_error("out of memory");

@@ -129,7 +129,7 @@ static int ask_guest(const char *name, struct guest_times *ret, int64_t *ret_zer
 
 static int refuse(struct drover_error *e, const char *what)
 {
-	snprintf(e->message, sizeof(e->message), "%s", what);
+	snprintf(e->sentence, sizeof(e->sentence), "%s", what);
 	return -1;
 }
 
@@ -184,8 +184,7 @@ static int member_timeline(const char *name, struct timeline *ret)
 	snprintf(ret->member, sizeof(ret->member), "%s", name);
 	if (ask_guest(name, &guest, &zero, &e) < 0 ||
 	    drover_boot_times(NULL, name, &boot, &e) < 0 || join(&boot, &guest, zero, ret, &e) < 0)
-		return interrupt_signal() ? interrupt_or_failed(&e)
-					  : say_error("%s: %s", name, e.message);
+		return interrupt_signal() ? interrupt_or_failed(&e) : say_failed(name, &e);
 	return CLI_OK;
 }
 

@@ -318,8 +318,8 @@ static int run_loop(struct top *t, const sigset_t *mask, struct drover_error *e)
 			return r;
 		r = draw_screen(t);
 		if (r < 0) {
-			snprintf(e->message, sizeof(e->message), "cannot write to the terminal: %s",
-				 strerror(-r));
+			snprintf(e->sentence, sizeof(e->sentence),
+				 "cannot write to the terminal: %s", strerror(-r));
 			return r;
 		}
 	} while (!rest(t, tick, mask));
@@ -361,7 +361,7 @@ static void set_keys(const struct termios *old)
 
 static int run_on_terminal(struct top *t, const sigset_t *mask)
 {
-	struct drover_error e = {.message = ""};
+	struct drover_error e = {.sentence = ""};
 	struct termios old;
 	pthread_t listener;
 	int r;
@@ -381,7 +381,7 @@ static int run_on_terminal(struct top *t, const sigset_t *mask)
 	pthread_join(listener, NULL);
 	if (interrupt_signal())
 		return CLI_SIGNALED + interrupt_signal();
-	return r < 0 ? say_error("%s", e.message) : CLI_OK;
+	return r < 0 ? say_failed(NULL, &e) : CLI_OK;
 }
 
 static int run_top(const struct command *self, const void *settings, const struct args *a)

@@ -74,5 +74,5 @@ int interrupt_or_failed(const struct drover_error *e)
 {
 	if (came)
 		return CLI_SIGNALED + came;
-	return say_error("%s", e->message);
+	return say_failed(NULL, e);
 }

@@ -140,6 +140,6 @@ struct drover_vm *member_open(const char *name, struct drover_cluster **ret, str
 	}
 	drover_cluster_close(c);
 	*e = (struct drover_error){.code = "not_running"};
-	snprintf(e->message, sizeof(e->message), "'%s' is not running", name);
+	snprintf(e->sentence, sizeof(e->sentence), "'%s' is not running", name);
 	return NULL;
 }

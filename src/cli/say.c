@@ -42,6 +42,18 @@ int say_error(const char *fmt, ...)
 	return CLI_FAILED;
 }
 
+int say_failed(const char *what, const struct drover_error *e)
+{
+	char hint[sizeof(e->hint)];
+
+	say_error("%s%s%s", what ? what : "", what ? ": " : "", e->sentence);
+	snprintf(hint, sizeof(hint), "%s", e->hint);
+	str_make_printable(hint);
+	if (*hint)
+		fprintf(stderr, "hint: %s\n", hint);
+	return CLI_FAILED;
+}
+
 int say_usage(const struct command *c, const char *fmt, ...)
 {
 	va_list ap;

@@ -53,7 +53,7 @@ int targets_find(char *const patterns[], size_t n, bool all, struct targets *ret
 	*ret = (struct targets){0};
 	total = drover_list(NULL, &ret->members, &e);
 	if (total < 0)
-		return say_error("%s", e.message);
+		return say_failed(NULL, &e);
 	ret->total = (size_t)total;
 	marked = calloc(ret->total + 1, sizeof(*marked));
 	ret->hit = calloc(ret->total + 1, sizeof(struct drover_member *));
@@ -120,7 +120,7 @@ int targets_each(const struct targets *t, target_fn *work, const char *done_text
 		else if (ignored_code && !strcmp(j->e.code, ignored_code))
 			printf("%s: %s\n", j->name, ignored_text);
 		else
-			status = say_error("%s: %s", j->name, j->e.message);
+			status = say_failed(j->name, &j->e);
 		fflush(stdout);
 	}
 	return status;
@@ -141,6 +141,6 @@ int cluster_open_named(char *name, struct drover_cluster **ret)
 	if (!member)
 		return say_error("'%s' is not running", name);
 	if (drover_cluster_open(NULL, member, ret, &e) < 0)
-		return say_error("%s", e.message);
+		return say_failed(NULL, &e);
 	return CLI_OK;
 }

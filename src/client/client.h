@@ -21,6 +21,8 @@
 
 /* Fills the public error from ours. Returns @r, or the error's number when @r is 0. */
 int public_error(struct drover_error *to, const struct err *from, int r);
+/* The other way, for a public call made from inside. Returns the error's number. */
+int private_error(struct err *to, const struct drover_error *from);
 
 struct drover_cancel {
 	int event_fd;

@@ -21,9 +21,16 @@ int public_error(struct drover_error *to, const struct err *from, int r)
 {
 	if (to) {
 		snprintf(to->code, sizeof(to->code), "%s", err_code_name(from->code));
-		snprintf(to->message, sizeof(to->message), "%s", from->msg);
+		snprintf(to->sentence, sizeof(to->sentence), "%s", from->msg);
+		snprintf(to->hint, sizeof(to->hint), "%s", from->hint);
 	}
 	return r < 0 ? r : err_code_number(from->code);
+}
+
+int private_error(struct err *to, const struct drover_error *from)
+{
+	return err_hint(to, err_set(to, err_code_from_name(from->code), "%s", from->sentence), "%s",
+			from->hint);
 }
 
 /* --- Cancel -------------------------------------------------------------------------------------------------- */

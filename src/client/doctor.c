@@ -156,7 +156,7 @@ static void check_helper(struct list_of_checks *l)
 	if (r == 0 && its.n > 0) {
 		add(l, "helper", "ok", path, "");
 	} else {
-		snprintf(found, sizeof(found), "%s: %s", path ? path : "drover-helper",
+		snprintf(found, sizeof(found), "%.200s: %.300s", path ? path : "drover-helper",
 			 r < 0   ? e.msg
 			 : r > 0 ? run_last_line(&tail)
 				 : "this is not drover's helper");

@@ -101,10 +101,12 @@ static int check_member(const struct drover_vm *vm, const struct member_config *
 	if (!vm->handle)
 		return err_set(e, ERR_NOT_RUNNING, "member %s is not running", vm->name);
 	if (strcmp(c->network, "host") == 0)
-		return err_set(e, ERR_UNSUPPORTED,
-			       "%s is in a network of the host, and two cannot have one address "
-			       "there: only clusters with a private network can be forked",
-			       vm->name);
+		return err_hint(e,
+				err_set(e, ERR_UNSUPPORTED,
+					"%s is in a network of the host, and two cannot have one "
+					"address there",
+					vm->name),
+				"only clusters with a private network can be forked");
 	if (c->n_shares)
 		return err_set(e, ERR_UNSUPPORTED,
 			       "%s has directories of the host (--fixture, --mount), and these "
@@ -155,16 +157,17 @@ static int check_memory(const struct forking *f, struct err *e)
 	int n = drover_cluster_stats(f->from, &rows, &pe);
 
 	if (n < 0)
-		return err_set(e, err_code_from_name(pe.code), "%s", pe.message);
+		return private_error(e, &pe);
 	for (int i = 0; i < n; i++)
 		need += rows[i].memory_bytes > 0 ? rows[i].memory_bytes / MIB : 0;
 	need += need * (int64_t)f->n / 2;
 	if (have < 0 || need <= have)
 		return 0;
-	return err_set(e, ERR_NO_MEMORY,
-		       "%zu fork(s) may need %lld MB of memory, and %lld MB are available: make "
-		       "fewer, or end something",
-		       f->n, (long long)need, (long long)have);
+	return err_hint(e,
+			err_set(e, ERR_NO_MEMORY,
+				"%zu fork(s) may need %lld MB of memory, and %lld MB are available",
+				f->n, (long long)need, (long long)have),
+			"make fewer, or end something");
 }
 
 /* --- Lay out, deal out ----------------------------------------------------------------------------------------- */
@@ -341,8 +344,7 @@ static int start_all(struct forking *f, struct err *e)
 		if (one->threaded)
 			pthread_join(one->thread, NULL);
 		if (one->r < 0 && r == 0)
-			r = err_set(e, err_code_from_name(one->error.code), "%s",
-				    one->error.message);
+			r = private_error(e, &one->error);
 	}
 	return r;
 }

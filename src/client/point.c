@@ -129,7 +129,8 @@ static int find_last(struct drover_cluster *c, char ret[NAME_SIZE], struct err *
 	int r = ask(c, VERB_POINTS, NULL, &a, e);
 
 	if (r == 0 && a.n_points == 0)
-		r = err_set(e, ERR_NOT_FOUND, "the cluster has no point; save one first");
+		r = err_hint(e, err_set(e, ERR_NOT_FOUND, "the cluster has no point"),
+			     "save one first: drover snapshot save CLUSTER POINT");
 	if (r == 0)
 		snprintf(ret, NAME_SIZE, "%.63s", a.points[0].name);
 	return r;

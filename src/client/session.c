@@ -123,10 +123,10 @@ static int prepare_launch(const struct store *store, const char *hypervisor, str
 	    !(l->env = helper_environment(l->home, l->hypervisor)))
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	if (access(l->helper, X_OK) < 0)
-		return err_set(
-			e, ERR_MISSING_PROGRAM,
-			"the helper program is missing: %s (install drover, or set DROVER_HELPER)",
-			l->helper);
+		return err_hint(e,
+				err_set(e, ERR_MISSING_PROGRAM, "the helper program is missing: %s",
+					l->helper),
+				"install drover, or set DROVER_HELPER");
 	if (pipe2(l->ready, O_CLOEXEC) < 0)
 		return err_errno(e, -errno, "make a pipe");
 	r = move_up(&l->ready[1]);
@@ -198,13 +198,30 @@ static int read_line(int fd, const char *log, char *line, size_t size, struct er
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
-			return err_set(e, ERR_INTERNAL, "the helper ended before it was ready%s%s",
-				       log ? "; see its log, " : "", log ? log : "");
+			return err_hint(
+				e, err_set(e, ERR_INTERNAL, "the helper ended before it was ready"),
+				"%s%s", log ? "it may have said why in its log: " : "",
+				log ? log : "");
 		len += (size_t)n;
 	}
 	line[len] = '\0';
 	line[strcspn(line, "\n")] = '\0';
 	return 0;
+}
+
+/* What follows "error ": CODE SENTENCE, and on a line of its own perhaps a hint. */
+static int read_failure(int fd, const char *log, char *code, struct err *e)
+{
+	char *text = strchr(code, ' ');
+	char hint[ERR_HINT_SIZE + 16];
+	int r;
+
+	if (text)
+		*text++ = '\0';
+	if (read_line(fd, log, hint, sizeof(hint), NULL) < 0 || !str_starts(hint, "hint "))
+		hint[0] = '\0';
+	r = err_set(e, err_code_from_name(code), "%s", text ? text : code);
+	return *hint ? err_hint(e, r, "%s", hint + strlen("hint ")) : r;
 }
 
 /* "ready", or "error CODE SENTENCE"; before it perhaps "warning SENTENCE", for @warning (ERR_MSG_SIZE bytes). */
@@ -220,14 +237,8 @@ static int read_ready(int fd, const char *log, char *warning, struct err *e)
 	}
 	if (r < 0 || strcmp(line, "ready") == 0)
 		return r;
-	if (str_starts(line, "error ")) {
-		char *code = line + strlen("error ");
-		char *text = strchr(code, ' ');
-
-		if (text)
-			*text++ = '\0';
-		return err_set(e, err_code_from_name(code), "%s", text ? text : code);
-	}
+	if (str_starts(line, "error "))
+		return read_failure(fd, log, line + strlen("error "), e);
 	return err_set(e, ERR_PROTOCOL, "the helper said '%.100s' instead of ready", line);
 }
 
@@ -264,10 +275,12 @@ static int bind_helper(const struct session_options *o, int *ret, struct err *e)
 	version[n] = '\0';
 	version[strcspn(version, " \r\n")] = '\0';
 	if (strcmp(version, WIRE_PROTOCOL) != 0)
-		return err_set(e, ERR_PROTOCOL,
-			       "drover helper protocol \"%s\" does not match client \"%s\" (stale "
-			       "DROVER_HELPER?)",
-			       version, WIRE_PROTOCOL);
+		return err_hint(
+			e,
+			err_set(e, ERR_PROTOCOL,
+				"drover helper protocol \"%s\" does not match client \"%s\"",
+				version, WIRE_PROTOCOL),
+			"DROVER_HELPER may name an old helper");
 	if (send(fd, WIRE_ACK, strlen(WIRE_ACK), MSG_NOSIGNAL) < 0)
 		return err_errno(e, -errno, "bind to the helper");
 	*ret = take_fd(&fd);

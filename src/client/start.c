@@ -187,7 +187,7 @@ static void on_dialed(void *arg, int r, int fd, const struct err *e)
 	}
 	b->fd = fd;
 	if (queue(b, login_work, after_login) < 0)
-		boot_end(b, &(struct err){ERR_NO_MEMORY, "out of memory"});
+		boot_end(b, &(struct err){.code = ERR_NO_MEMORY, .msg = "out of memory"});
 }
 
 static void begin_login(void *arg)
@@ -290,7 +290,7 @@ static void on_reserved(void *arg, int r, const struct reservation *v, const str
 	memcpy(config->ip, v->ip, sizeof(config->ip));
 	tell_stage(b, "prepare", -1, config->image ? config->image : "");
 	if (queue(b, prepare_work, after_prepare) < 0)
-		boot_end(b, &(struct err){ERR_NO_MEMORY, "out of memory"});
+		boot_end(b, &(struct err){.code = ERR_NO_MEMORY, .msg = "out of memory"});
 }
 
 static void begin_member(struct boot *b)

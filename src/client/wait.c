@@ -120,7 +120,7 @@ static int try_command(struct waiting *w, uint64_t left, int *ret_status, struct
 	x.cancel = w->o.cancel;
 	r = drover_vm_exec(w->vm, &x, &result, &pe);
 	if (r < 0)
-		return err_set(e, err_code_from_name(pe.code), "%s", pe.message);
+		return private_error(e, &pe);
 	*ret_status = result.status;
 	drover_result_done(&result);
 	return *ret_status == 0;
@@ -267,7 +267,7 @@ static int open_console(struct waiting *w, struct err *e)
 
 		if (fd >= 0)
 			return fd;
-		err_set(e, err_code_from_name(pe.code), "%s", pe.message);
+		private_error(e, &pe);
 		if (w->vm->has_ended)
 			return not_any_more(w, e);
 		if (e->code != ERR_NOT_RUNNING || !time_left(w))

@@ -119,7 +119,7 @@ static void on_dialed(void *arg, int r, int fd, const struct err *e)
 	if (uv_queue_work(&w->all->cluster->loop, &w->work, wake_work, after_work) == 0)
 		w->all->working++;
 	else
-		wake_end(w, &(struct err){ERR_NO_MEMORY, "out of memory"});
+		wake_end(w, &(struct err){.code = ERR_NO_MEMORY, .msg = "out of memory"});
 }
 
 static void on_state(void *arg, enum vm_state state)

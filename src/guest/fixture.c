@@ -140,8 +140,8 @@ static int run_mke2fs(const char *host, const char *label, const char *path, con
 	int r;
 
 	if (!program)
-		return err_set(e, ERR_MISSING_PROGRAM,
-			       "fixtures need mke2fs: apt-get install e2fsprogs");
+		return err_hint(e, err_set(e, ERR_MISSING_PROGRAM, "fixtures need mke2fs"),
+				"apt-get install e2fsprogs");
 	if (!inodes)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	r = run_program(argv, cancel, NULL, NULL, &tail, e);

@@ -68,10 +68,11 @@ static int not_found(const struct store *s, const char *name, struct err *e)
 		for (size_t i = 0; i < n; i++)
 			buf_addf(&names, "%s%s", i > 0 ? ", " : "", list[i].name);
 	if (names.len == 0)
-		return err_set(e, ERR_NOT_FOUND, "no image named '%s': give the path of a file",
-			       name);
-	return err_set(e, ERR_NOT_FOUND, "no image named '%s': there are %s, or give a path", name,
-		       names.data);
+		return err_hint(e, err_set(e, ERR_NOT_FOUND, "no image named '%s'", name),
+				"give the path of a file");
+	return err_hint(
+		e, err_set(e, ERR_NOT_FOUND, "no image named '%s': there are %s", name, names.data),
+		"a path or a URL will do too");
 }
 
 /* Once for all who name it, until `image rm`: what stands behind the URL later is not looked at. */

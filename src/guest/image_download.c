@@ -386,13 +386,17 @@ static int failed(const struct download *d, CURLcode code, const char *error, st
 	if (!*error)
 		error = curl_easy_strerror(code);
 	if (is_offline)
-		return err_set(e, ERR_UNREACHABLE,
-			       "cannot download %s: %s; without a way there, bring the file and "
-			       "take it in with `drover image import FILE --name %s`",
-			       d->url, error, d->name);
-	return err_set(e, code == CURLE_OPERATION_TIMEDOUT ? ERR_TIMEOUT : ERR_IO,
-		       "cannot download %s: %s%s", d->url, error,
-		       d->have > 0 && d->validator[0] ? "; the next try goes on from there" : "");
+		return err_hint(
+			e, err_set(e, ERR_UNREACHABLE, "cannot download %s: %s", d->url, error),
+			"without a way there, bring the file and run: drover image import FILE "
+			"--name %s",
+			d->name);
+	return err_hint(e,
+			err_set(e, code == CURLE_OPERATION_TIMEDOUT ? ERR_TIMEOUT : ERR_IO,
+				"cannot download %s: %s", d->url, error),
+			"%s",
+			d->have > 0 && d->validator[0] ? "run it again: it goes on where it ended"
+						       : "");
 }
 
 static int transfer(struct download *d, struct err *e)

@@ -86,8 +86,8 @@ static int raw_check(const char *path, off_t size, const unsigned char *head, ui
 	const char *packed = packed_as(head);
 
 	if (packed)
-		return err_set(e, ERR_IMAGE, "%s is compressed (%s): unpack it first", path,
-			       packed);
+		return err_hint(e, err_set(e, ERR_IMAGE, "%s is compressed (%s)", path, packed),
+				"unpack it first");
 	if (size == 0)
 		return err_set(e, ERR_IMAGE, "%s is empty", path);
 	if (size % 512 != 0)

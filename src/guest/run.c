@@ -259,8 +259,9 @@ int run_program(const char *const argv[], atomic_bool *cancel, run_line_fn *on_l
 	int r;
 
 	if (!path)
-		return err_set(e, ERR_MISSING_PROGRAM, "%s is not installed%s", argv[0],
-			       str_equal(argv[0], "qemu-img") ? " (package qemu-utils)" : "");
+		return err_hint(e, err_set(e, ERR_MISSING_PROGRAM, "%s is not installed", argv[0]),
+				"%s",
+				str_equal(argv[0], "qemu-img") ? "apt-get install qemu-utils" : "");
 	if (run_is_canceled(cancel))
 		return err_set(e, ERR_CANCELED, "canceled");
 	r = spawn(&run, path, argv);

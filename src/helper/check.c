@@ -42,21 +42,14 @@ static int check_tun(bool *ret_ok)
 	return print("tun", "missing", found, "as root: modprobe tun");
 }
 
-/* The sentence of sandbox.c ends with what to do. */
 static int check_namespaces(bool tun_is_ok)
 {
 	struct err e = ERR_INIT;
-	char *fix;
 
 	/* a device that does not open is told last, when all namespaces are made */
 	if (sandbox_check(&e) == 0 || (!tun_is_ok && strstr(e.msg, "/dev/net/tun")))
 		return print("namespaces", "ok", "user, pid, network and mount namespaces", "");
-	fix = strstr(e.msg, "; as root: ");
-	if (fix) {
-		*fix = '\0';
-		fix += strlen("; ");
-	}
-	return print("namespaces", "missing", e.msg, fix ? fix : "");
+	return print("namespaces", "missing", e.msg, e.hint);
 }
 
 static int check_kvm(void)

@@ -239,22 +239,33 @@ static void free_reserved(struct helper *h)
 	}
 }
 
-static void tell_ready(struct helper *h, int r, const struct err *e)
+void helper_tell_failure(int fd, const struct err *e)
 {
-	char line[ERR_MSG_SIZE + 64];
-	int fd = h->o->ready_fd;
+	char text[ERR_MSG_SIZE + ERR_HINT_SIZE + 80];
 
 	if (fd < 0)
 		return;
-	if (r == 0 && h->o->warning) {
-		snprintf(line, sizeof(line), "warning %s\n", h->o->warning);
-		files_write_all(fd, line, strlen(line));
+	snprintf(text, sizeof(text), "error %s %s\n%s%s%s", err_code_name(e->code), e->msg,
+		 *e->hint ? "hint " : "", e->hint, *e->hint ? "\n" : "");
+	files_write_all(fd, text, strlen(text));
+	close(fd);
+}
+
+static void tell_ready(struct helper *h, int r, const struct err *e)
+{
+	char line[ERR_MSG_SIZE + 64] = "";
+	int fd = h->o->ready_fd;
+
+	if (r < 0) {
+		helper_tell_failure(fd, e);
+		return;
 	}
-	if (r == 0)
-		snprintf(line, sizeof(line), "ready\n");
-	else
-		snprintf(line, sizeof(line), "error %s %s\n", err_code_name(e->code), e->msg);
+	if (fd < 0)
+		return;
+	if (h->o->warning)
+		snprintf(line, sizeof(line), "warning %s\n", h->o->warning);
 	files_write_all(fd, line, strlen(line));
+	files_write_all(fd, "ready\n", strlen("ready\n"));
 	close(fd);
 }
 

@@ -126,6 +126,9 @@ struct helper {
 bool helper_can_adopt(const char *backend);
 /* Runs one helper to its orderly end. 0, or < 0 with @e when it could not begin. */
 int helper_run(const struct helper_options *o, struct err *e);
+
+/* Says on the ready descriptor why there is no helper, and closes it; < 0: nobody asked. helper_run does so by itself. */
+void helper_tell_failure(int fd, const struct err *e);
 /* Ends all members (@cut_power: without grace), then the helper. Idempotent; cutting the power may come later. */
 void helper_shutdown(struct helper *h, bool cut_power);
 /* SIGTERM and the like act from now on; they were blocked before. */

@@ -185,18 +185,6 @@ static void set_limits(void)
 	}
 }
 
-/* helper_run tells what happens from its beginning; this is for what went wrong before. */
-static void tell_failure(int fd, const struct err *e)
-{
-	char line[ERR_MSG_SIZE + 64];
-
-	if (fd < 0)
-		return;
-	snprintf(line, sizeof(line), "error %s %s\n", err_code_name(e->code), e->msg);
-	files_write_all(fd, line, strlen(line));
-	close(fd);
-}
-
 /* Whatever this process starts says whose it is, also when all that could tell is dead: see store/processes.c. */
 static int mark_children(const struct helper_options *o, struct err *e)
 {
@@ -313,7 +301,7 @@ static int run_sandboxed(const struct arguments *a, struct helper_options *o, st
 	if (r == 0)
 		r = enter(on_host, &sandbox, e);
 	if (r < 0) {
-		tell_failure(o->ready_fd, e);
+		helper_tell_failure(o->ready_fd, e);
 		return r;
 	}
 	if (r >= 256) {
@@ -350,7 +338,7 @@ static int reconcile(const struct store *store, int ready_fd, struct err *e)
 		host = host_net_reconcile(true, r < 0 ? NULL : e);
 	r = r < 0 ? r : host;
 	if (r < 0)
-		tell_failure(ready_fd, e);
+		helper_tell_failure(ready_fd, e);
 	else if (ready_fd >= 0)
 		files_write_all(ready_fd, "ready\n", strlen("ready\n"));
 	return r;
@@ -379,7 +367,7 @@ static int serve(const struct arguments *a, struct err *e)
 	if (r == 0)
 		r = identify(a, &o, e);
 	if (r < 0) {
-		tell_failure(o.ready_fd, e);
+		helper_tell_failure(o.ready_fd, e);
 		return r;
 	}
 	return strcmp(a->backend, "fake") == 0 ? run_here(a, &o, e) : run_sandboxed(a, &o, e);
@@ -396,11 +384,11 @@ int main(int argc, char **argv)
 	set_limits();
 	r = parse_arguments(argc, argv, &a, &e);
 	if (r < 0)
-		tell_failure(a.ready_fd, &e);
+		helper_tell_failure(a.ready_fd, &e);
 	r = r == 0 ? serve(&a, &e) : r > 0 ? 0 : r;
 	name_list_done(&a.members);
 	if (r < 0) {
-		fprintf(stderr, "drover-helper: %s\n", e.msg);
+		fprintf(stderr, "drover-helper: %s%s%s\n", e.msg, *e.hint ? "; " : "", e.hint);
 		return 1;
 	}
 	return r;

@@ -362,8 +362,9 @@ static void refuse_unknown(struct point_round *round)
 {
 	const char *who = round->n == 1 ? round->members[0].name : "the cluster";
 
-	err_set(&round->error, ERR_NOT_FOUND, "%s has no point '%s'; save one first", who,
-		round->name);
+	err_hint(&round->error,
+		 err_set(&round->error, ERR_NOT_FOUND, "%s has no point '%s'", who, round->name),
+		 "save one first");
 	answer(round);
 }
 

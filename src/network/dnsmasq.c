@@ -161,8 +161,7 @@ static int start(struct dnsmasq *d, struct err *e)
 	unlink(strchr(pid_file, '=') + 1);
 	r = child_spawn(d->loop, &o, on_ended, d, &d->child, e);
 	if (r < 0 && e && e->code == ERR_MISSING_PROGRAM)
-		err_set(e, ERR_MISSING_PROGRAM,
-			"dnsmasq is not installed: apt-get install dnsmasq-base");
+		err_hint(e, r, "apt-get install dnsmasq-base");
 	if (r == 0)
 		keep(d);
 	return r;

@@ -144,8 +144,8 @@ int egress_open(uv_loop_t *loop, const struct egress_options *o, egress_cb *cb, 
 	if (kept)
 		r = adopt(kept, g, e);
 	else if (!path)
-		r = err_set(e, ERR_MISSING_PROGRAM,
-			    "slirp4netns is not installed: apt-get install slirp4netns");
+		r = err_hint(e, err_set(e, ERR_MISSING_PROGRAM, "slirp4netns is not installed"),
+			     "apt-get install slirp4netns");
 	else
 		r = order(o, g, e);
 	if (r < 0) {

@@ -35,9 +35,11 @@ int host_net_check(struct err *e)
 {
 	if (geteuid() == 0 && has_net_admin())
 		return 0;
-	return err_set(e, ERR_DENIED,
-		       "--network host changes the host's network, which needs root with "
-		       "CAP_NET_ADMIN; --network private (the default) needs neither");
+	return err_hint(e,
+			err_set(e, ERR_DENIED,
+				"--network host changes the host's network, which needs root with "
+				"CAP_NET_ADMIN"),
+			"--network private, the default, needs neither");
 }
 
 char *host_net_warning(void)

@@ -141,7 +141,8 @@ void private_net_close(struct private_net *n, private_net_close_cb *done, void *
 
 static void fail_open(struct private_net *n, enum err_code code, const char *text)
 {
-	err_set(&n->open_error, code, "%s", text);
+	err_hint(&n->open_error, err_set(&n->open_error, code, "%s", text),
+		 "the helper's log says more");
 	begin_close(n);
 }
 
@@ -150,8 +151,8 @@ static void on_deadline(void *arg)
 	struct private_net *n = arg;
 
 	fail_open(n, ERR_TIMEOUT,
-		  n->dnsmasq_ready ? "slirp4netns did not start in time; see the helper's log"
-				   : "dnsmasq did not start in time; see the helper's log");
+		  n->dnsmasq_ready ? "slirp4netns did not start in time"
+				   : "dnsmasq did not start in time");
 }
 
 /* A next helper that finds no such entry begins anew. */
@@ -187,7 +188,7 @@ static void on_dnsmasq(void *arg, bool ready)
 		n->dnsmasq_ready = true;
 		check_open(n);
 	} else if (n->open_done) {
-		fail_open(n, ERR_HOST, "dnsmasq does not start; see the helper's log");
+		fail_open(n, ERR_HOST, "dnsmasq does not start");
 	}
 }
 
@@ -213,7 +214,7 @@ static void on_egress(void *arg, bool ready)
 	}
 	n->egress = NULL;
 	if (n->open_done && !n->adopted) {
-		fail_open(n, ERR_HOST, "slirp4netns does not start; see the helper's log");
+		fail_open(n, ERR_HOST, "slirp4netns does not start");
 		return;
 	}
 	fprintf(stderr, "network: slirp4netns ended by itself\n");

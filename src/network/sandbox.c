@@ -40,26 +40,25 @@ static bool sysctl_is(const char *path, const char *value)
 static int refused(int r, const char *what, struct err *e)
 {
 	if (sysctl_is("/proc/sys/user/max_user_namespaces", "0"))
-		return err_set(e, ERR_HOST,
-			       "user namespaces are off on this host; as root: "
-			       "sysctl -w user.max_user_namespaces=10000");
+		return err_hint(e, err_set(e, ERR_HOST, "user namespaces are off on this host"),
+				"as root: sysctl -w user.max_user_namespaces=10000");
 	if (sysctl_is("/proc/sys/kernel/unprivileged_userns_clone", "0"))
-		return err_set(e, ERR_HOST,
-			       "user namespaces are off for ordinary users; as root: "
-			       "sysctl -w kernel.unprivileged_userns_clone=1");
+		return err_hint(e,
+				err_set(e, ERR_HOST, "user namespaces are off for ordinary users"),
+				"as root: sysctl -w kernel.unprivileged_userns_clone=1");
 	if (sysctl_is("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1"))
-		return err_set(e, ERR_HOST,
-			       "AppArmor restricts user namespaces; as root: "
-			       "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0");
+		return err_hint(
+			e, err_set(e, ERR_HOST, "AppArmor restricts user namespaces"),
+			"as root: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0");
 	if (r == -ENOSPC || r == -EUSERS)
-		return err_set(e, ERR_HOST,
-			       "%s: this user has too many namespaces; see "
-			       "/proc/sys/user/max_{user,pid,net,mnt}_namespaces",
-			       what);
-	return err_set(e, ERR_HOST,
-		       "%s: %s; drover needs user, pid, network and mount namespaces "
-		       "(in a container: a privileged one)",
-		       what, strerror(-r));
+		return err_hint(e,
+				err_set(e, ERR_HOST, "%s: this user has too many namespaces", what),
+				"raise /proc/sys/user/max_{user,pid,net,mnt}_namespaces");
+	return err_hint(e,
+			err_set(e, ERR_HOST,
+				"%s: %s; drover needs user, pid, network and mount namespaces",
+				what, strerror(-r)),
+			"in a container: use a privileged one");
 }
 
 static int write_proc(const char *path, const char *text)
@@ -110,10 +109,11 @@ static int check_tun(struct err *e)
 	if (fd >= 0)
 		return 0;
 	if (errno == EACCES || errno == EPERM)
-		return err_set(e, ERR_HOST,
-			       "/dev/net/tun cannot be opened; as root: chmod 0666 /dev/net/tun");
-	return err_set(e, ERR_HOST, "/dev/net/tun cannot be opened (%s); as root: modprobe tun",
-		       strerror(errno));
+		return err_hint(e, err_set(e, ERR_HOST, "/dev/net/tun cannot be opened"),
+				"as root: chmod 0666 /dev/net/tun");
+	return err_hint(e,
+			err_set(e, ERR_HOST, "/dev/net/tun cannot be opened: %s", strerror(errno)),
+			"as root: modprobe tun");
 }
 
 static int own_network(struct sandbox *s, struct err *e)

@@ -77,11 +77,12 @@ static int find_run(struct store *s, struct err *e)
 		else
 			s->run = str_format("/tmp/drover-%u/%s", (unsigned)geteuid(), key);
 		if (s->run && strlen(s->run) + 1 + SOCKET_NAME_LEN >= SOCKET_PATH_MAX)
-			return err_set(
-				e, ERR_INVALID,
-				"the state directory's path is too long for a socket: %s; set "
-				"DROVER_HOME to a shorter one",
-				s->root);
+			return err_hint(
+				e,
+				err_set(e, ERR_INVALID,
+					"the state directory's path is too long for a socket: %s",
+					s->root),
+				"set DROVER_HOME to a shorter one");
 	}
 	return s->run ? 0 : err_set(e, ERR_NO_MEMORY, "out of memory");
 }

@@ -177,6 +177,7 @@ int reply_error(struct buf *out, const char *id, const struct err *e)
 	json_out_begin(&o, out);
 	json_out_string(&o, "error", *e->msg ? e->msg : "unknown error");
 	json_out_string(&o, "code", err_code_name(e->code));
+	json_out_string_opt(&o, "hint", e->hint);
 	return end_with_id(&o, id);
 }
 
@@ -287,12 +288,16 @@ static int decode_error(struct reply *p, struct err *e)
 {
 	const char *error = NULL;
 	const char *code = NULL;
+	const char *hint = NULL;
 	int r = wire_json_string(p->root, "error", &error, e);
 
 	if (r == 0)
 		r = wire_json_string(p->root, "code", &code, e);
+	if (r == 0)
+		r = wire_json_string(p->root, "hint", &hint, e);
 	if (r == 0 && error && *error)
-		err_set(&p->error, err_code_from_name(code), "%s", error);
+		err_hint(&p->error, err_set(&p->error, err_code_from_name(code), "%s", error), "%s",
+			 hint ? hint : "");
 	return r;
 }
 

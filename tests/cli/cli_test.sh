@@ -170,7 +170,7 @@ refuses 1 "--firmware is for qemu" up web --backend cloud-hypervisor --hyperviso
 refuses 1 "unknown backend 'vbox': there are auto, qemu, cloud-hypervisor, fake" up web --backend vbox
 unset DROVER_HYPERVISOR
 if ! command -v cloud-hypervisor >/dev/null; then
-	refuses 1 "cloud-hypervisor is not installed: it is looked for in PATH" up web --backend cloud-hypervisor
+	refuses 1 "cloud-hypervisor is not installed: there is none in PATH" up web --backend cloud-hypervisor
 	refuses 1 "version 41 or newer" up web --backend cloud-hypervisor
 fi
 refuses 1 "there is no program /nowhere/ch" up web --backend cloud-hypervisor --hypervisor /nowhere/ch
@@ -261,7 +261,9 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 	refuses 1 "invalid name 'A b'" snapshot save web "A b"
 	does '^web: other removed' snapshot rm web other
 	does '^web: clean removed' snapshot rm web clean
-	refuses 1 "the cluster has no point; save one first" reset web
+	refuses 1 "the cluster has no point" reset web
+	[ "$(sed -n 2p "$home/err")" = "hint: save one first: drover snapshot save CLUSTER POINT" ]
+	result $? "the hint stands behind the sentence, on a line of its own"
 	does '^web-1: running$' resume web
 	does '^web-1 +running' ls
 	does '^Host web-2$' ssh-config web

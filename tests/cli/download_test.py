@@ -158,7 +158,7 @@ def test_connection_ends():
     server.good(cut=HALF)
     run = fetch()
     ok("a server that always ends early: an error, the part is kept", run.returncode == 1 and
-       "the next try goes on from there" in run.stderr and left() == list(PART), f"{run.stderr} {left()}")
+       "hint: run it again: it goes on where it ended" in run.stderr and left() == list(PART), f"{run.stderr} {left()}")
     server.good()
     works("the next call asks for the rest only", fetch(), server.asked == [("/good.raw", f"bytes={HALF}-")])
 
@@ -202,7 +202,7 @@ def test_stalls():
     server.good(cut=HALF, cuts=1, hold=release)
     works("a connection that stands still is given up, and gone on with", fetch(), len(server.asked) == 2)
     server.good(cut=HALF, hold=release)
-    fails("a server that always stands still: an error", fetch(), server.url, "the next try", keeps=PART)
+    fails("a server that always stands still: an error", fetch(), server.url, "hint: run it again", keeps=PART)
     release.set()
 
 

@@ -63,7 +63,7 @@ ok "a helper that is killed is followed by one that has the member" boot crash
 ok "nothing is left" nothing_left
 ok "a guest that hears no button is stopped all the same" boot mute-button
 ok "nothing is left" nothing_left
-fails "a mount is refused, and the way out named" 1 'has no mounts; use a fixture, or --backend qemu' \
+fails "a mount is refused, and the way out named" 1 'hint: use a fixture, or the backend qemu' \
 	"$DROVER" up x --image tiny --backend cloud-hypervisor --mount "$home:/srv"
 DROVER_ACCEL='' DROVER_HYPERVISOR=/nowhere/ch fails "a program that is not there is named" 1 \
 	'no program /nowhere/ch' "$DROVER" up x --image tiny --backend cloud-hypervisor

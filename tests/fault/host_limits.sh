@@ -18,7 +18,7 @@ refused() {
 	said=$(timeout 20 "$@" "$helper" --members no --ready-fd 1 2>/dev/null </dev/null)
 	rc=$?
 	echo "exit $rc: $said"
-	[ "$rc" -eq 1 ] && grep -Eq -- "^error host_not_ready .*$pattern" <<<"$said" && nothing_left
+	[ "$rc" -eq 1 ] && tr '\n' ' ' <<<"$said" | grep -Eq -- "^error host_not_ready .*$pattern" && nothing_left
 }
 # In a user namespace of its own that allows no more of them, as one of its ordinary users.
 without_user_namespaces() {
@@ -28,7 +28,7 @@ without_user_namespaces() {
 	holder=$!
 	timeout 10 tail -f --pid=$holder "$scratch/ns" | head -n 1 >/dev/null
 	echo 0 0 65536 >"/proc/$holder/uid_map" && echo 0 0 65536 >"/proc/$holder/gid_map" &&
-		refused 'user namespaces are off .*sysctl -w user.max_user_namespaces=' \
+		refused 'user namespaces are off .* hint as root: sysctl -w user.max_user_namespaces=' \
 			nsenter -t "$holder" -U -S 0 -G 0 sh -c 'echo 0 >/proc/sys/user/max_user_namespaces &&
 				exec setpriv --reuid=1 --regid=1 --clear-groups env DROVER_HOME=/tmp/drover-no-$$ "$@"' _
 	rc=$?
@@ -38,7 +38,7 @@ without_user_namespaces() {
 }
 if [ "$(id -u)" -eq 0 ] && unshare -U true 2>/dev/null; then
 	ok "EPERM for namespaces is told, with what to run in" refused \
-		'Operation not permitted; drover needs .* namespaces \(in a container: a privileged one\)' \
+		'Operation not permitted; drover needs .* namespaces hint in a container: use a privileged one' \
 		setpriv --bounding-set=-sys_admin
 	ok "a host without user namespaces is told, with the command that allows them" without_user_namespaces
 else

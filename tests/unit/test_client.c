@@ -48,10 +48,10 @@ static const char *const pair[] = {"web-1", "web-2"};
 static struct drover_cluster *start_pair(const struct drover_options *o)
 {
 	struct drover_cluster *c = NULL;
-	struct drover_error e = {.message = ""};
+	struct drover_error e = {.sentence = ""};
 
 	if (drover_cluster_start(pair, 2, o, &c, &e) < 0)
-		print_error("start: %s: %s\n", e.code, e.message);
+		print_error("start: %s: %s\n", e.code, e.sentence);
 	assert_non_null(c);
 	return c;
 }
@@ -59,7 +59,7 @@ static struct drover_cluster *start_pair(const struct drover_options *o)
 static int count_members(int *ret_running)
 {
 	struct drover_member *members = NULL;
-	struct drover_error e = {.message = ""};
+	struct drover_error e = {.sentence = ""};
 	int n = drover_list(home, &members, &e);
 
 	*ret_running = 0;
@@ -139,11 +139,11 @@ static void test_a_member_joins_a_running_cluster(void **state)
 	struct drover_cluster *c = start_pair(&o);
 	struct drover_vm *third = NULL;
 	struct drover_vm *again = NULL;
-	struct drover_error e = {.message = ""};
+	struct drover_error e = {.sentence = ""};
 	int running;
 
 	if (drover_cluster_add(c, "web-3", &o, &third, &e) < 0)
-		print_error("add: %s\n", e.message);
+		print_error("add: %s\n", e.sentence);
 	assert_non_null(third);
 	assert_string_equal(drover_vm_state(third), "running");
 	assert_int_equal(drover_vm_pause(third, &e), 0);

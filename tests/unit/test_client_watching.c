@@ -36,13 +36,13 @@ static struct drover_cluster *start(const char *const names[], size_t n)
 {
 	struct drover_options o = DROVER_OPTIONS_INIT;
 	struct drover_cluster *c = NULL;
-	struct drover_error e = {.message = ""};
+	struct drover_error e = {.sentence = ""};
 
 	o.home = home;
 	o.backend = "fake";
 	o.timeout_ms = DEADLINE_MS;
 	if (drover_cluster_start(names, n, &o, &c, &e) < 0)
-		print_error("start: %s: %s\n", e.code, e.message);
+		print_error("start: %s: %s\n", e.code, e.sentence);
 	assert_non_null(c);
 	return c;
 }

@@ -27,8 +27,25 @@ static void an_error_is_set_prefixed_and_copied(void **state)
 	assert_string_equal(e.msg, "boot 7: x is busy");
 	assert_int_equal(err_copy(&copy, &e), -EBUSY);
 	assert_string_equal(copy.msg, e.msg);
+	assert_string_equal(copy.hint, "");
 	assert_int_equal(err_set(NULL, ERR_BUSY, "nobody reads it"), -EBUSY);
 	assert_int_equal(err_copy(NULL, NULL), 0);
+}
+
+static void a_hint_stands_beside_the_sentence_until_the_next_error(void **state)
+{
+	struct err e = ERR_INIT;
+	int r = err_hint(&e, err_set(&e, ERR_HOST, "no tun"), "run %s", "modprobe tun");
+
+	assert_int_equal(r, err_code_number(ERR_HOST));
+	assert_string_equal(e.msg, "no tun");
+	assert_string_equal(e.hint, "run modprobe tun");
+	err_prefix(&e, "start");
+	assert_string_equal(e.msg, "start: no tun");
+	assert_string_equal(e.hint, "run modprobe tun");
+	err_set(&e, ERR_BUSY, "busy");
+	assert_string_equal(e.hint, "");
+	assert_int_equal(err_hint(NULL, -EBUSY, "nobody reads it"), -EBUSY);
 }
 
 static void errno_gives_code_and_reason(void **state)
@@ -58,6 +75,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		TEST(every_code_has_a_word_of_its_own_and_a_negative_number),
 		TEST(an_error_is_set_prefixed_and_copied),
+		TEST(a_hint_stands_beside_the_sentence_until_the_next_error),
 		TEST(errno_gives_code_and_reason),
 		TEST(long_text_is_cut_and_stays_text),
 	};

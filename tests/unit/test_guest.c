@@ -220,8 +220,8 @@ static void an_unknown_image_lists_those_there_are(void **state)
 
 	assert_true(image_resolve(&st, "nope", NULL, NULL, NULL, &i, &e) < 0);
 	assert_int_equal(e.code, ERR_NOT_FOUND);
-	assert_string_equal(e.msg,
-			    "no image named 'nope': there are bad, one, slow, or give a path");
+	assert_string_equal(e.msg, "no image named 'nope': there are bad, one, slow");
+	assert_string_equal(e.hint, "a path or a URL will do too");
 	assert_true(image_resolve(&st, at("absent.qcow2"), NULL, NULL, NULL, &i, &e) < 0);
 	assert_int_equal(e.code, ERR_NOT_FOUND);
 	assert_non_null(strstr(e.msg, "absent.qcow2"));

@@ -45,7 +45,7 @@ static void a_hypervisor_that_is_not_installed_is_told_with_its_versions(void **
 		assert_int_equal(host_find_cloud_hypervisor(NULL, &path, &e),
 				 err_code_number(ERR_MISSING_PROGRAM));
 		assert_non_null(strstr(e.msg, "PATH"));
-		assert_non_null(strstr(e.msg, "version 41 or newer"));
+		assert_non_null(strstr(e.hint, "version 41 or newer"));
 	}
 	setenv("PATH", before, 1);
 	free(before);

@@ -450,7 +450,7 @@ static int body_without_the_right(void)
 	struct err e = ERR_INIT;
 
 	NEED(syscall(SYS_capset, &head, data) == 0);
-	NEED(host_net_check(&e) < 0 && e.code == ERR_DENIED && strstr(e.msg, "--network private"));
+	NEED(host_net_check(&e) < 0 && e.code == ERR_DENIED && strstr(e.hint, "--network private"));
 	return 0;
 }
 

@@ -83,6 +83,20 @@ static void an_error_reply_keeps_the_id(void **state)
 	request_done(&q);
 }
 
+static void an_error_reply_has_a_hint_only_where_there_is_one(void **state)
+{
+	struct err e = ERR_INIT;
+	struct buf out = BUF_INIT;
+
+	err_hint(&e, err_set(&e, ERR_HOST, "no tun"), "modprobe tun");
+	reply_error(&out, "1", &e);
+	expect_line(&out, "{\"error\":\"no tun\",\"code\":\"host_not_ready\","
+			  "\"hint\":\"modprobe tun\",\"id\":1}\n");
+	err_set(&e, ERR_BUSY, "busy");
+	reply_error(&out, "1", &e);
+	expect_line(&out, "{\"error\":\"busy\",\"code\":\"busy\",\"id\":1}\n");
+}
+
 static void replies_are_the_references_bytes(void **state)
 {
 	struct member_status s = {.name = "solo", .pid = 7, .running = true, .state = "starting"};
@@ -108,7 +122,7 @@ static void replies_are_the_references_bytes(void **state)
 
 static void a_reply_is_read_and_a_foreign_one_is_checked(void **state)
 {
-	static const char error[] = "{\"error\":\"no\",\"code\":\"busy\"}";
+	static const char error[] = "{\"error\":\"no\",\"code\":\"busy\",\"hint\":\"wait\"}";
 	static const char old[] = "{\"error\":\"no code\"}";
 	static const char long_name[] = "{\"reservation\":{\"mac\":\"aa:bb:cc:dd:ee:ff:00:11\"}}";
 	struct reply p;
@@ -116,6 +130,7 @@ static void a_reply_is_read_and_a_foreign_one_is_checked(void **state)
 
 	assert_int_equal(reply_decode(error, sizeof(error) - 1, &p, &e), 0);
 	assert_int_equal(p.error.code, ERR_BUSY);
+	assert_string_equal(p.error.hint, "wait");
 	reply_done(&p);
 	assert_int_equal(reply_decode(old, sizeof(old) - 1, &p, &e), 0);
 	assert_int_equal(p.error.code, ERR_INTERNAL);
@@ -148,6 +163,7 @@ int main(void)
 		TEST(a_request_is_decoded_and_encoded_again),
 		TEST(a_bad_request_is_named),
 		TEST(an_error_reply_keeps_the_id),
+		TEST(an_error_reply_has_a_hint_only_where_there_is_one),
 		TEST(replies_are_the_references_bytes),
 		TEST(a_reply_is_read_and_a_foreign_one_is_checked),
 		TEST(a_spec_is_copied_whole),

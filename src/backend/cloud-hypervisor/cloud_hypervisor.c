@@ -45,11 +45,13 @@ static int find_firmware(const struct vm_spec *s, char **ret, struct err *e)
 		if (files_exist(firmware_paths[i]))
 			found = firmware_paths[i];
 	if (!found)
-		return err_set(
-			e, ERR_UNSUPPORTED,
-			"%s boots by firmware, and cloud-hypervisor's is not installed (%s or %s); "
-			"use an image whose kernel can be read, or --backend qemu",
-			s->name, firmware_paths[0], firmware_paths[1]);
+		return err_hint(
+			e,
+			err_set(e, ERR_UNSUPPORTED,
+				"%s boots by firmware, and cloud-hypervisor's is not installed (%s "
+				"or %s)",
+				s->name, firmware_paths[0], firmware_paths[1]),
+			"use an image whose kernel can be read, or the backend qemu");
 	*ret = strdup(found);
 	return *ret ? 0 : err_set(e, ERR_NO_MEMORY, "out of memory");
 }
@@ -68,10 +70,10 @@ static int create(struct backend *b, struct backend_network *net, const struct v
 		return r;
 	}
 	if (spec->n_mount_paths + spec->n_mount_rw_paths > 0)
-		r = err_set(e, ERR_UNSUPPORTED,
-			    "%s: the backend cloud-hypervisor has no mounts; use a fixture, or "
-			    "--backend qemu",
-			    spec->name);
+		r = err_hint(e,
+			     err_set(e, ERR_UNSUPPORTED,
+				     "%s: the backend cloud-hypervisor has no mounts", spec->name),
+			     "use a fixture, or the backend qemu");
 	else if (!spec->kernel_path)
 		r = find_firmware(spec, &vm->firmware, e);
 	if (r < 0)
@@ -108,14 +110,17 @@ static int check_kvm(struct err *e)
 	if (accel && str_equal(accel, "kvm"))
 		return 0;
 	if (accel && str_equal(accel, "tcg"))
-		return err_set(e, ERR_UNSUPPORTED,
-			       "DROVER_ACCEL=tcg: cloud-hypervisor runs guests by KVM only; use "
-			       "--backend qemu");
+		return err_hint(
+			e,
+			err_set(e, ERR_UNSUPPORTED,
+				"DROVER_ACCEL=tcg: cloud-hypervisor runs guests by KVM only"),
+			"use the backend qemu");
 	if (!kvm_is_usable())
-		return err_set(
-			e, ERR_HOST,
-			"cloud-hypervisor runs guests by KVM only, and KVM does not run guests "
-			"on this host (/dev/kvm); use --backend qemu");
+		return err_hint(e,
+				err_set(e, ERR_HOST,
+					"cloud-hypervisor runs guests by KVM only, and KVM does "
+					"not run guests on this host (/dev/kvm)"),
+				"use the backend qemu");
 	return 0;
 }
 

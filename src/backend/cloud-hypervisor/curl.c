@@ -21,9 +21,11 @@ int curl_load(struct err *e)
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]) && !library; i++)
 		library = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
 	if (!library)
-		return err_set(e, ERR_MISSING_PROGRAM,
-			       "cloud-hypervisor is spoken to through libcurl, which is not "
-			       "installed: apt-get install libcurl4");
+		return err_hint(e,
+				err_set(e, ERR_MISSING_PROGRAM,
+					"cloud-hypervisor is spoken to through libcurl, which is "
+					"not installed"),
+				"apt-get install libcurl4");
 #define X(name)                                               \
 	*(void **)&curl.name = dlsym(library, "curl_" #name); \
 	if (!curl.name)                                       \

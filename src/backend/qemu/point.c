@@ -123,7 +123,7 @@ static bool check_has(struct qemu_vm *vm, json_t *blocks, const char *what)
 		return false; /* being stopped: nobody waits any more */
 	if (has_point(blocks, vm->point))
 		return true;
-	point_fail(vm, ERR_NOT_FOUND, what, "there is no such point; save one first");
+	point_fail(vm, ERR_NOT_FOUND, what, "there is no such point");
 	return false;
 }
 

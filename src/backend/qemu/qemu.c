@@ -29,8 +29,8 @@ static int check_program(struct err *e)
 	scoped(mem) char *path = files_find_program(QEMU_PROGRAM);
 
 	return path ? 0
-		    : err_set(e, ERR_MISSING_PROGRAM,
-			      QEMU_PROGRAM " is not installed: apt-get install qemu-system-x86");
+		    : err_hint(e, err_set(e, ERR_MISSING_PROGRAM, QEMU_PROGRAM " is not installed"),
+			       "apt-get install qemu-system-x86");
 }
 
 /* With what is QEMU's own. */

@@ -68,9 +68,10 @@ int shares_check(const struct vm_spec *s, struct err *e)
 			return err_errno(e, -errno, "the mount of %s: %s", s->name, path_of(s, i));
 	}
 	if (count(s) > 0 && !files_exist(VIRTIOFSD_PROGRAM))
-		return err_set(e, ERR_MISSING_PROGRAM,
-			       "mounts need " VIRTIOFSD_PROGRAM ", of QEMU 7.2: "
-			       "apt-get install qemu-system-common");
+		return err_hint(e,
+				err_set(e, ERR_MISSING_PROGRAM,
+					"mounts need " VIRTIOFSD_PROGRAM ", of QEMU 7.2"),
+				"apt-get install qemu-system-common");
 	return 0;
 }
 
