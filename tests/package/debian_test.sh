@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# debian_test.sh SOURCE: the Debian packages, built outside of the tree, installed, used and purged. They are installed into
-# this machine's own system with an overlay above it, in a mount namespace: what dpkg does there is gone with the test.
+# debian_test.sh SOURCE: the Debian packages: source made, unpacked elsewhere, built there; installed, used and purged. They are
+# installed into this machine's own system with an overlay above it, in a mount namespace: what dpkg does there is gone with the test.
 source=$(realpath "${1:?the source tree}")
 . "$(dirname "$0")/../tap.sh"
 export LC_ALL=C.UTF-8
@@ -17,16 +17,21 @@ for program in dpkg-buildpackage dh lintian; do
 	exit
 done
 
-builds() {
-	mkdir "$work/drover" &&
-		tar -C "$source" --exclude='./build*' --exclude=./.git -cf - . | tar -C "$work/drover" -xf - &&
-		cd "$work/drover" && DEB_BUILD_OPTIONS="nocheck noautodbgsym parallel=2" DEB_BUILD_PROFILES=nocheck \
-		dpkg-buildpackage --no-sign --build=binary
+makes_source() {
+	mkdir -p "$work/from/drover" && cd "$work/from" &&
+		tar -C "$source" --exclude='./build*' --exclude=./.git -cf - . | tar -C drover -xf - &&
+		dpkg-source --build drover
+}
+unpacks() { dpkg-source --extract "$work/from/drover_$version.dsc" "$work/drover"; }
+is_whole() { diff -r --no-dereference --exclude=.gitignore "$work/from/drover" "$work/drover"; }
+builds() { # source and binaries
+	cd "$work/drover" && DEB_BUILD_OPTIONS="nocheck noautodbgsym parallel=2" DEB_BUILD_PROFILES=nocheck \
+		dpkg-buildpackage --no-sign
 }
 made_all() {
 	local p
 	for p in $packages; do [ -s "$work/${p}_${version}_amd64.deb" ] || { echo "no $p $version"; return 1; }; done
-	[ "$(find "$work" -maxdepth 1 -name '*.deb' | wc -l)" = 4 ]
+	[ "$(find "$work" -maxdepth 1 -name '*.deb' | wc -l)" = 4 ] && [ -s "$work/drover_$version.dsc" ]
 }
 is_clean() { lintian --fail-on error,warning "$work"/drover_*.changes; }
 # Runs "inside" in this system, where its changes are kept in memory and lost afterwards; then lists what is left of them,
@@ -66,8 +71,11 @@ chmod +x "$work/inside"
 holds() { grep -qx "$1" "$work/said" || { cat "$work/said"; return 1; }; }
 leaves_nothing() { ! grep '^left ' "$work/said"; }
 
-ok "dpkg-buildpackage builds" builds
-ok "it makes $packages, of the project's version" made_all
+ok "a source package is made" makes_source
+ok "it can be unpacked elsewhere" unpacks
+ok "and is whole" is_whole
+ok "dpkg-buildpackage builds there" builds
+ok "it makes $packages and their source, of the project's version" made_all
 ok "lintian has no error and no warning" is_clean
 if [ "$(id -u)" -ne 0 ] || ! unshare --mount true 2>/dev/null; then
 	tap_skip "the packages install, work, and leave nothing when purged" "needs root and mount namespaces"
