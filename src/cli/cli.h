@@ -307,7 +307,7 @@ struct member_settings {
 		 0,                                                                          \
 		 OPTION_LIST,                                                                \
 		 offsetof(settings, m.mounts),                                               \
-		 "HOST:GUEST[:rw]",                                                          \
+		 "HOST:GUEST[:ro|:rw]",                                                          \
 		 "directory HOST, live, at GUEST; :rw lets the guest write (repeatable)"},   \
 		{"no-egress", 0,                                                             \
 		 OPTION_FLAG, offsetof(settings, m.no_egress),                               \

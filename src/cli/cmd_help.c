@@ -11,7 +11,7 @@ static int help_all(void)
 	       "Commands:\n");
 	for (const struct command *const *c = cli_commands; *c; c++)
 		if (!(*c)->hidden)
-			printf("  %-10s %s\n", (*c)->name, (*c)->summary);
+			printf("  %-11s %s\n", (*c)->name, (*c)->summary);
 	printf("\n'drover help COMMAND' tells more.\n");
 	return say_done();
 }
