@@ -78,6 +78,18 @@ struct command {
 /* All commands in the order of help, NULL-terminated. */
 extern const struct command *const cli_commands[];
 const struct command *cli_find_command(const char *name);
+/* Says that there is no command @name, and which one may be meant. Returns CLI_USAGE. */
+int cli_unknown_command(const char *name);
+
+/* --- near.c */
+
+/* The nearest word, of those that were tried, to one that there is not. */
+struct near {
+	const char *word;
+	const char *best; /* borrowed from near_try; NULL: none is near */
+	unsigned distance;
+};
+void near_try(struct near *n, const char *candidate);
 
 /* --- options.c */
 
@@ -307,7 +319,7 @@ struct member_settings {
 		 0,                                                                          \
 		 OPTION_LIST,                                                                \
 		 offsetof(settings, m.mounts),                                               \
-		 "HOST:GUEST[:ro|:rw]",                                                          \
+		 "HOST:GUEST[:ro|:rw]",                                                      \
 		 "directory HOST, live, at GUEST; :rw lets the guest write (repeatable)"},   \
 		{"no-egress", 0,                                                             \
 		 OPTION_FLAG, offsetof(settings, m.no_egress),                               \

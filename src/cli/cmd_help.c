@@ -22,9 +22,11 @@ static int run_help(const struct command *self, const void *settings, const stru
 
 	if (a->count == 0)
 		return help_all();
+	if (a->count > 1)
+		return say_usage(NULL, "help takes one command");
 	c = cli_find_command(a->names[0]);
 	if (!c)
-		return say_usage(NULL, "there is no command '%s'", a->names[0]);
+		return cli_unknown_command(a->names[0]);
 	options_help(c);
 	return say_done();
 }

@@ -7,8 +7,6 @@
 #include "cli/cli.h"
 #include "cli/commands.h"
 
-enum { NAME_MAX_LEN = 31, NEAR_ENOUGH = 2 };
-
 const struct command *const cli_commands[] = {
 	&command_up,    &command_ls,       &command_stats,
 	&command_top,   &command_events,   &command_timeline,
@@ -31,53 +29,53 @@ const struct command *cli_find_command(const char *name)
 	return NULL;
 }
 
-static unsigned min3(unsigned a, unsigned b, unsigned c)
+/* What other tools of this kind call it. */
+static const struct {
+	const char *theirs;
+	const char *ours;
+} synonyms[] = {
+	{"start", "up"},
+	{"launch", "up"},
+	{"create", "up"},
+	{"boot", "up"},
+	{"list", "ls"},
+	{"ps", "ls"},
+	{"status", "ls"},
+	{"info", "ls"},
+	{"shell", "ssh"},
+	{"connect", "ssh"},
+	{"copy", "cp"},
+	{"scp", "cp"},
+	{"transfer", "cp"},
+	{"stop", "down"},
+	{"halt", "down"},
+	{"shutdown", "down"},
+	{"delete", "rm"},
+	{"destroy", "rm"},
+	{"remove", "rm"},
+	{"suspend", "pause"},
+	{"restore", "reset"},
+	{"clone", "fork"},
+	{"images", "image"},
+	{"checkpoint", "snapshot"},
+	{"restart", "down', then 'up"},
+	{"reboot", "down', then 'up"},
+};
+
+int cli_unknown_command(const char *name)
 {
-	unsigned m = a < b ? a : b;
+	struct near near = {.word = name};
 
-	return m < c ? m : c;
-}
-
-/* How many letters must be changed, added or taken to make @a of @b. */
-static unsigned distance(const char *a, const char *b)
-{
-	unsigned row[NAME_MAX_LEN + 2];
-	size_t la = strnlen(a, NAME_MAX_LEN);
-	size_t lb = strnlen(b, NAME_MAX_LEN);
-
-	for (size_t j = 0; j <= lb; j++)
-		row[j] = (unsigned)j;
-	for (size_t i = 1; i <= la; i++) {
-		unsigned diagonal = row[0];
-
-		row[0] = (unsigned)i;
-		for (size_t j = 1; j <= lb; j++) {
-			unsigned above = row[j];
-
-			row[j] = min3(above + 1, row[j - 1] + 1,
-				      diagonal + (a[i - 1] == b[j - 1] ? 0 : 1));
-			diagonal = above;
-		}
-	}
-	return row[lb];
-}
-
-static int unknown_command(const char *name)
-{
-	const char *nearest = NULL;
-	unsigned best = NEAR_ENOUGH + 1;
-
-	for (const struct command *const *c = cli_commands; *c; c++) {
-		unsigned d = distance(name, (*c)->name);
-
-		if (!(*c)->hidden && d < best && d < strlen((*c)->name)) {
-			best = d;
-			nearest = (*c)->name;
-		}
-	}
-	if (nearest)
+	for (size_t i = 0; i < sizeof(synonyms) / sizeof(synonyms[0]); i++)
+		if (!strcmp(synonyms[i].theirs, name))
+			return say_usage(NULL, "there is no command '%s': here it is '%s'", name,
+					 synonyms[i].ours);
+	for (const struct command *const *c = cli_commands; *c; c++)
+		if (!(*c)->hidden)
+			near_try(&near, (*c)->name);
+	if (near.best)
 		return say_usage(NULL, "there is no command '%s'; did you mean '%s'?", name,
-				 nearest);
+				 near.best);
 	return say_usage(NULL, "there is no command '%s'", name);
 }
 
@@ -117,6 +115,6 @@ int main(int argc, char **argv)
 		return say_usage(NULL, "unknown option '%s'", name);
 	c = cli_find_command(name);
 	if (!c)
-		return unknown_command(name);
+		return cli_unknown_command(name);
 	return run_command(c, argc - 2, argv + 2);
 }

@@ -105,6 +105,18 @@ const struct option_row *options_find_letter(const struct command *c, char lette
 	return NULL;
 }
 
+static int unknown_option(const struct command *c, const char *shown)
+{
+	struct near near = {.word = shown + 2};
+
+	near_try(&near, "help");
+	for (const struct option_row *row = c->options; row && row->name; row++)
+		near_try(&near, row->name);
+	if (near.best)
+		return say_usage(c, "unknown option '%s'; did you mean '--%s'?", shown, near.best);
+	return say_usage(c, "unknown option '%s'", shown);
+}
+
 /* Takes argv[*@i] and, where it needs one, the value that follows. */
 static int take_long(const struct command *c, char **argv, int argc, int *i, void *settings)
 {
@@ -116,7 +128,7 @@ static int take_long(const struct command *c, char **argv, int argc, int *i, voi
 
 	snprintf(shown, sizeof(shown), "--%.*s", (int)len, text);
 	if (!row)
-		return say_usage(c, "unknown option '%s'", shown);
+		return unknown_option(c, shown);
 	if (row->kind == OPTION_FLAG && equals)
 		return say_usage(c, "option %s takes no value", shown);
 	if (row->kind == OPTION_FLAG)

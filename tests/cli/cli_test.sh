@@ -70,6 +70,11 @@ documented() {
 refuses 2 "which command?"
 refuses 2 "did you mean 'exec'?" exce
 refuses 2 "there is no command 'frobnicate'" frobnicate
+refuses 2 "there is no command 'start': here it is 'up'" start web
+refuses 2 "did you mean 'forward'?" help forwrad
+refuses 2 "help takes one command" help up down
+refuses 2 "unknown option '--memory'; did you mean '--mem'?" up --memory 1G web
+refuses 2 "unknown option '--imgae'; did you mean '--image'?" up --imgae tiny web
 refuses 2 "unknown option '--frob'" --frob
 refuses 2 "unknown option '--frob'" up --frob web
 refuses 2 "See 'drover help up'" up --frob web
