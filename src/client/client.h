@@ -32,7 +32,8 @@ struct drover_cancel {
 struct settings {
 	const char *home;
 	const char *image;
-	const char *backend;
+	const char *backend;      /* static */
+	bool any_backend;         /* nobody named it: what the members had goes before it */
 	const char *network;      /* private or host; NULL until settings_find_network */
 	char subnet[SUBNET_SIZE]; /* wanted, "": any */
 	const char *hypervisor;   /* NULL: not named */
@@ -58,6 +59,14 @@ struct settings {
 int settings_from(const struct drover_options *o, struct settings *ret, struct err *e);
 void settings_progress(const struct settings *s, const char *member, const char *stage, int percent,
 		       const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+
+/* What runs @names: what the caller wants, else what the members had. */
+int settings_find_backend(struct settings *s, const struct store *store,
+			  const struct name_list *names, struct err *e);
+
+/* The same for @name, which joins @c: its helper has one backend. */
+int settings_join_backend(struct settings *s, const struct drover_cluster *c, const char *name,
+			  struct err *e);
 
 /*
  * The network of a cluster of @names: what the caller wants, else what the members had; and their subnet of the host,

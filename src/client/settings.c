@@ -27,22 +27,85 @@ static int copy_options(const struct drover_options *o, struct drover_options *r
 	return 0;
 }
 
-/* "auto" is QEMU: it runs on every host, with and without KVM, and it alone keeps points. */
-static int find_backend(const struct drover_options *o, const char **ret, struct err *e)
+static const char *const backends[] = {"qemu", "cloud-hypervisor", "fake"};
+
+/* @name as one of ours, which is static; NULL: there is none of that name. */
+static const char *backend_named(const char *name)
+{
+	for (size_t i = 0; i < sizeof(backends) / sizeof(backends[0]); i++)
+		if (strcmp(name, backends[i]) == 0)
+			return backends[i];
+	return NULL;
+}
+
+/* Before an image is fetched for it. */
+static int check_hypervisor(const struct settings *s, struct err *e)
 {
 	scoped(mem) char *program = NULL;
-	const char *name = o->backend;
 
-	if (!name || !*name || strcmp(name, "auto") == 0)
-		name = "qemu";
-	*ret = name;
-	if (strcmp(name, "qemu") == 0 || strcmp(name, "fake") == 0)
+	if (strcmp(s->backend, "cloud-hypervisor") != 0)
 		return 0;
-	/* Before an image is fetched for it. */
-	if (strcmp(name, "cloud-hypervisor") == 0)
-		return host_find_cloud_hypervisor(o->hypervisor, &program, e);
-	return err_set(e, ERR_INVALID,
-		       "unknown backend '%s': there are auto, qemu, cloud-hypervisor, fake", name);
+	return host_find_cloud_hypervisor(s->hypervisor, &program, e);
+}
+
+/* "auto" is QEMU: it runs on every host, with and without KVM, and it alone keeps points. */
+static int find_backend(const char *name, struct settings *s, struct err *e)
+{
+	s->any_backend = !name || !*name || strcmp(name, "auto") == 0;
+	s->backend = backend_named(s->any_backend ? "qemu" : name);
+	if (!s->backend)
+		return err_set(e, ERR_INVALID,
+			       "unknown backend '%s': there are auto, qemu, cloud-hypervisor, fake",
+			       name);
+	return check_hypervisor(s, e);
+}
+
+static bool is_fake(const char *backend)
+{
+	return strcmp(backend, "fake") == 0;
+}
+
+int settings_find_backend(struct settings *s, const struct store *store,
+			  const struct name_list *names, struct err *e)
+{
+	for (size_t i = 0; i < names->n; i++) {
+		scoped(config) struct member_config config = {0};
+		const char *had;
+
+		if (store_config_load(store, names->names[i], &config, NULL) < 0)
+			continue; /* it is new, or booting it says what is wrong */
+		had = backend_named(config.backend);
+		if (!had)
+			continue;
+		if (s->any_backend) {
+			s->any_backend = false;
+			s->backend = had;
+		}
+		if (is_fake(had) != is_fake(s->backend))
+			return err_set(e, ERR_INVALID,
+				       "member %s was made for the backend %s: it cannot run on %s",
+				       names->names[i], had, s->backend);
+	}
+	return check_hypervisor(s, e);
+}
+
+int settings_join_backend(struct settings *s, const struct drover_cluster *c, const char *name,
+			  struct err *e)
+{
+	scoped(names) struct name_list live = {0};
+	scoped(names) struct name_list joining = {0};
+	const char *wanted = s->any_backend ? NULL : s->backend;
+	int r;
+
+	if ((c->n_vms > 0 && name_list_add(&live, c->vms[0]->name) < 0) ||
+	    name_list_add(&joining, name) < 0)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	s->any_backend = true;
+	r = settings_find_backend(s, &c->store, &live, e);
+	if (r == 0 && wanted && strcmp(wanted, s->backend) != 0)
+		return err_set(e, ERR_INVALID, "%s joins a cluster whose backend is %s, not %s",
+			       name, s->backend, wanted);
+	return r < 0 ? r : settings_find_backend(s, &c->store, &joining, e);
 }
 
 static int find_network(const char *name, const char **ret, struct err *e)
@@ -108,7 +171,7 @@ int settings_from(const struct drover_options *options, struct settings *ret, st
 		.initrd = o.initrd,
 		.append = o.append,
 	};
-	r = find_backend(&o, &ret->backend, e);
+	r = find_backend(o.backend, ret, e);
 	if (r == 0)
 		r = find_network(o.network, &ret->network, e);
 	if (r == 0)

@@ -336,6 +336,8 @@ static int init_boot(struct run *run, struct boot *b, const char *name, const st
 		if (r == 0)
 			r = kernel_configure(&b->prepare.config, run->settings, e);
 	}
+	snprintf(b->prepare.config.backend, sizeof(b->prepare.config.backend), "%s",
+		 run->settings->backend);
 	snprintf(b->prepare.config.network, sizeof(b->prepare.config.network), "%s",
 		 c->network_kind);
 	b->prepare.is_fake = strcmp(run->settings->backend, "fake") == 0;
@@ -539,6 +541,8 @@ int drover_cluster_start(const char *const names[], size_t n, const struct drove
 		r = store_open(s.home, &store, &e);
 	if (r == 0)
 		r = check_names(&store, names, n, &list, &any_new, &e);
+	if (r == 0)
+		r = settings_find_backend(&s, &store, &list, &e);
 	if (r == 0) {
 		settings_find_network(&s, &store, &list);
 		host_reconcile(&store, &s);
@@ -562,6 +566,8 @@ int drover_cluster_add(struct drover_cluster *c, const char *name, const struct 
 	run.settings = &s;
 	if (r == 0)
 		r = check_names(&c->store, &name, 1, &list, &is_new, &e);
+	if (r == 0)
+		r = settings_join_backend(&s, c, name, &e);
 	if (r == 0 && s.network && strcmp(s.network, c->network_kind) != 0)
 		r = err_set(&e, ERR_INVALID, "%s joins a cluster whose network is %s, not %s", name,
 			    c->network_kind, s.network);
