@@ -208,6 +208,12 @@ struct targets {
 int targets_find(char *const patterns[], size_t n, bool all, struct targets *ret);
 void targets_done(struct targets *t);
 
+/* The member @name, whether it runs or not, borrowed from @t. CLI_OK, or CLI_FAILED when said. End @t in both cases. */
+int targets_find_member(const char *name, struct targets *t, const struct drover_member **ret);
+
+/* What helps who named a member (or a cluster) @name that there is not. */
+void targets_hint(const struct targets *t, const char *name, bool clusters, char *ret, size_t size);
+
 static inline void scoped_targets(struct targets *t)
 {
 	targets_done(t);
@@ -229,6 +235,8 @@ int targets_each(const struct targets *t, target_fn *work, const char *done_text
 /* The running cluster that @name is, or that it is a member of; says what is wrong. CLI_OK: the caller closes it. */
 int cluster_open_named(char *name, struct drover_cluster **ret);
 
+/* Fills @e for @name, a member or a cluster, that does not run. */
+void member_not_running(const char *name, struct drover_error *e);
 /*
  * The member @name on a handle of its cluster, which the caller closes. NULL with @e, and nothing to close, when there is
  * none or it does not run.
@@ -339,6 +347,8 @@ struct names {
 /* CLI_OK, or CLI_USAGE/_FAILED when said. @count > 0 makes PREFIX-1 .. PREFIX-@count of the single name. */
 int names_make(const struct command *c, char *const given[], size_t n, unsigned count,
 	       struct names *ret);
+/* Puts the members of a cluster in place of its name, where no member has that name. CLI_OK, or CLI_FAILED when said. */
+int names_expand(struct names *n, const struct targets *t);
 void names_done(struct names *n);
 
 static inline void scoped_names(struct names *n)

@@ -99,17 +99,16 @@ static int run_logs(const struct command *self, const void *settings, const stru
 {
 	const struct logs_settings *s = settings;
 	scoped(targets) struct targets t = {0};
+	const struct drover_member *m;
 	scoped(mem) char *path = NULL;
 	scoped(fd) int fd = -1;
 	int r;
 
 	if (a->count != 1)
 		return say_usage(self, "logs needs the name of a member");
-	r = targets_find(NULL, 0, false, &t);
+	r = targets_find_member(a->names[0], &t, &m);
 	if (r != CLI_OK)
 		return r;
-	if (!targets_member(&t, a->names[0]))
-		return say_error("no member is called '%s'", a->names[0]);
 	path = drover_path(NULL, a->names[0],
 			   s->helper ? DROVER_PATH_HELPER_LOG : DROVER_PATH_SERIAL_LOG);
 	if (!path)

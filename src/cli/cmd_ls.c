@@ -83,7 +83,7 @@ static int run_ls(const struct command *self, const void *settings, const struct
 	else if (s->quiet)
 		for (size_t i = 0; i < t.count; i++)
 			puts(t.hit[i]->name);
-	else
+	else if (t.count > 0 || !t.unknown)
 		r = print_table(&t);
 	if (r == CLI_OK)
 		r = say_done();

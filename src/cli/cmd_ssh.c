@@ -42,18 +42,18 @@ static int run_ssh(const struct command *self, const void *settings, const struc
 {
 	scoped(targets) struct targets t = {0};
 	const struct drover_member *m;
+	struct drover_error e;
 	int r;
 
 	if (a->count != 1)
 		return say_usage(self, "ssh needs the name of a member");
-	r = targets_find(NULL, 0, false, &t);
+	r = targets_find_member(a->names[0], &t, &m);
 	if (r != CLI_OK)
 		return r;
-	m = targets_member(&t, a->names[0]);
-	if (!m)
-		return say_error("no member is called '%s'", a->names[0]);
-	if (m->pid <= 0)
-		return say_error("'%s' is not running; 'drover up %s' boots it", m->name, m->name);
+	if (m->pid <= 0) {
+		member_not_running(m->name, &e);
+		return say_failed(NULL, &e);
+	}
 	return exec_ssh(m, a);
 }
 

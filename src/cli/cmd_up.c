@@ -148,6 +148,41 @@ static int bring_up(struct up *u)
 	return r;
 }
 
+static void note_kept(const char *name, const char *kept, const char *option)
+{
+	fprintf(stderr, "note: %s is there already and keeps its %s: %s is for new members\n", name,
+		kept, option);
+}
+
+/* What is asked for and is not done, because the member was made otherwise. */
+static void note_differences(const struct up *u, const struct member_settings *s)
+{
+	for (size_t i = 0; i < u->names.count; i++) {
+		const struct drover_member *m = targets_member(&u->store, u->names.v[i]);
+		char kept[NAME_SIZE + 16];
+		char size[32];
+
+		if (!m)
+			continue;
+		if (s->cpus && s->cpus != m->cpus) {
+			snprintf(kept, sizeof(kept), "%u CPUs", m->cpus);
+			note_kept(m->name, kept, "--cpus");
+		}
+		if (s->mem && s->mem != m->memory_mb) {
+			say_mb(m->memory_mb, size, sizeof(size));
+			snprintf(kept, sizeof(kept), "%s of memory", size);
+			note_kept(m->name, kept, "--mem");
+		}
+		if (s->disk && m->disk_mb && s->disk != m->disk_mb) {
+			say_mb(m->disk_mb, size, sizeof(size));
+			snprintf(kept, sizeof(kept), "disk of %s", size);
+			note_kept(m->name, kept, "--disk");
+		}
+		if (s->image && strcmp(s->image, m->image) != 0)
+			note_kept(m->name, m->image, "--image");
+	}
+}
+
 static int run_up(const struct command *self, const void *settings, const struct args *a)
 {
 	const struct up_settings *s = settings;
@@ -165,7 +200,11 @@ static int run_up(const struct command *self, const void *settings, const struct
 		r = shares_make(self, &s->m, &shares);
 	if (r == CLI_OK)
 		r = targets_find(NULL, 0, false, &u.store);
+	if (r == CLI_OK && s->m.count == 0)
+		r = names_expand(&u.names, &u.store);
 	if (r == CLI_OK) {
+		if (!s->m.json && !s->m.quiet)
+			note_differences(&u, &s->m);
 		u.progress = progress_new(members_style(&s->m));
 		u.o = members_options(&s->m, u.progress, interrupt_catch());
 		u.o.detached = true;
@@ -181,7 +220,7 @@ static int run_up(const struct command *self, const void *settings, const struct
 
 const struct command command_up = {
 	.name = "up",
-	.usage = "[OPTIONS] NAME... | PREFIX -n N",
+	.usage = "[OPTIONS] NAME|CLUSTER... | PREFIX -n N",
 	.summary = "Make and boot members, and wait until each takes a login",
 	.options = up_options,
 	.settings_size = sizeof(struct up_settings),

@@ -42,6 +42,44 @@ int names_make(const struct command *c, char *const given[], size_t n, unsigned 
 	return CLI_OK;
 }
 
+static bool has_name(const struct names *n, const char *name)
+{
+	for (size_t i = 0; i < n->count; i++)
+		if (!strcmp(n->v[i], name))
+			return true;
+	return false;
+}
+
+static int add_name(struct names *n, const char *name)
+{
+	if (has_name(n, name))
+		return CLI_OK;
+	n->v[n->count] = strdup(name);
+	return n->v[n->count++] ? CLI_OK : say_error("out of memory");
+}
+
+int names_expand(struct names *n, const struct targets *t)
+{
+	struct names all = {.v = calloc(n->count + t->total + 1, sizeof(char *))};
+	int r = all.v ? CLI_OK : say_error("out of memory");
+
+	for (size_t i = 0; i < n->count && r == CLI_OK; i++) {
+		bool is_cluster = false;
+
+		for (size_t j = 0; j < t->total && !targets_member(t, n->v[i]); j++) {
+			if (strcmp(t->members[j].cluster, n->v[i]) != 0 || r != CLI_OK)
+				continue;
+			is_cluster = true;
+			r = add_name(&all, t->members[j].name);
+		}
+		if (!is_cluster && r == CLI_OK)
+			r = add_name(&all, n->v[i]);
+	}
+	names_done(n);
+	*n = all;
+	return r;
+}
+
 void names_done(struct names *n)
 {
 	for (size_t i = 0; i < n->count; i++)
@@ -126,20 +164,41 @@ enum progress_style members_style(const struct member_settings *m)
 	return m->quiet ? PROGRESS_QUIET : PROGRESS_AUTO;
 }
 
+void member_not_running(const char *name, struct drover_error *e)
+{
+	*e = (struct drover_error){.code = "not_running"};
+	snprintf(e->sentence, sizeof(e->sentence), "'%s' is not running", name);
+	snprintf(e->hint, sizeof(e->hint), "drover up %s", name);
+}
+
+/* What the library cannot know: what the command is called that makes, boots or lists. */
+static void add_hint(const char *name, struct drover_error *e)
+{
+	scoped(targets) struct targets t = {0};
+
+	if (*e->hint)
+		return;
+	if (!strcmp(e->code, "not_running"))
+		snprintf(e->hint, sizeof(e->hint), "drover up %s", name);
+	else if (!strcmp(e->code, "not_found") && targets_find(NULL, 0, false, &t) == CLI_OK)
+		targets_hint(&t, name, false, e->hint, sizeof(e->hint));
+}
+
 struct drover_vm *member_open(const char *name, struct drover_cluster **ret, struct drover_error *e)
 {
 	struct drover_cluster *c = NULL;
 	struct drover_vm *vm;
 
-	if (drover_cluster_open(NULL, name, &c, e) < 0)
+	if (drover_cluster_open(NULL, name, &c, e) < 0) {
+		add_hint(name, e);
 		return NULL;
+	}
 	vm = drover_cluster_find(c, name);
 	if (vm) {
 		*ret = c;
 		return vm;
 	}
 	drover_cluster_close(c);
-	*e = (struct drover_error){.code = "not_running"};
-	snprintf(e->sentence, sizeof(e->sentence), "'%s' is not running", name);
+	member_not_running(name, e);
 	return NULL;
 }

@@ -115,7 +115,9 @@ void say_age(const char *rfc3339, char *ret, size_t size)
 
 void say_mb(unsigned mb, char *ret, size_t size)
 {
-	if (mb >= 1024 && mb % 1024 == 0)
+	if (mb == 0)
+		snprintf(ret, size, "-");
+	else if (mb >= 1024 && mb % 1024 == 0)
 		snprintf(ret, size, "%uG", mb / 1024);
 	else
 		snprintf(ret, size, "%uM", mb);

@@ -44,6 +44,46 @@ static size_t mark(const struct targets *t, const char *pattern, bool *marked)
 	return n;
 }
 
+void targets_hint(const struct targets *t, const char *name, bool clusters, char *ret, size_t size)
+{
+	struct near near = {.word = name};
+
+	for (size_t i = 0; i < t->total; i++) {
+		near_try(&near, t->members[i].name);
+		if (clusters)
+			near_try(&near, t->members[i].cluster);
+	}
+	if (near.best)
+		snprintf(ret, size, "did you mean '%s'?", near.best);
+	else if (t->total > 0)
+		snprintf(ret, size, "'drover ls' lists those that there are");
+	else
+		snprintf(ret, size, "there are none yet; 'drover up %s' makes one", name);
+}
+
+static void say_unknown(const struct targets *t, const char *name, bool clusters)
+{
+	struct drover_error e = {0};
+
+	snprintf(e.sentence, sizeof(e.sentence), "no member %sis called '%s'",
+		 clusters ? "or cluster " : "", name);
+	targets_hint(t, name, clusters, e.hint, sizeof(e.hint));
+	say_failed(NULL, &e);
+}
+
+int targets_find_member(const char *name, struct targets *t, const struct drover_member **ret)
+{
+	int r = targets_find(NULL, 0, false, t);
+
+	if (r != CLI_OK)
+		return r;
+	*ret = targets_member(t, name);
+	if (*ret)
+		return CLI_OK;
+	say_unknown(t, name, false);
+	return CLI_FAILED;
+}
+
 int targets_find(char *const patterns[], size_t n, bool all, struct targets *ret)
 {
 	struct drover_error e;
@@ -63,7 +103,7 @@ int targets_find(char *const patterns[], size_t n, bool all, struct targets *ret
 	}
 	for (size_t i = 0; i < n; i++)
 		if (mark(ret, patterns[i], marked) == 0) {
-			say_error("no member or cluster is called '%s'", patterns[i]);
+			say_unknown(ret, patterns[i], true);
 			ret->unknown = true;
 		}
 	for (size_t i = 0; i < ret->total; i++)
@@ -138,8 +178,10 @@ int cluster_open_named(char *name, struct drover_cluster **ret)
 	for (size_t i = 0; i < t.count && !member; i++)
 		if (t.hit[i]->pid > 0)
 			member = t.hit[i]->name;
-	if (!member)
-		return say_error("'%s' is not running", name);
+	if (!member) {
+		member_not_running(name, &e);
+		return say_failed(NULL, &e);
+	}
 	if (drover_cluster_open(NULL, member, ret, &e) < 0)
 		return say_failed(NULL, &e);
 	return CLI_OK;

@@ -86,7 +86,7 @@ static void fill_config(const struct store *store, const char *name, struct drov
 	snprintf(to->created_at, sizeof(to->created_at), "%s", c.created_at);
 	to->cpus = (unsigned)c.cpus;
 	to->memory_mb = (unsigned)c.memory_mb;
-	to->disk_mb = (unsigned)c.disk_mb;
+	to->disk_mb = c.disk_format ? (unsigned)c.disk_mb : 0;
 	store_failure_read(store, name, to->message, sizeof(to->message));
 	if (*to->message)
 		snprintf(to->state, sizeof(to->state), "error");

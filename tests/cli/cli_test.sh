@@ -157,6 +157,7 @@ refuses 2 "there is no command 'nope'" help nope
 refuses 1 "no member or cluster is called 'nope'" down nope
 refuses 1 "no member or cluster is called 'nope'" rm -f nope
 refuses 1 "no member is called 'nope'" logs nope
+refuses 1 "hint: there are none yet; 'drover up nope' makes one" logs nope
 refuses 1 "no member is called 'nope'" ssh nope
 refuses 1 "nope" exec nope -- true
 refuses 1 "nope" dial nope 22
@@ -357,6 +358,21 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 	refuses 1 "use -f" rm web
 	mkdir -p "$home/data"
 	echo x >"$home/data/f"
+	does '^again-1 ' up again -n 2 --quiet --backend fake
+	refuses 1 "hint: did you mean 'again-1'?" logs agian-1
+	refuses 1 "hint: 'drover ls' lists those that there are" exec frobnicate true
+	refuses 1 "hint: did you mean 'again'?" down agian
+	refuses 1 "again-3 joins a cluster whose backend is fake, not qemu" up again-3 --quiet --backend qemu
+	does '^again-3 ' up again-3 --quiet
+	does '' down again
+	refuses 1 "hint: drover up again-2" exec again-2 true
+	refuses 1 "hint: drover up again" snapshot save again point
+	refuses 1 "member again-1 was made for the backend fake: it cannot run on qemu" up again-1 --backend qemu
+	does '^again-3 ' up again --mem 3G
+	ok "up says that a member keeps its memory" grep -qx \
+		"note: again-2 is there already and keeps its 1G of memory: --mem is for new members" "$home/err"
+	ok "up of a cluster makes no member of its name" eval '[ ! -e "$DROVER_HOME/clusters/again/again" ]'
+	does 'removed' rm -f again
 	refuses 1 "the kernel /none: No such file" up own --backend fake --kernel /none
 	refuses 1 "the kernel / is not a file" up own --backend fake --kernel /
 	refuses 1 "is not a kernel for x86-64: neither a bzImage" up own --backend fake --kernel "$0"
