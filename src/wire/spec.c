@@ -45,6 +45,7 @@ static const struct field {
 	STRING(memory_path, false),
 	PATHS(mount_paths),
 	PATHS(mount_rw_paths),
+	STRING(script_path, false),
 #undef STRING
 #undef PATHS
 };

@@ -37,6 +37,11 @@ struct vm_spec {
 	size_t n_mount_paths;
 	char **mount_rw_paths; /* the guest may write there too: drover-rwN */
 	size_t n_mount_rw_paths;
+	/*
+	 * The guest has a second serial line. These lines are typed there when it goes on from @memory_path, with @NOW@
+	 * replaced by the seconds since 1970; taken then
+	 */
+	char *script_path;
 };
 
 void vm_spec_done(struct vm_spec *s); /* frees the texts, not @s; a half-filled spec is fine */

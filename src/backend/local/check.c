@@ -41,6 +41,8 @@ static int check_files(const struct vm_spec *s, struct err *e)
 		r = check_file(s->name, "kernel", s->kernel_path, O_RDONLY, e);
 	if (r == 0)
 		r = check_file(s->name, "initrd", s->initrd_path, O_RDONLY, e);
+	if (r == 0)
+		r = check_file(s->name, "script", s->script_path, O_RDONLY, e);
 	for (size_t i = 0; i < s->n_fixture_paths && r == 0; i++)
 		r = check_file(s->name, "fixture disk", s->fixture_paths[i], O_RDONLY, e);
 	for (size_t i = 0; i < s->n_credential_paths && r == 0; i++)

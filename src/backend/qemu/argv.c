@@ -205,6 +205,10 @@ static void add_lines(struct args *a, const struct qemu_vm *vm)
 	else
 		add(a, "-chardev", str_format("socket,id=serial0,fd=%d", CHILD_FD_SERIAL));
 	add_static(a, "-serial", "chardev:serial0");
+	if (vm->spec.script_path) {
+		add_static(a, "-chardev", "null,id=" SECOND_LINE);
+		add_static(a, "-serial", "chardev:" SECOND_LINE);
+	}
 }
 
 char **argv_make(const struct qemu_vm *vm, bool kvm)

@@ -311,7 +311,12 @@ static void on_going_on(void *arg, json_t *ret, const char *error)
 
 void memory_go_on(struct qemu_vm *vm)
 {
-	qmp_call(vm->qmp, "cont", on_going_on, vm);
+	struct err e = ERR_INIT;
+
+	if (vm->spec.script_path && script_give(vm, &e) < 0)
+		vm_end_with(local_vm_of(&vm->base), e.code, e.msg);
+	else
+		qmp_call(vm->qmp, "cont", on_going_on, vm);
 }
 
 void memory_leave_in(struct qemu_vm *vm)

@@ -52,6 +52,8 @@ enum {
 	CHILD_FD_STATE = 7,
 	CHILD_FD_SHARE = 8
 };
+/* QEMU's name of the second serial line's other end; nothing is there before script_give. */
+#define SECOND_LINE "second"
 /* NULL-terminated, heap (argv_free), or NULL when out of memory. */
 char **argv_make(const struct qemu_vm *vm, bool kvm);
 void argv_free(char **argv);
@@ -89,6 +91,9 @@ int memory_capture(struct backend_vm *vm, const char *memory_path, const char *d
 		   backend_done *done, void *arg, struct err *e);
 /* Who waits for a capture ends with @e, from the loop; with NULL: is canceled, now. */
 void memory_fail(struct qemu_vm *vm, const struct err *e);
+
+/* script.c: types @vm's script on the second serial line of the guest, which is loaded and has not gone on. 0 or < 0. */
+int script_give(struct qemu_vm *vm, struct err *e);
 
 /* point.c: what QEMU calls a snapshot, inside the member's disk, or a file of its own where there is none. */
 int point_save(struct backend_vm *vm, const char *point, backend_done *done, void *arg,
