@@ -547,7 +547,7 @@ DROVER_API bool drover_clustering_supported(void);
 /* One thing that drover needs of the host. */
 struct drover_check {
 	char name
-		[32]; /* helper, tun, namespaces, kvm, store, images, sockets, subuid, or a program */
+		[32]; /* helper, tun, namespaces, kvm, uefi, memory, store, images, sockets, subuid, or a program */
 	char state
 		[16]; /* ok; warning: something works less well, or not; missing: no cluster can run */
 	char found[512]; /* what there is */

@@ -7,7 +7,11 @@
 #include "base/scoped.h"
 #include "base/str.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+
+enum { MEMINFO_MAX = 65536 };
 
 #ifdef __x86_64__
 /* What the module of the CPU's make was loaded with. */
@@ -94,4 +98,18 @@ int host_find_uefi(const char **ret_code, const char **ret_variables, struct err
 		"UEFI firmware for QEMU is not installed (%s): on Debian it is in the package "
 		"ovmf",
 		places[0].code);
+}
+
+int64_t host_available_mb(void)
+{
+	scoped(mem) char *text = NULL;
+	const char *line;
+	long long kb = -1;
+
+	if (files_read("/proc/meminfo", MEMINFO_MAX, &text, NULL) < 0)
+		return -1;
+	line = strstr(text, "MemAvailable:");
+	if (!line || sscanf(line, "MemAvailable: %lld kB", &kb) != 1)
+		return -1;
+	return kb / 1024;
 }

@@ -4,6 +4,7 @@
 #define DROVER_BASE_HOST_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct err;
 
@@ -24,6 +25,9 @@ int host_find_cloud_hypervisor(const char *named, char **ret, struct err *e);
  * installed, which says by what package it comes.
  */
 int host_find_uefi(const char **ret_code, const char **ret_variables, struct err *e);
+
+/* MB of memory that the host can still give without swapping; -1: it does not say. */
+int64_t host_available_mb(void);
 
 /* Several VMs can share a network: on Linux always. */
 bool host_clustering_supported(void);

@@ -4,6 +4,7 @@
  * the code for it; the rest is looked at here.
  */
 #include "base/files.h"
+#include "base/host.h"
 #include "base/scoped.h"
 #include "client/client.h"
 #include "guest/run.h"
@@ -15,6 +16,10 @@
 #include <sys/statvfs.h>
 
 enum { SPACE_NEEDED_MB = 1024, SPACE_GOOD_MB = 4096, QEMU_MAJOR = 7, QEMU_MINOR = 2 };
+enum {
+	MEMBER_MB = 1024,
+	QEMU_MB = 256
+}; /* of a member that is made without a size, and what runs it */
 
 struct list_of_checks {
 	struct drover_check *all; /* owned */
@@ -126,6 +131,39 @@ static void check_program(struct list_of_checks *l, const struct program *p)
 	} else {
 		add(l, p->name, "missing", "not installed", fix);
 	}
+}
+
+static void check_uefi(struct list_of_checks *l)
+{
+	char fix[sizeof(l->all->fix)];
+	const char *code;
+	const char *variables;
+
+	how_to_install(&(struct program){.name = "OVMF", .package = "ovmf"}, fix, sizeof(fix));
+	if (host_find_uefi(&code, &variables, NULL) == 0)
+		add(l, "uefi", "ok", code, "");
+	else
+		add(l, "uefi", "warning",
+		    "no UEFI firmware for QEMU; needed for disks that only UEFI starts", fix);
+}
+
+/* --- Memory --------------------------------------------------------------------------------------------------- */
+
+static void check_memory(struct list_of_checks *l)
+{
+	int64_t mb = host_available_mb();
+	char found[sizeof(l->all->found)];
+
+	if (mb < 0)
+		return;
+	snprintf(found, sizeof(found),
+		 "%lld MB available; a member may take its --mem (%d MB if not said) and %d",
+		 (long long)mb, MEMBER_MB, QEMU_MB);
+	if (mb >= MEMBER_MB + QEMU_MB)
+		add(l, "memory", "ok", found, "");
+	else
+		add(l, "memory", "warning", found,
+		    "end something, or drover up --mem 512, or --image tiny, which takes 256");
 }
 
 /* --- The helper and what it tries ---------------------------------------------------------------------------- */
@@ -296,6 +334,8 @@ int drover_doctor(const char *home, struct drover_check **ret, struct drover_err
 	for (size_t i = 0; i < sizeof(programs) / sizeof(programs[0]); i++)
 		if (geteuid() != 0 || strcmp(programs[i].name, "newuidmap") != 0)
 			check_program(&l, &programs[i]);
+	check_uefi(&l);
+	check_memory(&l);
 	check_ranges(&l);
 	check_store(&l, home);
 	if (l.r < 0) {

@@ -11,6 +11,7 @@
  *   check -> lay out (locks, keys, seeds) -> capture -> deal out -> start, all forks side by side
  */
 #include "base/files.h"
+#include "base/host.h"
 #include "base/scoped.h"
 #include "client/client.h"
 #include "guest/run.h"
@@ -129,21 +130,6 @@ static int load_configs(struct forking *f, struct err *e)
 	return r;
 }
 
-/* MemAvailable, or -1. */
-static int64_t available_mb(void)
-{
-	scoped(mem) char *text = NULL;
-	const char *line;
-	long long kb = -1;
-
-	if (files_read("/proc/meminfo", 65536, &text, NULL) < 0)
-		return -1;
-	line = strstr(text, "MemAvailable:");
-	if (!line || sscanf(line, "MemAvailable: %lld kB", &kb) != 1)
-		return -1;
-	return kb / 1024;
-}
-
 /*
  * The copy of the memory, once, and for each fork half of what its original has now: what it does not change is shared
  * (bench/warm prints what copies really take).
@@ -151,7 +137,7 @@ static int64_t available_mb(void)
 static int check_memory(const struct forking *f, struct err *e)
 {
 	scoped(mem) struct drover_stats *rows = NULL;
-	int64_t have = available_mb();
+	int64_t have = host_available_mb();
 	struct drover_error pe;
 	int64_t need = 0;
 	int n = drover_cluster_stats(f->from, &rows, &pe);

@@ -46,6 +46,18 @@ else
 	skip "a host without user namespaces is told" "needs root"
 fi
 
+# --- little memory, for who asks before anything is tried
+poor() {
+	sed 's/^MemAvailable:.*/MemAvailable:     307200 kB/' /proc/meminfo >"$scratch/meminfo"
+	unshare -m sh -c 'mount --bind "$1" /proc/meminfo && exec "$2" doctor' _ "$scratch/meminfo" "$drover" |
+		tr '\n' ' ' | grep -E 'warning +memory +300 MB available.* -> end something, or drover up --mem'
+}
+if [ "$(id -u)" -eq 0 ]; then
+	ok "doctor says that there is too little memory, and what takes less" poor
+else
+	skip "doctor says that there is too little memory, and what takes less" "needs root"
+fi
+
 # --- EMFILE: with every number of descriptors a start works, or says why and leaves nothing
 cat >"$scratch/few" <<'END'
 #!/bin/sh
