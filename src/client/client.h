@@ -233,6 +233,13 @@ int cluster_stop_vms(struct drover_cluster *c, struct drover_vm *const vms[], si
 /* Tells the helper to stop all members and leave; best effort, does not wait for it. */
 void cluster_shutdown(struct drover_cluster *c);
 
+/*
+ * Fills @ret with @names when each is a good name of a member that does not run, given once. *@any_new: one does not exist
+ * (else left as it is).
+ */
+int names_check_idle(const struct store *store, const char *const names[], size_t n,
+		     struct name_list *ret, bool *any_new, struct err *e);
+
 /* store_member_lock, after a helper that is just leaving has let go. Blocks for that, shortly. */
 int member_lock(const struct store *store, const char *name, int *ret_fd, struct err *e);
 /* point.c: holds all members and writes each one's memory and disk to DIR/NAME.memory and .disk (docs/protocol.md). */

@@ -155,6 +155,34 @@ int drover_list(const char *home, struct drover_member **ret, struct drover_erro
 	return (int)names.n;
 }
 
+int names_check_idle(const struct store *store, const char *const names[], size_t n,
+		     struct name_list *ret, bool *any_new, struct err *e)
+{
+	if (n == 0)
+		return err_set(e, ERR_INVALID, "a cluster needs at least one member");
+	for (size_t i = 0; i < n; i++) {
+		pid_t pid;
+		int r = name_check(names[i], e);
+
+		if (r < 0)
+			return r;
+		for (size_t j = 0; j < i; j++)
+			if (strcmp(names[i], names[j]) == 0)
+				return err_set(e, ERR_INVALID, "member %s is named twice",
+					       names[i]);
+		pid = store_owner_alive(store, names[i]);
+		if (pid)
+			return err_set(e, ERR_ALREADY_RUNNING,
+				       "member %s is already running (helper pid %d)", names[i],
+				       (int)pid);
+		if (!store_member_exists(store, names[i]))
+			*any_new = true;
+		if (name_list_add(ret, names[i]) < 0)
+			return err_set(e, ERR_NO_MEMORY, "out of memory");
+	}
+	return 0;
+}
+
 /* --- Open ---------------------------------------------------------------------------------------------------- */
 
 static int attach(struct drover_cluster *c, const char *name, struct err *e)

@@ -198,8 +198,11 @@ static int login(struct ssh_session *s, const struct ssh_options *o, const struc
 	if (rc == SSH_AUTH_SUCCESS)
 		return 0;
 	if (rc == SSH_AUTH_DENIED || rc == SSH_AUTH_PARTIAL)
-		return err_set(e, ERR_DENIED, "%s refuses drover's key for the user %s", s->name,
-			       o->user);
+		return err_hint(e,
+				err_set(e, ERR_DENIED, "%s refuses drover's key for the user %s",
+					s->name, o->user),
+				"its image must have cloud-init, which makes that user; its serial "
+				"log may say more");
 	return ssh_failed(s, "login", e);
 }
 

@@ -20,6 +20,7 @@
 #include <string.h>
 
 enum { LOGIN_RETRY_MS = 250, LOGIN_TRY_MS = 60000, SECOND_MS = 1000 };
+#define REFUSED_NS (120 * UINT64_C(1000000000))
 
 struct run;
 
@@ -40,8 +41,9 @@ struct boot {
 	int fd; /* dialed, for the login */
 	struct ssh_session *ssh;
 	struct timer *retry;
-	bool made;  /* its directory is this call's to remove */
-	bool added; /* @vm is new in the handle */
+	uint64_t refused_since; /* uv_hrtime of the first login that the guest denied; 0: none */
+	bool made;              /* its directory is this call's to remove */
+	bool added;             /* @vm is new in the handle */
 	bool ended;
 };
 
@@ -123,22 +125,25 @@ static void login_work(uv_work_t *w)
 }
 
 /*
- * A login may come too early: sshd answers before the key is in place where cloud-init writes it, or drops connections
- * while it starts. The guest tells nobody, so that is tried again until the deadline. A wrong host key is final.
+ * A login may come too early: sshd drops connections while it starts, and answers before the key is in place where cloud-init
+ * writes it. The guest tells nobody, so that is tried again; but a key that is refused for long is refused for good.
  */
-static bool is_too_early(const struct err *e)
+static bool is_too_early(struct boot *b, const struct err *e)
 {
-	return e->code == ERR_DENIED || e->code == ERR_SSH || e->code == ERR_UNREACHABLE ||
-	       e->code == ERR_TIMEOUT;
+	uint64_t now = uv_hrtime();
+
+	if (e->code == ERR_DENIED && b->refused_since == 0)
+		b->refused_since = now;
+	if (e->code == ERR_DENIED && now - b->refused_since > REFUSED_NS)
+		return false;
+	return now < b->run->deadline && (e->code == ERR_DENIED || e->code == ERR_SSH ||
+					  e->code == ERR_UNREACHABLE || e->code == ERR_TIMEOUT);
 }
 
 static void retry_login(struct boot *b, const struct err *e)
 {
-	if (!is_too_early(e) || uv_hrtime() >= b->run->deadline) {
-		boot_end(b, e);
-		return;
-	}
-	if (!timer_start(&b->run->cluster->loop, LOGIN_RETRY_MS, begin_login, b, &b->retry))
+	if (!is_too_early(b, e) ||
+	    !timer_start(&b->run->cluster->loop, LOGIN_RETRY_MS, begin_login, b, &b->retry))
 		boot_end(b, e);
 }
 
@@ -182,7 +187,10 @@ static void on_dialed(void *arg, int r, int fd, const struct err *e)
 		return;
 	}
 	if (r < 0) {
-		retry_login(b, e);
+		if (e->code == ERR_DENIED) /* by the helper, not by the guest */
+			boot_end(b, e);
+		else
+			retry_login(b, e);
 		return;
 	}
 	b->fd = fd;
@@ -317,7 +325,7 @@ static int init_boot(struct run *run, struct boot *b, const char *name, const st
 
 	b->run = run;
 	b->fd = -1;
-	b->vm = drover_cluster_find(c, name); /* stopped, as check_names has seen */
+	b->vm = drover_cluster_find(c, name); /* stopped, as names_check_idle has seen */
 	b->added = !b->vm;
 	if (!b->vm)
 		b->vm = cluster_add_vm(c, name);
@@ -424,34 +432,6 @@ static int run_boots(struct run *run, struct err *e)
 	return err_copy(e, &late);
 }
 
-static int check_names(const struct store *store, const char *const names[], size_t n,
-		       struct name_list *ret, bool *any_new, struct err *e)
-{
-	if (n == 0)
-		return err_set(e, ERR_INVALID, "a cluster needs at least one member");
-	for (size_t i = 0; i < n; i++) {
-		pid_t pid;
-		int r = name_check(names[i], e);
-
-		if (r < 0)
-			return r;
-		for (size_t j = 0; j < i; j++)
-			if (strcmp(names[i], names[j]) == 0)
-				return err_set(e, ERR_INVALID, "member %s is named twice",
-					       names[i]);
-		pid = store_owner_alive(store, names[i]);
-		if (pid)
-			return err_set(e, ERR_ALREADY_RUNNING,
-				       "member %s is already running (helper pid %d)", names[i],
-				       (int)pid);
-		if (!store_member_exists(store, names[i]))
-			*any_new = true;
-		if (name_list_add(ret, names[i]) < 0)
-			return err_set(e, ERR_NO_MEMORY, "out of memory");
-	}
-	return 0;
-}
-
 static int start_helper(struct drover_cluster *c, const struct name_list *names,
 			const struct settings *s, struct err *e)
 {
@@ -540,7 +520,7 @@ int drover_cluster_start(const char *const names[], size_t n, const struct drove
 	if (r == 0)
 		r = store_open(s.home, &store, &e);
 	if (r == 0)
-		r = check_names(&store, names, n, &list, &any_new, &e);
+		r = names_check_idle(&store, names, n, &list, &any_new, &e);
 	if (r == 0)
 		r = settings_find_backend(&s, &store, &list, &e);
 	if (r == 0) {
@@ -565,7 +545,7 @@ int drover_cluster_add(struct drover_cluster *c, const char *name, const struct 
 
 	run.settings = &s;
 	if (r == 0)
-		r = check_names(&c->store, &name, 1, &list, &is_new, &e);
+		r = names_check_idle(&c->store, &name, 1, &list, &is_new, &e);
 	if (r == 0)
 		r = settings_join_backend(&s, c, name, &e);
 	if (r == 0 && s.network && strcmp(s.network, c->network_kind) != 0)
