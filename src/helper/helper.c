@@ -35,7 +35,8 @@ void helper_log(const char *fmt, ...)
 static struct backend *make_backend(struct helper *h, struct err *e)
 {
 	const char *name = h->o->backend;
-	scoped(mem) char *dir = store_socket_path(h->o->store, h->o->members.names[0], "net");
+	scoped(mem) char *dir =
+		store_network_path(h->o->store, h->o->members.names[0], h->o->identity.pid);
 
 	if (strcmp(name, "fake") == 0)
 		return fake_backend_new(&h->loop, e);

@@ -305,7 +305,8 @@ static int run_sandboxed(const struct arguments *a, struct helper_options *o, st
 		return r;
 	}
 	if (r >= 256) {
-		scoped(mem) char *net = store_socket_path(o->store, a->members.names[0], "net");
+		scoped(mem) char *net =
+			store_network_path(o->store, a->members.names[0], o->identity.pid);
 		bool violent = r - 256 > 128;
 
 		if (on_host)

@@ -177,6 +177,14 @@ char *store_socket_path(const struct store *s, const char *name, const char *suf
 	return str_format("%s/%s.%s", s->run, key, suffix);
 }
 
+char *store_network_path(const struct store *s, const char *name, pid_t supervisor)
+{
+	char suffix[24];
+
+	snprintf(suffix, sizeof(suffix), "%d.net", (int)supervisor);
+	return store_socket_path(s, name, suffix);
+}
+
 char *store_log_path(const struct store *s, const char *first_name)
 {
 	return str_format("%s/helper-%s.log", s->root, first_name);
@@ -423,7 +431,7 @@ void store_sweep_owner(const struct store *s, pid_t pid, bool remove_members)
 void store_sweep_dead(const struct store *s, const char *name)
 {
 	scoped(mem) char *pid = store_member_path(s, name, "pid");
-	scoped(mem) char *net = store_socket_path(s, name, "net");
+	scoped(mem) char *net = store_network_path(s, name, read_pid(s, name));
 	scoped(fd) int lock = -1;
 
 	if (!pid || !net || !files_exist(pid) || store_owner_alive(s, name) ||

@@ -47,6 +47,8 @@ static inline void scoped_store(struct store *s)
 char *store_member_path(const struct store *s, const char *name, const char *file);
 char *store_socket_path(const struct store *s, const char *name,
 			const char *suffix); /* "sock", "ctl" */
+/* Where the helper of @supervisor has its network's files: another's may not have gone yet. Heap; NULL: out of memory. */
+char *store_network_path(const struct store *s, const char *name, pid_t supervisor);
 char *store_log_path(const struct store *s, const char *first_name);
 
 /* Makes the member's directory (0700). */
