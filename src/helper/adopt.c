@@ -84,6 +84,7 @@ static int write_member(const struct member *m, struct buf *text)
 	json_out_string_opt(&o, "ip", m->ip);
 	json_out_bool(&o, "booting", m->booting || m->unanswered_boot);
 	json_out_bool(&o, "cut_power", m->cut_power);
+	json_out_bool(&o, "held", m->held);
 	if (m->state == MEMBER_ERROR) {
 		json_out_string(&o, "error", m->error.msg);
 		json_out_string(&o, "code", err_code_name(m->error.code));
@@ -226,6 +227,7 @@ static struct member *read_member(struct helper *h, struct kept *kept, json_t *r
 	m->state = state_of(text_of(root, "state"));
 	m->unanswered_boot = json_is_true(json_object_get(root, "booting"));
 	m->cut_power = json_is_true(json_object_get(root, "cut_power"));
+	m->held = json_is_true(json_object_get(root, "held"));
 	snprintf(m->ip, sizeof(m->ip), "%s", text_of(root, "ip"));
 	if (m->state == MEMBER_ERROR)
 		err_set(&m->error, err_code_from_name(text_of(root, "code")), "%s",

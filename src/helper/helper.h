@@ -62,6 +62,7 @@ struct member {
 	member_adopted_cb *on_adopted; /* while it is being taken over */
 	void *adopted_arg;
 	bool cut_power; /* stop without grace */
+	bool held;      /* paused by a round of rpc_point.c, for as long as that lasts */
 };
 
 /* One name's answer to reserve. */

@@ -475,12 +475,33 @@ int member_listen(struct member *m, struct err *e)
 			      &m->listener, e);
 }
 
+static void on_let_go(void *arg, int r, const struct err *e)
+{
+	const struct member *m = arg;
+
+	if (r < 0 && e->code != ERR_CANCELED)
+		helper_log("%s cannot go on: %s", m->name, e->msg);
+}
+
+/* The helper that held it, to save it, to put it back or to copy it, was killed. */
+static void let_go(struct member *m)
+{
+	struct err e = ERR_INIT;
+
+	if (backend_resume(m->vm, on_let_go, m, &e) < 0)
+		on_let_go(m, -1, &e);
+	m->held = false;
+	member_keep(m);
+}
+
 /* It may have been ordered to pause, or to go on, by a request that was not answered. */
 static void on_adopted_state(void *arg, enum vm_state state)
 {
 	struct member *m = arg;
 
-	if (m->state == MEMBER_RUNNING && state == VM_PAUSED)
+	if (m->held)
+		let_go(m);
+	else if (m->state == MEMBER_RUNNING && state == VM_PAUSED)
 		member_set_state(m, MEMBER_PAUSED);
 	else if (m->state == MEMBER_PAUSED && state == VM_RUNNING)
 		member_set_state(m, MEMBER_RUNNING);

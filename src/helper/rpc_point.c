@@ -255,12 +255,24 @@ static void tidy(struct point_round *round)
 		each(round, drop_new, has_saved, answer);
 }
 
+/* A helper that follows lets it go. */
+static void keep_held(struct round_member *rm, bool held)
+{
+	struct member *m = member_of(rm);
+
+	if (!m || m->held == held)
+		return;
+	m->held = held;
+	member_keep(m);
+}
+
 static void on_resumed(void *arg, int r, const struct err *e)
 {
 	struct round_member *rm = arg;
 
 	if (r < 0)
 		note_error(rm, e);
+	keep_held(rm, false);
 	step_ended(rm->round);
 }
 
@@ -319,13 +331,16 @@ static void on_held(void *arg, int r, const struct err *e)
 	struct round_member *rm = arg;
 
 	rm->held = r == 0;
-	if (r < 0)
+	if (r < 0) {
+		keep_held(rm, false);
 		note_error(rm, e);
+	}
 	step_ended(rm->round);
 }
 
 static int hold_one(struct round_member *rm, struct backend_vm *vm, struct err *e)
 {
+	keep_held(rm, true);
 	return backend_pause(vm, on_held, rm, e);
 }
 

@@ -1,16 +1,19 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# kill -9 of QEMU while a point is saved over an older one: the older one or the new one is there, whole.
+# kill -9 of QEMU while a point is saved over an older one: the older one or the new one is there, whole. Of the helper: the
+# guest, which is held then, runs on.
 cd "$(dirname "$0")" && . ./lib.sh
 set -o pipefail
 
 guest() { "$DROVER" exec s-1 -- sh -c "$1"; }
 state() { guest "echo $1 >/dev/shm/state"; }
-# save_writing N: saves; at the Nth write to the file of points, QEMU is killed (0: never). Prints how many there were.
+qemu() { processes | grep 'points\.qcow2' | cut -d' ' -f1; }
+helper() { pgrep -P "$(pgrep -P "$(cat "$home/clusters/s/s-1/pid")" -x drover-init)" -x drover-helper; }
+# save_writing N PID: saves; at the Nth write to the file of points, PID is killed (N 0: never). Prints how many there were.
 save_writing() {
-	python3 - "$DROVER" "$home/clusters/s/s-1/points.qcow2" "$1" "$(processes | grep 'points\.qcow2' | cut -d' ' -f1)" <<'EOF'
+	python3 - "$DROVER" "$home/clusters/s/s-1/points.qcow2" "$1" "$2" <<'EOF'
 import ctypes, os, selectors, signal, subprocess, sys
-drover, path, limit, qemu = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+drover, path, limit, victim = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 libc = ctypes.CDLL(None)
 fd = libc.inotify_init()
 libc.inotify_add_watch(fd, path.encode(), 0x2)  # IN_MODIFY; equal events in a row count as one
@@ -25,7 +28,7 @@ while not over:
     if fd in ready:
         writes += len(os.read(fd, 4096)) // 16
         if limit and writes >= limit:
-            os.kill(qemu, signal.SIGKILL)
+            os.kill(victim, signal.SIGKILL)
             break
     over = end in ready
 save.wait()
@@ -33,7 +36,11 @@ print(writes)
 EOF
 }
 crash_at() { # the share of the writes, in percent, after which QEMU dies
-	state "new-$1" && save_writing $((writes * $1 / 100 + 1)) >/dev/null && "$DROVER" up -q s-1
+	state "new-$1" && save_writing $((writes * $1 / 100 + 1)) "$(qemu)" >/dev/null && "$DROVER" up -q s-1
+}
+helper_crash() {
+	save_writing $((writes / 2 + 1)) "$(helper)" >/dev/null
+	"$DROVER" wait s-1 --state running --timeout 30 && guest true && "$DROVER" snapshot save s-1 clean && "$DROVER" reset s-1 clean
 }
 is_whole() {
 	local is
@@ -47,7 +54,7 @@ ok "a member boots" "$DROVER" up s-1 --image tiny --mem 256M --cpus 1
 ok "it has a state" state before
 ok "which is saved" "$DROVER" snapshot save s-1 clean
 state whole
-writes=$(save_writing 0)
+writes=$(save_writing 0 "$$")
 echo "# a save is $writes writes, as far as they can be told apart"
 ok "a save over it is whole" out_is clean "$DROVER" snapshot ls -q s-1
 echo whole >"$home/last"
@@ -55,6 +62,7 @@ for share in 10 90; do
 	ok "QEMU is killed at $share % of the next save, and the member boots anew" crash_at $share
 	ok "a point is there, and it is the older one or the new one" is_whole $share
 done
+ok "the helper is killed in the next save, and the guest that it held runs on" helper_crash
 ok "rm" "$DROVER" rm -f s-1
 ok "nothing is left" nothing_left
 done_testing

@@ -319,8 +319,9 @@ void memory_go_on(struct qemu_vm *vm)
 		qmp_call(vm->qmp, "cont", on_going_on, vm);
 }
 
-void memory_leave_in(struct qemu_vm *vm)
+void memory_forget_capture(struct qemu_vm *vm)
 {
+	qmp_call(vm->qmp, "migrate_cancel", NULL, NULL);
 	leave_memory_out(vm, false, NULL);
 }
 
@@ -333,7 +334,7 @@ void memory_on_migration(struct qemu_vm *vm, json_t *data)
 	if (!status || (strcmp(status, "completed") != 0 && strcmp(status, "failed") != 0))
 		return;
 	if (!c) {
-		memory_leave_in(vm);
+		leave_memory_out(vm, false, NULL);
 		/* It is loaded, and paused as it was when it was captured. One that is adopted may have been captured. */
 		if (vm->state == VM_STARTING && !vm->ready)
 			memory_go_on(vm);

@@ -28,8 +28,8 @@ static void on_status(void *arg, json_t *ret, const char *error)
 		return;
 	if (strcmp(status, "running") == 0)
 		vm_running(vm);
-	else if (strcmp(status, "paused") == 0)
-		found_paused(vm);
+	else if (strcmp(status, "paused") == 0 || strcmp(status, "postmigrate") == 0)
+		found_paused(vm); /* the second: when its memory has been captured */
 	else if (strcmp(status, "io-error") == 0)
 		vm_end_with(vm, ERR_NO_SPACE,
 			    "a disk of the guest cannot be written: no space left");
@@ -43,6 +43,8 @@ static void on_event(void *arg, const char *event, json_t *data)
 
 	if (strcmp(event, "MIGRATION") == 0)
 		memory_on_migration(vm, data);
+	if (strcmp(event, "MIGRATION") == 0 && vm->state == VM_STARTING && vm->ready)
+		qmp_call(vm->qmp, "query-status", on_status, vm); /* adopted in a capture */
 	/* Not ordered by us: QEMU stops the guest when it cannot go on. */
 	if (strcmp(event, "STOP") == 0 && (vm->state == VM_RUNNING || vm->state == VM_STARTING))
 		qmp_call(vm->qmp, "query-status", on_status, vm);
@@ -158,7 +160,7 @@ static int qemu_adopt(struct local_vm *base, int *lines, unsigned n, struct err 
 	vm->console = console_open(loop, take_fd(&lines[1]));
 	/* A QEMU that does not listen any more has ended, which is told; one that hangs meets the deadline. */
 	if (vm->qmp && vm->ready)
-		memory_leave_in(vm); /* it may have been killed in a capture */
+		memory_forget_capture(vm); /* the helper may have been killed in one */
 	if (vm->qmp)
 		qmp_call(vm->qmp, "query-status", on_status, vm);
 	return vm->console ? shares_adopt(vm, e) : err_set(e, ERR_NO_MEMORY, "out of memory");

@@ -83,9 +83,10 @@ void shares_end(struct qemu_vm *vm);
 int memory_open(struct qemu_vm *vm, int *ret_memory, int *ret_state, struct err *e);
 /* Loads memory and devices; the guest runs then. 0 or -errno. */
 int memory_load(struct qemu_vm *vm);
-/* Lets the guest whose memory is loaded go on; saves the memory in points again, which a capture does not. */
+/* Lets the guest whose memory is loaded go on. */
 void memory_go_on(struct qemu_vm *vm);
-void memory_leave_in(struct qemu_vm *vm);
+/* Ends one that an earlier helper ordered; points save the memory again, which a capture does not. */
+void memory_forget_capture(struct qemu_vm *vm);
 void memory_on_migration(struct qemu_vm *vm, json_t *data); /* QMP's event MIGRATION */
 int memory_capture(struct backend_vm *vm, const char *memory_path, const char *disk_path,
 		   backend_done *done, void *arg, struct err *e);
