@@ -242,12 +242,17 @@ static int run_here(const struct arguments *a, struct helper_options *o, struct 
 /* Before the sandbox, from inside which no other cluster's owner can be seen. */
 static int prepare_host(struct helper_options *o, char **ret_warning, struct err *e)
 {
-	struct err why;
+	struct err why = ERR_INIT;
 	int r = host_net_check(e);
 
 	if (r < 0)
 		return r;
-	if (host_net_reconcile(false, &why) < 0)
+	r = host_net_reconcile(false, &why);
+	if (why.code == ERR_BUSY)
+		return err_copy(
+			e,
+			&why); /* it would be no other inside, from where the holder cannot be seen */
+	if (r < 0)
 		fprintf(stderr, "network: %s\n", why.msg);
 	*ret_warning = host_net_warning();
 	if (*ret_warning)

@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "base/files.h"
 #include "base/scoped.h"
+#include "network/host_lock.h"
 #include "network/host_things.h"
 #include "network/links.h"
 #include "network/nft.h"
@@ -184,7 +185,8 @@ static bool is_owner(const struct host_record *r, const struct procid *id)
 static int begin(const struct host_net_owner *o, struct host_net *n, struct host_records *l,
 		 int *ret_lock, struct err *e)
 {
-	int r = n ? host_lock(ret_lock, e) : err_set(e, ERR_NO_MEMORY, "out of memory");
+	int r = n ? host_lock(HOST_LOCK_MS, ret_lock, e)
+		  : err_set(e, ERR_NO_MEMORY, "out of memory");
 
 	if (r == 0)
 		r = host_records_load(l, e);
@@ -219,7 +221,7 @@ int host_net_open(const struct host_net_owner *o, const char *wanted, bool egres
 {
 	scoped(host_records) struct host_records records = {0};
 	scoped(mem) struct host_net *n = calloc(1, sizeof(*n));
-	scoped(fd) int lock = -1;
+	scoped(host_lock) int lock = -1;
 	int r = begin(o, n, &records, &lock, e);
 
 	if (r == 0)
@@ -237,7 +239,7 @@ int host_net_adopt(const struct host_net_owner *o, struct host_net **ret, struct
 	scoped(host_records) struct host_records records = {0};
 	scoped(mem) struct host_net *n = calloc(1, sizeof(*n));
 	const struct host_record *found;
-	scoped(fd) int lock = -1;
+	scoped(host_lock) int lock = -1;
 	int r = begin(o, n, &records, &lock, e);
 
 	if (r < 0)
@@ -276,8 +278,8 @@ static int remove_recorded(const char *key, const struct procid *id, struct err 
 {
 	scoped(host_records) struct host_records records = {0};
 	struct host_record *r;
-	scoped(fd) int lock = -1;
-	int result = host_lock(&lock, e);
+	scoped(host_lock) int lock = -1;
+	int result = host_lock(HOST_LOCK_MS, &lock, e);
 
 	if (result == 0)
 		result = host_records_load(&records, e);

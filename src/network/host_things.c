@@ -5,9 +5,11 @@
 #include "base/err.h"
 #include "base/files.h"
 #include "base/scoped.h"
+#include "network/host_lock.h"
 #include "network/host_net.h"
 #include "network/links.h"
 #include "network/nft.h"
+#include "store/host_tables.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -221,20 +223,21 @@ static void reconcile_table(void *arg, const char *name)
 static void reconcile_orphans(struct reconcile *c)
 {
 	struct if_nameindex *all = if_nameindex();
-	struct err e;
+	int r;
 
 	for (size_t i = 0; all && all[i].if_index; i++)
 		reconcile_link(c, all[i].if_name);
 	if_freenameindex(all);
-	if (nft_each_table(reconcile_table, c, &e) < 0)
-		tell(c, "%s", e.msg);
+	r = host_tables_each(reconcile_table, c);
+	if (r < 0)
+		tell(c, "list the tables of nftables: %s", strerror(-r));
 }
 
 int host_net_reconcile(bool orphans, struct err *e)
 {
 	struct reconcile c = {.orphans = orphans};
-	scoped(fd) int lock = -1;
-	int r = host_lock(&lock, e);
+	scoped(host_lock) int lock = -1;
+	int r = host_lock(HOST_LOCK_MS, &lock, e);
 
 	if (r == 0)
 		r = host_records_load(&c.records, e);

@@ -6,6 +6,7 @@
 #include "base/files.h"
 #include "base/scoped.h"
 #include "base/str.h"
+#include "store/host_tables.h"
 
 #include <fcntl.h>
 #include <jansson.h>
@@ -116,24 +117,6 @@ static const char *text_of(const json_t *object, const char *key)
 	return text ? text : "";
 }
 
-int nft_each_table(nft_table_cb *each, void *arg, struct err *e)
-{
-	scoped(json) json_t *all = NULL;
-	int r = list("list tables ip", &all, e);
-	json_t *item;
-	size_t i;
-
-	if (r < 0)
-		return r;
-	json_array_foreach (all, i, item) {
-		const char *name = text_of(json_object_get(item, "table"), "name");
-
-		if (*name)
-			each(arg, name);
-	}
-	return 0;
-}
-
 static void note_table(void *arg, const char *name)
 {
 	const char **wanted = arg;
@@ -146,10 +129,12 @@ int nft_table_remove(const char *name, struct err *e)
 {
 	const char *wanted = name;
 	char command[64];
-	int r = nft_each_table(note_table, &wanted, e);
+	int r = host_tables_each(note_table, &wanted);
 
-	if (r < 0 || wanted)
-		return r;
+	if (r < 0)
+		return err_errno(e, r, "list the tables of nftables");
+	if (wanted)
+		return 0;
 	snprintf(command, sizeof(command), "delete table ip %s\n", name);
 	return run(command, 0, "remove a table of nftables", NULL, e);
 }

@@ -27,10 +27,6 @@ int nft_host_make(const struct nft_host *h, struct err *e);
 /* Removes the table @name; that there is none is success. */
 int nft_table_remove(const char *name, struct err *e);
 
-/* Calls @each with the name of every table of the family ip. 0, or < 0 and @e. */
-typedef void nft_table_cb(void *arg, const char *name);
-int nft_each_table(nft_table_cb *each, void *arg, struct err *e);
-
 /*
  * Whether chains drop what guests of the host need to be let through (to the host: addresses and names; through it: the way
  * out) unless a rule says otherwise, and none has a rule about our bridges ("drv*"). 1 and a sentence with the commands that

@@ -4,24 +4,15 @@
 #include "base/err.h"
 #include "base/files.h"
 #include "base/scoped.h"
+#include "store/locks.h"
 
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
-
-struct held {
-	unsigned major;
-	unsigned minor;
-	unsigned long long inode;
-	pid_t pid;
-};
 
 struct audit {
 	const struct store *store;
 	struct process_list processes;
 	struct thing_list things;
-	struct held *held; /* the kernel's flocks, owned */
-	size_t n_held;
+	struct held_list held;
 	struct name_list names; /* of directories in the store and of what live helpers serve */
 	bool out_of_memory;
 };
@@ -187,46 +178,6 @@ static void collect_helper_names(struct audit *a)
 	}
 }
 
-/* --- Locks ------------------------------------------------------------------------------------------------------ */
-
-/* /proc/locks: "1: FLOCK  ADVISORY  WRITE 1234 fe:01:5678 0 EOF". To try a lock would be to hold it for a moment. */
-static void read_locks(struct audit *a)
-{
-	scoped(mem) char *text = NULL;
-	char *save = NULL;
-
-	if (files_read("/proc/locks", 16 << 20, &text, NULL) < 0)
-		return;
-	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
-		struct held h = {0};
-		struct held *all;
-
-		if (sscanf(line, "%*d: FLOCK %*s %*s %d %x:%x:%llu", &h.pid, &h.major, &h.minor,
-			   &h.inode) != 4)
-			continue;
-		all = realloc(a->held, (a->n_held + 1) * sizeof(*all));
-		if (!all) {
-			a->out_of_memory = true;
-			return;
-		}
-		a->held = all;
-		a->held[a->n_held++] = h;
-	}
-}
-
-static pid_t find_holder(const struct audit *a, const char *path)
-{
-	struct stat st;
-
-	if (stat(path, &st) < 0)
-		return 0;
-	for (size_t i = 0; i < a->n_held; i++)
-		if (a->held[i].inode == st.st_ino && a->held[i].major == major(st.st_dev) &&
-		    a->held[i].minor == minor(st.st_dev))
-			return a->held[i].pid;
-	return 0;
-}
-
 /* --- The store -------------------------------------------------------------------------------------------------- */
 
 /* What files_replace leaves when it is killed in between: NAME.XXXXXX. */
@@ -267,7 +218,7 @@ static void tell_member(struct audit *a, const char *name)
 		a->out_of_memory = true;
 		return;
 	}
-	holder = find_holder(a, lock);
+	holder = held_list_find(&a->held, lock);
 	if (holder && procid_start_ticks(holder, &ticks) < 0)
 		holder = owner; /* who took it has left it to the next helper */
 	if (holder)
@@ -366,7 +317,7 @@ static int begin(struct audit *a, const struct store *s, struct err *e)
 	r = store_processes(s, &a->processes, e);
 	if (r < 0)
 		return r;
-	read_locks(a);
+	a->out_of_memory = held_list_read(&a->held) < 0;
 	collect_helper_names(a);
 	tell_processes(a);
 	r = tell_clusters(a, e);
@@ -380,7 +331,7 @@ static void end(struct audit *a)
 	process_list_done(&a->processes);
 	thing_list_done(&a->things);
 	name_list_done(&a->names);
-	free(a->held);
+	free(a->held.all);
 }
 
 int store_audit(const struct store *s, struct thing_list *ret, struct err *e)

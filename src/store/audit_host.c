@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What clusters hold in the host's own network, from its records and the names of its interfaces. Bridges and taps are
- * told as they are there; a table of the packet filter is told when its record is, which is written before it is made.
+ * What clusters hold in the host's own network: its records, and interfaces and tables of the packet filter by their names.
+ * Who may not list the tables is told of one for each record, which is written before it is made.
  */
 #include "store/audit.h"
 
@@ -9,6 +9,7 @@
 #include "base/files.h"
 #include "base/scoped.h"
 #include "store/host_record.h"
+#include "store/host_tables.h"
 
 #include <string.h>
 
@@ -16,6 +17,35 @@ static inline void scoped_interfaces(struct if_nameindex **all)
 {
 	if (*all)
 		if_freenameindex(*all);
+}
+
+/* What an audit of the host goes by. */
+struct host_audit {
+	const struct store *store;
+	struct if_nameindex *links; /* NULL: cannot be listed */
+	struct name_list tables;    /* that have a name of ours */
+	bool tables_known;
+	bool out_of_memory;
+	struct host_records records;
+	audit_tell *tell;
+	void *arg;
+};
+
+static void note_table(void *arg, const char *name)
+{
+	struct host_audit *a = arg;
+	char key[HOST_KEY_SIZE];
+
+	if (host_table_parse(name, key) && name_list_add(&a->tables, name) < 0)
+		a->out_of_memory = true;
+}
+
+static bool has_table(const struct host_audit *a, const char *name)
+{
+	for (size_t i = 0; i < a->tables.n; i++)
+		if (strcmp(a->tables.names[i], name) == 0)
+			return true;
+	return false;
 }
 
 /* Whose @r is, when it is to be told in an audit of @s: one of @s always, another store's (to root) when it is nobody's. */
@@ -27,73 +57,97 @@ static bool is_told(const struct store *s, const struct host_record *r, pid_t *r
 	return strcmp(r->root, s->root) == 0 || (geteuid() == 0 && *ret_owner == 0);
 }
 
+static void tell_table(const struct host_audit *a, const struct host_record *r, pid_t owner)
+{
+	char table[HOST_TABLE_SIZE];
+
+	host_table_name(r->key, table);
+	if (!a->tables_known || r->net_ns != host_namespace("net") || has_table(a, table))
+		a->tell(a->arg, "table", table, r->member, owner);
+}
+
 /* The links with @r's key. */
-static void tell_links(const struct if_nameindex *all, const struct host_record *r, pid_t owner,
-		       audit_tell *tell, void *arg)
+static void tell_links(const struct host_audit *a, const struct host_record *r, pid_t owner)
 {
 	char key[HOST_KEY_SIZE];
 	bool is_tap;
 
 	if (r->net_ns != host_namespace("net"))
 		return;
-	for (size_t i = 0; all && all[i].if_index; i++)
-		if (host_name_parse(all[i].if_name, key, &is_tap) && strcmp(key, r->key) == 0)
-			tell(arg, is_tap ? "tap" : "bridge", all[i].if_name, r->member, owner);
+	for (size_t i = 0; a->links && a->links[i].if_index; i++)
+		if (host_name_parse(a->links[i].if_name, key, &is_tap) && strcmp(key, r->key) == 0)
+			a->tell(a->arg, is_tap ? "tap" : "bridge", a->links[i].if_name, r->member,
+				owner);
 }
 
-static void tell_record(const struct store *s, const struct if_nameindex *all,
-			const struct host_record *r, audit_tell *tell, void *arg)
+static void tell_record(const struct host_audit *a, const struct host_record *r)
 {
 	scoped(mem) char *what = NULL;
-	char table[HOST_TABLE_SIZE];
 	pid_t owner;
 
 	if (r->problem) {
 		what = str_format("%s: %s", r->path, r->problem);
 		if (geteuid() == 0)
-			tell(arg, "unreadable", what, "", 0);
+			a->tell(a->arg, "unreadable", what, "", 0);
 		return;
 	}
-	if (!is_told(s, r, &owner))
+	if (!is_told(a->store, r, &owner))
 		return;
-	host_table_name(r->key, table);
-	tell(arg, "record", r->path, r->member, owner);
-	tell(arg, "table", table, r->member, owner);
-	tell_links(all, r, owner, tell, arg);
+	a->tell(a->arg, "record", r->path, r->member, owner);
+	tell_table(a, r, owner);
+	tell_links(a, r, owner);
+}
+
+/* What has a name of ours and no record: for root, who could remove it. */
+static void tell_strays(const struct host_audit *a)
+{
+	char key[HOST_KEY_SIZE];
+	bool is_tap;
+
+	for (size_t i = 0; a->links && a->links[i].if_index; i++)
+		if (host_name_parse(a->links[i].if_name, key, &is_tap) &&
+		    !host_records_find(&a->records, key) &&
+		    if_nametoindex(a->links[i].if_name) != 0)
+			a->tell(a->arg, is_tap ? "tap" : "bridge", a->links[i].if_name, "", 0);
+	for (size_t i = 0; i < a->tables.n; i++)
+		if (host_table_parse(a->tables.names[i], key) &&
+		    !host_records_find(&a->records, key))
+			a->tell(a->arg, "table", a->tables.names[i], "", 0);
 }
 
 int audit_host(const struct store *s, audit_tell *tell, void *arg, struct err *e)
 {
-	/* Interfaces first: each had its record before. */
-	scoped(interfaces) struct if_nameindex *all = if_nameindex();
-	scoped(host_records) struct host_records records = {0};
-	char key[HOST_KEY_SIZE];
-	bool is_tap;
-	int r = host_records_load(&records, e);
+	/* Interfaces and tables first: each had its record before. */
+	scoped(interfaces) struct if_nameindex *links = if_nameindex();
+	struct host_audit a = {.store = s, .links = links, .tell = tell, .arg = arg};
+	int r;
 
-	if (r < 0)
-		return r;
-	for (size_t i = 0; i < records.n; i++)
-		tell_record(s, all, &records.all[i], tell, arg);
-	for (size_t i = 0; all && all[i].if_index && geteuid() == 0; i++)
-		if (host_name_parse(all[i].if_name, key, &is_tap) &&
-		    !host_records_find(&records, key) && if_nametoindex(all[i].if_name) != 0)
-			tell(arg, is_tap ? "tap" : "bridge", all[i].if_name, "", 0);
-	return 0;
+	a.tables_known = host_tables_each(note_table, &a) == 0;
+	r = a.out_of_memory ? err_set(e, ERR_NO_MEMORY, "out of memory")
+			    : host_records_load(&a.records, e);
+	for (size_t i = 0; r == 0 && i < a.records.n; i++)
+		tell_record(&a, &a.records.all[i]);
+	if (r == 0 && geteuid() == 0)
+		tell_strays(&a);
+	host_records_done(&a.records);
+	name_list_done(&a.tables);
+	return r;
 }
 
 bool audit_host_has_things(void)
 {
-	scoped(interfaces) struct if_nameindex *all = if_nameindex();
+	scoped(interfaces) struct if_nameindex *links = if_nameindex();
+	struct host_audit a = {0};
 	char key[HOST_KEY_SIZE];
+	bool found = false;
 	bool is_tap;
 
 	if (geteuid() != 0)
 		return false;
-	if (host_records_exist())
-		return true; /* there may be tables, too, which only a helper can see */
-	for (size_t i = 0; all && all[i].if_index; i++)
-		if (host_name_parse(all[i].if_name, key, &is_tap))
-			return true;
-	return false;
+	host_tables_each(note_table, &a);
+	found = a.tables.n > 0 || a.out_of_memory || files_exist(HOST_RUN_DIR);
+	for (size_t i = 0; links && links[i].if_index; i++)
+		found = found || host_name_parse(links[i].if_name, key, &is_tap);
+	name_list_done(&a.tables);
+	return found;
 }

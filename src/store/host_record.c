@@ -5,14 +5,9 @@
 #include "base/files.h"
 #include "base/scoped.h"
 
-#include <fcntl.h>
 #include <jansson.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
-
-#define RUN_DIR      "/run/drover"
-#define NETWORKS_DIR RUN_DIR "/networks"
 
 enum { KEY_LEN = HOST_KEY_SIZE - 1, RECORD_MAX = 64 << 10 };
 
@@ -71,37 +66,10 @@ bool host_table_parse(const char *name, char ret_key[HOST_KEY_SIZE])
 
 static char *record_path(const char *key)
 {
-	return str_format(NETWORKS_DIR "/drv%s.json", key);
+	return str_format(HOST_NETWORKS_DIR "/drv%s.json", key);
 }
 
-/* --- The lock, and whose a record is ----------------------------------------------------------------------------- */
-
-/* Everybody may look, whatever the umask. */
-static int make_dir(const char *path)
-{
-	if (mkdir(path, 0755) == 0)
-		return chmod(path, 0755) < 0 ? -errno : 0;
-	return errno == EEXIST ? 0 : -errno;
-}
-
-int host_lock(int *ret_fd, struct err *e)
-{
-	scoped(fd) int fd = -1;
-	int r = make_dir(RUN_DIR);
-
-	if (r == 0)
-		r = make_dir(NETWORKS_DIR);
-	if (r < 0)
-		return err_errno(e, r, "make " NETWORKS_DIR);
-	fd = open(RUN_DIR "/lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0)
-		return err_errno(e, -errno, "open " RUN_DIR "/lock");
-	while (flock(fd, LOCK_EX) < 0)
-		if (errno != EINTR)
-			return err_errno(e, -errno, "lock " RUN_DIR "/lock");
-	*ret_fd = take_fd(&fd);
-	return 0;
-}
+/* --- Whose a record is -------------------------------------------------------------------------------------------- */
 
 uint64_t host_namespace(const char *kind)
 {
@@ -207,7 +175,7 @@ static int load_record(const char *file, struct host_record *r)
 	const char *wrong;
 	int n;
 
-	r->path = str_format(NETWORKS_DIR "/%s", file);
+	r->path = str_format(HOST_NETWORKS_DIR "/%s", file);
 	if (!r->path)
 		return -ENOMEM;
 	n = files_read(r->path, RECORD_MAX, &text, NULL);
@@ -256,7 +224,7 @@ static int add_record(struct host_records *l, const char *file)
 	if (parse_file(file, r->key)) {
 		result = load_record(file, r);
 	} else {
-		r->path = str_format(NETWORKS_DIR "/%s", file);
+		r->path = str_format(HOST_NETWORKS_DIR "/%s", file);
 		r->problem = strdup("it has no name that a record has");
 		result = r->path && r->problem ? 0 : -ENOMEM;
 	}
@@ -270,14 +238,14 @@ static int add_record(struct host_records *l, const char *file)
 
 int host_records_load(struct host_records *ret, struct err *e)
 {
-	scoped(dir) DIR *dir = opendir(NETWORKS_DIR);
+	scoped(dir) DIR *dir = opendir(HOST_NETWORKS_DIR);
 	struct host_records l = {0};
 	struct dirent *entry;
 	int r = 0;
 
 	*ret = l;
 	if (!dir)
-		return errno == ENOENT ? 0 : err_errno(e, -errno, "read " NETWORKS_DIR);
+		return errno == ENOENT ? 0 : err_errno(e, -errno, "read " HOST_NETWORKS_DIR);
 	while (r == 0 && (entry = readdir(dir)))
 		if (entry->d_name[0] != '.' && !is_draft(entry->d_name))
 			r = add_record(&l, entry->d_name);
@@ -289,14 +257,9 @@ int host_records_load(struct host_records *ret, struct err *e)
 	return 0;
 }
 
-bool host_records_exist(void)
-{
-	return files_exist(NETWORKS_DIR);
-}
-
 void host_records_remove_drafts(void)
 {
-	scoped(dir) DIR *dir = opendir(NETWORKS_DIR);
+	scoped(dir) DIR *dir = opendir(HOST_NETWORKS_DIR);
 	struct dirent *entry;
 
 	while (dir && (entry = readdir(dir)))

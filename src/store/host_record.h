@@ -3,7 +3,7 @@
  * What clusters hold in the host's own network: records in /run/drover, which are for the whole host, whatever store a
  * cluster is of, and end with the boot as what they tell of does.
  *
- *   /run/drover/lock                   flock: held by whoever makes or removes a network of the host
+ *   /run/drover/lock                   flock: held by whoever makes or removes a network of the host (network/host_lock.h)
  *   /run/drover/networks/drv<key>.json one record; the bridge has its name, taps are drv<key>t<n>, the table drover_<key>
  *
  * A record is written before the first of its things is made and removed after the last has gone: what a record does
@@ -20,6 +20,9 @@
 #include <stdint.h>
 
 struct err;
+
+#define HOST_RUN_DIR      "/run/drover"
+#define HOST_NETWORKS_DIR HOST_RUN_DIR "/networks"
 
 enum { HOST_KEY_SIZE = 9, HOST_MAX_UPLINKS = 8, HOST_TABLE_SIZE = 16 };
 
@@ -42,9 +45,6 @@ struct host_records {
 	size_t n;
 };
 
-/* The lock; waits for whoever holds it (for some milliseconds). @ret_fd is the caller's. < 0: @e says why. */
-int host_lock(int *ret_fd, struct err *e);
-
 /* All of them; none when there is no directory. 0, or < 0 and @e. host_records_done(@ret) frees. */
 int host_records_load(struct host_records *ret, struct err *e);
 void host_records_done(struct host_records *l);
@@ -53,9 +53,6 @@ static inline void scoped_host_records(struct host_records *l)
 {
 	host_records_done(l);
 }
-
-/* Whether this boot ever had one. */
-bool host_records_exist(void);
 
 struct host_record *host_records_find(const struct host_records *l, const char *key);
 

@@ -6,15 +6,19 @@
 #include "base/files.h"
 #include "base/scoped.h"
 #include "base/str.h"
+#include "network/host_lock.h"
 #include "network/host_net.h"
 #include "network/links.h"
-#include "network/nft.h"
 #include "store/host_record.h"
+#include "store/host_tables.h"
 
+#include <fcntl.h>
 #include <linux/capability.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -113,7 +117,7 @@ static int count_networks(void)
 	for (size_t i = 0; all[i].if_index; i++)
 		bridges += str_starts(all[i].if_name, "drv");
 	if_freenameindex(all);
-	if (nft_each_table(count, &tables, NULL) < 0 || host_records_load(&records, NULL) < 0)
+	if (host_tables_each(count, &tables) < 0 || host_records_load(&records, NULL) < 0)
 		return -1;
 	n = (int)records.n;
 	host_records_done(&records);
@@ -309,10 +313,10 @@ static int body_other_namespaces(void)
 	struct err e = ERR_INIT;
 	int lock;
 
-	NEED(host_lock(&lock, &e) == 0);
+	NEED(host_lock(HOST_LOCK_MS, &lock, &e) == 0);
 	NEED(save_record("00000009", 1, &e) == 0 &&
 	     save_record("0000000a", net_ns_of_parent(), &e) == 0);
-	close(lock);
+	host_unlock(&lock);
 	NEED(sh("echo 1 >/proc/sys/net/ipv4/conf/up0/forwarding"));
 	NEED(links_bridge_make("drv00000009", "10.83.1.1", &e) == 0);
 	NEED(host_net_reconcile(false, &e) == 0);
@@ -338,8 +342,69 @@ static int body_halves(void)
 	NEED(sh("nft flush ruleset"));
 	NEED(host_net_reconcile(false, &e) == 0 && count_networks() == 0);
 	free(n);
-	NEED(sh("touch " RECORDS "/drv01234567.json.AbCdEf"));
-	NEED(host_net_reconcile(false, &e) == 0 && sh("test -z \"$(ls " RECORDS ")\""));
+	NEED(sh("mkdir -p " RECORDS " && touch " RECORDS "/drv01234567.json.AbCdEf"));
+	NEED(host_net_reconcile(false, &e) == 0 && !files_exist("/run/drover"));
+	return 0;
+}
+
+/* For ever, when it has told so. */
+static void __attribute__((noreturn)) hold_lock(int told)
+{
+	int fd = open("/run/drover/lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+	if (fd < 0 || flock(fd, LOCK_EX) < 0 || write(told, "x", 1) != 1)
+		_exit(1);
+	for (;;)
+		pause();
+}
+
+static int body_held(void)
+{
+	struct err e = ERR_INIT;
+	int lock = -1;
+	int told[2];
+	char by[32];
+	pid_t holder;
+	char c;
+
+	NEED(host_lock(HOST_LOCK_MS, &lock, &e) == 0);
+	NEED(!sh("flock -n /run/drover/lock true"));
+	host_unlock(&lock);
+	NEED(!files_exist("/run/drover"));
+	NEED(host_net_reconcile(true, &e) == 0 && !files_exist("/run/drover"));
+	NEED(pipe(told) == 0 && sh("mkdir -p " RECORDS));
+	holder = fork();
+	if (holder == 0)
+		hold_lock(told[1]);
+	NEED(read(told[0], &c, 1) == 1);
+	NEED(host_lock(100, &lock, &e) < 0 && e.code == ERR_BUSY && lock == -1);
+	snprintf(by, sizeof(by), "by pid %d (", (int)holder);
+	NEED(strstr(e.msg, "/run/drover/lock is held for more than") && strstr(e.msg, by) &&
+	     strstr(e.msg, "test_host_net"));
+	kill(holder, SIGKILL);
+	NEED(waitpid(holder, NULL, 0) == holder && host_lock(HOST_LOCK_MS, &lock, &e) == 0);
+	host_unlock(&lock);
+	return 0;
+}
+
+/* Whoever waits gets the lock when it is let go of, though its file was removed then. */
+static int body_handed_on(void)
+{
+	struct err e = ERR_INIT;
+	int lock = -1;
+	int status;
+	int go[2];
+	char c;
+
+	NEED(host_lock(HOST_LOCK_MS, &lock, &e) == 0 && pipe(go) == 0);
+	if (fork() == 0) {
+		close_fd(&lock); /* a copy of the parent's would hold it too */
+		NEED(write(go[1], "x", 1) == 1);
+		_exit(host_lock(HOST_LOCK_MS, &lock, &e) < 0 || !files_exist(RECORDS));
+	}
+	NEED(read(go[0], &c, 1) == 1);
+	host_unlock(&lock);
+	NEED(wait(&status) > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0);
 	return 0;
 }
 
@@ -467,6 +532,8 @@ ON_A_HOST(six_at_once_get_six_subnets_and_their_death_is_mended, body_at_once)
 ON_A_HOST(only_what_dead_owners_left_is_removed, body_owners)
 ON_A_HOST(records_of_other_network_namespaces_are_left_to_them, body_other_namespaces)
 ON_A_HOST(what_is_half_there_is_removed, body_halves)
+ON_A_HOST(a_lock_that_is_held_too_long_names_its_holder, body_held)
+ON_A_HOST(a_lock_whose_file_was_removed_is_handed_on, body_handed_on)
 ON_A_HOST(an_unreadable_record_is_named_and_kept, body_unreadable)
 ON_A_HOST(things_without_a_record_are_found, body_orphans)
 ON_A_HOST(a_firewall_that_drops_is_told_with_the_rule_that_mends_it, body_firewalls)
@@ -499,6 +566,8 @@ int main(void)
 		TEST(six_at_once_get_six_subnets_and_their_death_is_mended),
 		TEST(only_what_dead_owners_left_is_removed),
 		TEST(records_of_other_network_namespaces_are_left_to_them),
+		TEST(a_lock_that_is_held_too_long_names_its_holder),
+		TEST(a_lock_whose_file_was_removed_is_handed_on),
 		TEST(what_is_half_there_is_removed),
 		TEST(an_unreadable_record_is_named_and_kept),
 		TEST(things_without_a_record_are_found),
