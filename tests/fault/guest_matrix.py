@@ -1,14 +1,19 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""The kill matrix with real guests: SIGKILL of every process of a cluster at each stage of its life, bound and detached.
+"""The kill matrix with real guests: SIGKILL of every process of a cluster at each stage of its life, bound and detached, on a
+private network and on one of the host.
 
 usage: guest_matrix.py DROVER HELPER [PATTERN]     (PATTERN: only cases whose name has it, a regular expression)
 
 After each kill: exactly the survivors run, and are the same processes as before but for the one that was started again;
-the audit lists theirs and nothing else; what goes on is reached over SSH; where all is gone the next up works; at the end
-nothing is left. Stages are told by events: a line of the command, an event of a watch, the echo of a session. Guests are
-of the image tiny; two cases stop debian-12 and check its file system. TAP; the table is in the comments at the end.
+the audit lists theirs and nothing else; what goes on is reached over SSH, saved, put back and copied; where all is gone the
+next up works; at the end nothing is left. Stages are told by events: a line of the command, an event of a watch, the echo of
+a session, what inotify tells of a file. Guests are of the image tiny; two cases stop debian-12 and check its file system. TAP; the table is in the comments
+at the end.
+
+Root's run is in network and mount namespaces of its own, which play the host: nothing of the real one is touched.
 """
+import ctypes
 import hashlib
 import json
 import os
@@ -22,6 +27,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from kill_matrix import Wrong, left_of
 
@@ -35,35 +41,83 @@ CACHE = os.environ.get("DROVER_IMAGE_CACHE",
 ROLES = {"drover-init": "init", "drover-helper": "helper", "drover-egress": "launcher", "qemu-system-x86": "qemu",
          "dnsmasq": "dnsmasq", "slirp4netns": "slirp4netns"}
 EVERYBODY = {"supervisor", "init", "helper", "launcher", "qemu", "dnsmasq", "slirp4netns"}
-MENDED = {"helper", "dnsmasq", "slirp4netns"}  # killed alone, another takes its place
-WAY_OUT = {"launcher", "slirp4netns"}
+WAY_OUT = {"launcher", "slirp4netns"}  # of a private network
+# Killed alone, others take their places.
+MENDED = {"helper": {"helper"}, "dnsmasq": {"dnsmasq"}, "slirp4netns": {"slirp4netns"}, "launcher": WAY_OUT}
 SAID = {"dnsmasq": "dnsmasq was started again", "slirp4netns": "slirp4netns was started again",
-        "launcher": "no way out any more", "helper": "took over 1 members"}
+        "launcher": "slirp4netns was started again", "helper": "took over 1 members"}
 
 STAGES = ("boot", "exec", "stop", "rm")
-VICTIMS = {"detached": ("client", "supervisor", "init", "helper", "qemu", "dnsmasq", "slirp4netns", "launcher"),
-           "bound": ("client", "owner", "supervisor", "init", "helper", "qemu", "dnsmasq", "slirp4netns", "launcher")}
+# The guest is held at one instant when the kill comes.
+HELD = {"save": ["snapshot", "save", "m", "point"], "reset": ["reset", "m", "point"], "fork": ["fork", "m", "copy"]}
+IN_ACCESS, IN_MODIFY, IN_CREATE = 1, 2, 0x100  # of inotify
+VICTIMS = ("client", "supervisor", "init", "helper", "qemu", "dnsmasq", "slirp4netns", "launcher")
 
 
-def survivors(lifetime, stage, victim):
-    """Who runs when all has settled: everybody, or some, or nobody."""
-    if stage in ("stop", "rm") or victim in ("owner", "supervisor", "init", "qemu"):
-        return set()
-    if victim == "client":  # of a bound cluster's boot it is the owner
-        return set() if (lifetime, stage) == ("bound", "boot") else EVERYBODY
-    if victim == "helper":
-        return EVERYBODY if lifetime == "detached" else set()
-    return EVERYBODY - WAY_OUT if victim == "launcher" else EVERYBODY
+class Row(NamedTuple):
+    lifetime: str
+    network: str
+    stage: str
+    victim: str
+    image: str = "tiny"
+
+    def __str__(self):
+        return f"{self.lifetime}, {self.network}, {self.stage}, kill -9 of {self.victim}, {self.image}"
+
+    def everybody(self):
+        return EVERYBODY if self.network == "private" else EVERYBODY - WAY_OUT
+
+    def survivors(self):
+        """Who runs when all has settled: everybody or nobody."""
+        if self.stage in ("stop", "rm") or self.victim in ("owner", "supervisor", "init", "qemu"):
+            return set()
+        if self.lifetime == "bound" and (self.victim == "helper" or (self.victim, self.stage) == ("client", "boot")):
+            return set()  # the client of a bound cluster's boot is its owner
+        return self.everybody()
 
 
 def cases():
-    for lifetime in ("detached", "bound"):
-        for stage in STAGES:
-            for victim in VICTIMS[lifetime]:
-                if (lifetime, stage, victim) != ("bound", "boot", "owner"):  # the client is
-                    yield lifetime, stage, victim, "tiny"
-    yield "detached", "stop", "helper", "debian-12"
-    yield "detached", "stop", "client", "debian-12"
+    for stage in STAGES:
+        for victim in VICTIMS:
+            yield Row("detached", "private", stage, victim)
+    for stage in STAGES:
+        for victim in ("client", "owner", *VICTIMS[1:]):
+            if (stage, victim) != ("boot", "owner"):  # the client is
+                yield Row("bound", "private", stage, victim)
+    for stage in HELD:  # the place for what a warm start adds, too
+        for victim in VICTIMS[:5]:
+            yield Row("detached", "private", stage, victim)
+    for stage in STAGES if os.geteuid() == 0 else ():
+        for victim in VICTIMS[:6]:
+            yield Row("detached", "host", stage, victim)
+    for stage, victim in (("boot", "client"), ("exec", "owner"), ("exec", "supervisor"), ("exec", "init"), ("exec", "helper"),
+                          ("stop", "owner"), ("rm", "helper")) if os.geteuid() == 0 else ():
+        yield Row("bound", "host", stage, victim)
+    yield Row("detached", "private", "stop", "helper", "debian-12")
+    yield Row("detached", "private", "stop", "client", "debian-12")
+
+
+HOST = """mount -t tmpfs none /run && ip link set lo up && ip link add up0 type bridge && ip link set up0 up &&
+    ip addr add 192.0.2.2/24 dev up0 && ip route add default via 192.0.2.1 dev up0 && echo 0 >/proc/sys/net/ipv4/ip_forward"""
+
+
+def play_host():
+    """Goes on in namespaces with an interface that has the default route."""
+    if os.geteuid() != 0:
+        return
+    if "DROVER_TEST_INSIDE" not in os.environ:
+        os.environ["DROVER_TEST_INSIDE"] = "1"
+        os.execvp("unshare", ["unshare", "-nm", "--propagation", "private", sys.executable, *sys.argv])
+    subprocess.run(["sh", "-ec", HOST], check=True)
+
+
+def left_on_host():
+    """What is left of a network of the host."""
+    left = [line for line in subprocess.run("ip -o link; nft list tables ip", shell=True, check=True, capture_output=True,
+                                            text=True).stdout.splitlines() if re.search(r": drv|drover_", line)]
+    if Path("/proc/sys/net/ipv4/conf/up0/forwarding").read_text() != "0\n":
+        left.append("up0 forwards")
+    return left + [str(p) for p in Path("/run").glob("drover*")]
 
 
 def stat_of(pid):
@@ -88,20 +142,31 @@ def family(top):
     return {"supervisor": top, **roles}
 
 
-def name_of(lifetime, stage, victim, image):
-    return f"{lifetime}, {stage}, kill -9 of {victim}, {image}"
+class Changes:
+    """What inotify tells of one file or directory."""
+
+    def __init__(self, path, mask):
+        libc = ctypes.CDLL(None, use_errno=True)
+        self.fd = libc.inotify_init()
+        if libc.inotify_add_watch(self.fd, os.fsencode(path), mask) < 0:
+            raise OSError(ctypes.get_errno(), "inotify", str(path))
+
+    def wait(self):
+        if not select.select([self.fd], [], [], PATIENCE)[0]:
+            raise Wrong("nothing happens to a file")
+        os.read(self.fd, 4096)
+
+    def __del__(self):
+        os.close(self.fd)
 
 
 class Case:
-    def __init__(self, lifetime, stage, victim, image):
-        self.lifetime, self.stage, self.victim, self.image = lifetime, stage, victim, image
+    def __init__(self, row):
+        self.row = row
         self.home = Path(tempfile.mkdtemp(prefix="drover-fault."))
         self.children = []
         self.client = self.owner = None
         self.clean_ms = 0
-
-    def name(self):
-        return name_of(self.lifetime, self.stage, self.victim, self.image)
 
     # --- Programs
 
@@ -163,43 +228,64 @@ class Case:
 
     def begin(self):
         """Brings the cluster to the stage. Afterwards self.client is under way."""
-        options = ["--image", self.image]
-        if self.lifetime == "detached":
+        options = ["--image", self.row.image, "--network", self.row.network]
+        if self.row.lifetime == "detached":
             first = self.start("up", "m", *options)
         else:
             first = self.owner = self.start("run", "m", *options, "--", "sh", "-c", "echo it runs; exec cat")
-        if self.stage == "boot":
+        if self.row.stage == "boot":
             self.client = first
             self.read_until(first, "stage=start")
             self.await_event(self.watch(), {"event": "stage", "stage": "booting"})
             return
-        if self.lifetime == "bound":
+        if self.row.lifetime == "bound":
             self.read_until(first, "it runs")
         elif first.wait(PATIENCE) != 0:
             raise Wrong(f"up: {first.stdout.read().decode()}")
-        if self.stage == "exec":
+        if self.row.stage == "exec":
             self.client = self.start("exec", "m", "--", "sh", "-c", "echo here; exec cat")
             self.read_until(self.client, "here")
             return
+        if self.row.stage in HELD:
+            self.hold()
+            return
         lines = self.watch()
-        self.client = self.start(*(["down"] if self.stage == "stop" else ["rm", "-f"]), "m")
+        self.client = self.start(*(["down"] if self.row.stage == "stop" else ["rm", "-f"]), "m")
         self.await_event(lines, {"event": "state", "state": "stopping"})
+
+    def hold(self):
+        """Has the guest saved, put back or copied, up to the first sign of that in its files."""
+        points = self.home / "h/clusters/m/m/points.qcow2"
+        if self.row.stage != "fork":
+            self.must(*HELD["save"])
+            changes = Changes(points, IN_MODIFY if self.row.stage == "save" else IN_ACCESS)
+        self.client = self.start(*HELD[self.row.stage])
+        if self.row.stage != "fork":
+            changes.wait()
+            return
+        path = self.home / "h/clusters"
+        for name in ("copy", "copy", "captured", "m.memory"):
+            changes = Changes(path, IN_CREATE)
+            path /= name
+            while not path.exists():
+                changes.wait()
 
     def kill(self):
         self.begin()
         self.before = family(int(next(iter((self.home / "h").glob("clusters/*/m/pid"))).read_text()))
-        lacking = EVERYBODY - set(self.before)
-        if lacking and self.stage != "stop" and self.stage != "rm":
+        lacking = self.row.everybody() - set(self.before)
+        if lacking and self.row.stage not in ("stop", "rm"):
             raise Wrong(f"before the kill there is no {lacking}")
         self.pidfds = {role: os.pidfd_open(pid) for role, pid in self.before.items()}
         started = time.monotonic()
-        if self.victim in ("client", "owner"):
-            (self.client if self.victim == "client" else self.owner).kill()
-        elif self.victim in self.pidfds:
-            signal.pidfd_send_signal(self.pidfds[self.victim], signal.SIGKILL)
-        stay = survivors(self.lifetime, self.stage, self.victim)
+        victim = self.row.victim
+        if victim in ("client", "owner"):
+            (self.client if victim == "client" else self.owner).kill()
+        elif victim in self.pidfds:
+            signal.pidfd_send_signal(self.pidfds[victim], signal.SIGKILL)
+        stay = self.row.survivors()
         for role, fd in self.pidfds.items():
-            if (role not in stay or role == self.victim) and not select.select([fd], [], [], PATIENCE)[0]:
+            if (role not in stay or role == victim) and not select.select([fd], [], [], PATIENCE)[0]:
                 raise Wrong(f"{role} is there after {PATIENCE} s")
         self.clean_ms = int(1000 * (time.monotonic() - started))
         return stay
@@ -208,61 +294,78 @@ class Case:
 
     def check_client(self, stay):
         """What the command under way makes of it."""
-        if self.victim in ("client", "owner") and self.client is not self.owner:
-            if self.victim == "owner":
+        stage, victim = self.row.stage, self.row.victim
+        if victim in ("client", "owner") and self.client is not self.owner:
+            if victim == "owner":
                 self.client.stdin.close()
             self.client.wait(PATIENCE)
             return
-        goes_on = self.stage in ("stop", "rm") or bool(stay)
-        if self.stage == "exec" and goes_on:
+        goes_on = stage in ("stop", "rm") or bool(stay)
+        if stage == "exec" and goes_on:
             self.client.stdin.write(b"still\n")
             self.read_until(self.client, "still")
         if self.client is self.owner and goes_on:
             self.read_until(self.client, "it runs")
-        else:
-            if not (self.stage == "exec" and not goes_on):
-                self.client.stdin.close()
-            status = self.client.wait(PATIENCE)
-            # who kills all while a stop is under way has stopped the member too
-            if goes_on and status != 0 or not goes_on and status == 0:
-                raise Wrong(f"the command ended with {status}: {self.client.stdout.read().decode()}")
+            return
+        if stage != "exec" or goes_on:
+            self.client.stdin.close()
+        status = self.client.wait(PATIENCE)
+        if stage in HELD and victim == "helper":
+            return  # it may have been done: nobody does it twice
+        # who kills all while a stop is under way has stopped the member too
+        if goes_on != (status == 0):
+            raise Wrong(f"the command ended with {status}: {self.client.stdout.read().decode()}")
 
     def check_survivors(self, stay):
-        if stay and self.victim in SAID:
+        victim = self.row.victim
+        if stay and victim in SAID:
             log = self.start("logs", "--helper", "--follow", "m")
-            self.read_until(log, SAID[self.victim])
+            self.read_until(log, SAID[victim])
             log.kill()
         now = family(self.before["supervisor"]) if stay else {}
         if set(now) != stay:
             raise Wrong(f"there are {set(now)} instead of {stay}")
         changed = {role for role in stay if now[role] != self.before[role]}
-        if changed != ({self.victim} & MENDED if stay else set()):
+        if changed != (MENDED.get(victim, set()) if stay else set()):
             raise Wrong(f"not the same process as before: {changed}")
-        things = self.audit()
-        if stay:
-            bad = [t for t in things if t["owner"] not in now.values()]
-        else:
-            # a supervisor that was killed cannot sweep: its files are swept by the next command
-            bad = [t for t in things if self.victim != "supervisor" or t["owned"] or t["kind"] == "process"]
+        bad = [t for t in self.audit() if not self.may_be(t, set(now.values()))]
         if bad:
             raise Wrong(f"the audit tells of {bad}")
         if stay:
-            self.must("wait", "m", "--state", "running")
-            self.must("exec", "m", "--", "true")
+            self.check_use()
+
+    def may_be(self, thing, survivors):
+        """Whether the audit may tell of @thing."""
+        if thing["owner"] in survivors:
+            return True
+        if (self.row.stage, self.row.victim) == ("fork", "client"):  # its half-made copy waits for prune
+            return not thing["owned"] and thing["what"].startswith(str(self.home / "h/clusters/copy"))
+        # a supervisor that was killed cannot sweep: what it leaves is swept by the next command
+        return self.row.victim == "supervisor" and not thing["owned"] and thing["kind"] != "process"
+
+    def check_use(self):
+        self.must("wait", "m", "--state", "running")
+        self.must("exec", "m", "--", "true")
+        if self.row.stage in HELD:
+            if self.run("ls", "copy").returncode == 0:
+                self.must("rm", "-f", "copy")
+            for command in HELD.values():
+                self.must(*command)
+            self.must("exec", "copy", "--", "true")
 
     def audit(self):
         return json.loads(self.run("audit", "--json").stdout)
 
     def check_next(self):
-        if self.lifetime == "bound" or self.stage == "rm" or self.image != "tiny":
+        if self.row.lifetime == "bound" or self.row.stage == "rm" or self.row.image != "tiny":
             return
-        self.must("up", "m", "--image", self.image, "--quiet")
+        self.must("up", "m", "--image", self.row.image, "--network", self.row.network, "--quiet")
         self.must("exec", "m", "--", "true")
 
     def check_disk(self):
         """After a graceful path the file system is clean."""
         disk = next(iter((self.home / "h").glob("clusters/*/m/disk.*")), None)
-        if self.image == "tiny" or not disk:
+        if self.row.image == "tiny" or not disk:
             return
         raw = self.home / "raw"
         subprocess.run(["qemu-img", "convert", "-O", "raw", str(disk), str(raw)], check=True)
@@ -280,7 +383,8 @@ class Case:
 
     def leaks(self):
         """Told by the audit, and, without it, by a look at the files and at every process's environment."""
-        return [t["what"] for t in self.audit()] + left_of(self.home / "h")
+        left = left_on_host() if self.row.network == "host" else []
+        return left + [t["what"] for t in self.audit()] + left_of(self.home / "h")
 
     def end(self):
         for child in self.children:
@@ -317,26 +421,31 @@ def run_case(case):
     return leaks, stay, None
 
 
+def print_table(rows):
+    print("# lifetime  network  victim       cases  survived  leaks  longest to what is to go gone")
+    for (lifetime, network, victim), (count, alive, leaks, longest) in rows.items():
+        print(f"# {lifetime:8}  {network:7}  {victim:11}  {count:5}  {alive:8}  {leaks:5}  {longest:8} ms")
+
+
 def main():
-    todo = [row for row in cases() if re.search(PATTERN, name_of(*row))]
+    play_host()
+    todo = [row for row in cases() if re.search(PATTERN, str(row))]
     print(f"1..{len(todo)}")
     rows, failed = {}, 0
     for n, row in enumerate(todo, 1):
-        case = Case(*row)
+        case = Case(row)
         leaks, stay, wrong = run_case(case)
         failed += wrong is not None
-        what = "all go on" if stay == EVERYBODY else "the rest goes on" if stay else "nobody survives"
-        print(f"{'not ok' if wrong else 'ok'} {n} - {case.name()}: {what}, nothing is left", flush=True)
+        print(f"{'not ok' if wrong else 'ok'} {n} - {row}: {'all go on' if stay else 'nobody survives'}, nothing is left",
+              flush=True)
         if wrong:
             print("# " + wrong.replace("\n", "\n# "), flush=True)
-        total = rows.setdefault((case.lifetime, case.victim), [0, 0, 0, 0])
+        total = rows.setdefault((row.lifetime, row.network, row.victim), [0, 0, 0, 0])
         total[0] += 1
         total[1] += bool(stay)
         total[2] += max(leaks, 0)
         total[3] = max(total[3], case.clean_ms)
-    print("# lifetime  victim       cases  survived  leaks  longest to what is to go gone")
-    for (lifetime, victim), (count, alive, leaks, longest) in rows.items():
-        print(f"# {lifetime:8}  {victim:11}  {count:5}  {alive:8}  {leaks:5}  {longest:8} ms")
+    print_table(rows)
     return 1 if failed else 0
 
 
