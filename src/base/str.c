@@ -111,6 +111,20 @@ void str_copy(char *to, size_t size, const char *from)
 	to[len] = '\0';
 }
 
+const char *str_from_int(char room[INT_TEXT_SIZE], int64_t number)
+{
+	char *digits = room + INT_TEXT_SIZE - 1;
+	uint64_t rest = number < 0 ? -(uint64_t)number : (uint64_t)number;
+
+	*digits = '\0';
+	do
+		*--digits = (char)('0' + rest % 10);
+	while ((rest /= 10) > 0);
+	if (number < 0)
+		*--digits = '-';
+	return digits;
+}
+
 char *str_format(const char *fmt, ...)
 {
 	char *text = NULL;

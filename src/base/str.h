@@ -42,6 +42,10 @@ bool str_ends(const char *s, const char *suffix);
 /* As much of @from as fits in the @size bytes of @to, always with a NUL. */
 void str_copy(char *to, size_t size, const char *from);
 
+/* @number in decimal, somewhere inside @room. */
+enum { INT_TEXT_SIZE = 24 };
+const char *str_from_int(char room[INT_TEXT_SIZE], int64_t number);
+
 /* asprintf that returns the text (heap, caller frees) or NULL. */
 char *str_format(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 

@@ -208,11 +208,26 @@ static enum member_state state_of(const char *word)
 	return MEMBER_STARTING;
 }
 
+static void read_spec(const struct kept *kept, struct member *m)
+{
+	scoped(mem) char *text = kept_text(kept);
+	const struct value *spec = NULL;
+	struct value_tree tree;
+	struct err e;
+
+	if (!text)
+		return; /* read_entry has told */
+	if (value_tree_parse(text, strlen(text), &tree, &e) == 0)
+		spec = value_get(tree.values, "spec");
+	if (spec && vm_spec_decode(spec, &m->spec, &e) < 0)
+		give_in(m->name, &e);
+	value_tree_done(&tree);
+}
+
 /* The member without its VM. */
 static struct member *read_member(struct helper *h, struct kept *kept, json_t *root)
 {
 	struct member *m = calloc(1, sizeof(*m));
-	json_t *spec = json_object_get(root, "spec");
 	struct err e = ERR_INIT;
 
 	if (!m || kept->n_fds != N_KEPT) {
@@ -232,8 +247,7 @@ static struct member *read_member(struct helper *h, struct kept *kept, json_t *r
 	if (m->state == MEMBER_ERROR)
 		err_set(&m->error, err_code_from_name(text_of(root, "code")), "%s",
 			text_of(root, "error"));
-	if (spec && vm_spec_decode(spec, &m->spec, &e) < 0)
-		give_in(m->name, &e);
+	read_spec(kept, m);
 	if (h->o->served)
 		name_list_add(h->o->served, m->name);
 	return m;

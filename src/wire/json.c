@@ -3,6 +3,7 @@
 
 #include "base/err.h"
 #include "base/scoped.h"
+#include "base/str.h"
 #include "wire/names.h"
 
 #include <string.h>
@@ -43,8 +44,7 @@ static size_t utf8_len(const unsigned char *s, size_t left)
 	return n;
 }
 
-/* The value of \uXXXX at @s, or -1. */
-static long escape_value(const char *s, size_t left)
+long json_escape_value(const char *s, size_t left)
 {
 	long value = 0;
 
@@ -67,7 +67,7 @@ static long escape_value(const char *s, size_t left)
 /* Copies one escape; a surrogate without its other half becomes U+FFFD. Returns bytes taken. */
 static size_t clean_escape(const char *s, size_t left, struct buf *out, int *r)
 {
-	long high = escape_value(s, left);
+	long high = json_escape_value(s, left);
 	long low;
 
 	if (high < 0xd800 || high > 0xdfff) {
@@ -76,7 +76,7 @@ static size_t clean_escape(const char *s, size_t left, struct buf *out, int *r)
 		*r = buf_add(out, s, n);
 		return n;
 	}
-	low = high < 0xdc00 ? escape_value(s + 6, left - 6) : -1;
+	low = high < 0xdc00 ? json_escape_value(s + 6, left - 6) : -1;
 	if (low >= 0xdc00 && low <= 0xdfff) {
 		*r = buf_add(out, s, 12);
 		return 12;
@@ -110,6 +110,17 @@ static int clean_text(const char *text, size_t len, struct buf *out)
 		i += n ? n : 1;
 	}
 	return r;
+}
+
+char *json_clean_copy(const char *text, size_t len, size_t *ret_len)
+{
+	scoped(buf) struct buf clean = BUF_INIT;
+	int r = is_plain(text, len) ? buf_add(&clean, text, len) : clean_text(text, len, &clean);
+
+	if (r < 0)
+		return NULL;
+	*ret_len = clean.len;
+	return buf_take(&clean);
 }
 
 static int check_depth(const char *text, size_t len, struct err *e)
@@ -183,7 +194,7 @@ json_t *wire_json_get(json_t *object, const char *key)
 	return found;
 }
 
-static int wrong_type(const char *key, const char *want, struct err *e)
+int json_wrong_type(const char *key, const char *want, struct err *e)
 {
 	return err_set(e, ERR_BAD_REQUEST, "wrong type: \"%s\" must be %s", key, want);
 }
@@ -195,7 +206,7 @@ int wire_json_string(json_t *object, const char *key, const char **ret, struct e
 	if (!value)
 		return 0;
 	if (!json_is_string(value))
-		return wrong_type(key, "a string", e);
+		return json_wrong_type(key, "a string", e);
 	*ret = json_string_value(value);
 	return 0;
 }
@@ -207,7 +218,7 @@ int wire_json_int(json_t *object, const char *key, int64_t *ret, struct err *e)
 	if (!value)
 		return 0;
 	if (!json_is_integer(value))
-		return wrong_type(key, "a whole number", e);
+		return json_wrong_type(key, "a whole number", e);
 	*ret = json_integer_value(value);
 	return 0;
 }
@@ -219,15 +230,22 @@ int wire_json_bool(json_t *object, const char *key, bool *ret, struct err *e)
 	if (!value)
 		return 0;
 	if (!json_is_boolean(value))
-		return wrong_type(key, "true or false", e);
+		return json_wrong_type(key, "true or false", e);
 	*ret = json_is_true(value);
 	return 0;
 }
 
 static void out_add(struct json_out *o, const char *s, size_t len)
 {
-	if (o->r == 0)
-		o->r = buf_add(o->b, s, len);
+	struct buf *b = o->b;
+
+	if (b->cap - b->len <= len && o->r == 0)
+		o->r = buf_reserve(b, len);
+	if (o->r < 0)
+		return;
+	memcpy(b->data + b->len, s, len);
+	b->len += len;
+	b->data[b->len] = '\0';
 }
 
 static void out_str(struct json_out *o, const char *s)
@@ -316,9 +334,10 @@ static void out_key(struct json_out *o, const char *key)
 	if (o->need_comma)
 		out_add(o, ",", 1);
 	o->need_comma = true;
-	if (key) {
-		out_quoted(o, key);
-		out_add(o, ":", 1);
+	if (key) { /* it is one of ours, with nothing to escape */
+		out_add(o, "\"", 1);
+		out_str(o, key);
+		out_add(o, "\":", 2);
 	}
 }
 
@@ -348,17 +367,10 @@ void json_out_string_opt(struct json_out *o, const char *key, const char *value)
 
 void json_out_int(struct json_out *o, const char *key, int64_t value)
 {
-	char text[24];
-	char *digits = text + sizeof(text);
-	uint64_t rest = value < 0 ? -(uint64_t)value : (uint64_t)value;
+	char digits[INT_TEXT_SIZE];
 
-	do
-		*--digits = (char)('0' + rest % 10);
-	while ((rest /= 10) > 0);
-	if (value < 0)
-		*--digits = '-';
 	out_key(o, key);
-	out_add(o, digits, (size_t)(text + sizeof(text) - digits));
+	out_str(o, str_from_int(digits, value));
 }
 
 void json_out_bool(struct json_out *o, const char *key, bool value)

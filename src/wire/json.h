@@ -32,6 +32,14 @@ int wire_json_string(json_t *object, const char *key, const char **ret, struct e
 int wire_json_int(json_t *object, const char *key, int64_t *ret, struct err *e);
 int wire_json_bool(json_t *object, const char *key, bool *ret, struct err *e);
 
+/* For value.h, which reads by the same rules. */
+
+/* A copy (heap, NUL after it) in which invalid UTF-8 and lone surrogates are replaced, as above. NULL: no memory. */
+char *json_clean_copy(const char *text, size_t len, size_t *ret_len);
+/* The value of \uXXXX at @s, or -1. */
+long json_escape_value(const char *s, size_t left);
+int json_wrong_type(const char *key, const char *want, struct err *e); /* -EBADMSG */
+
 /* The writer: an object is written field by field into a buffer; the first failed allocation sticks. */
 struct json_out {
 	struct buf *b;

@@ -3,7 +3,6 @@
 
 #include "base/scoped.h"
 
-#include <inttypes.h>
 #include <string.h>
 
 static const char *const verb_names[VERB_MAX] = {
@@ -34,14 +33,15 @@ void request_done(struct request *q)
 	free(q->as);
 	free(q->dir);
 	free(q->subnet);
-	vm_spec_done(&q->spec);
+	if (q->spec.name) /* only one verb has a spec, and none is without */
+		vm_spec_done(&q->spec);
 	*q = (struct request){0};
 }
 
-static int take_text(json_t *root, const char *key, char **ret, struct err *e)
+static int take_text(const struct value *root, const char *key, char **ret, struct err *e)
 {
 	const char *text = NULL;
-	int r = wire_json_string(root, key, &text, e);
+	int r = value_string(root, key, &text, e);
 
 	if (r < 0 || !text || !*text)
 		return r;
@@ -49,17 +49,33 @@ static int take_text(json_t *root, const char *key, char **ret, struct err *e)
 	return *ret ? 0 : err_set(e, ERR_NO_MEMORY, "out of memory");
 }
 
-static int take_id(json_t *root, char **ret, struct err *e)
+static char *text_of_int(int64_t number)
 {
-	json_t *id = wire_json_get(root, "id");
+	char digits[INT_TEXT_SIZE];
+
+	return strdup(str_from_int(digits, number));
+}
+
+/* As a JSON string. */
+static char *encode_text(const char *text)
+{
+	json_t *value = json_string(text);
+	char *encoded = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+
+	json_decref(value);
+	return encoded;
+}
+
+static int take_id(const struct value *root, char **ret, struct err *e)
+{
+	const struct value *id = value_get(root, "id");
 
 	if (!id)
 		return 0;
-	if (!json_is_string(id) && !json_is_integer(id))
+	if (id->kind != VALUE_STRING && id->kind != VALUE_INT)
 		return err_set(e, ERR_BAD_REQUEST,
 			       "wrong type: \"id\" must be a string or a whole number");
-	*ret = json_is_integer(id) ? str_format("%" PRId64, (int64_t)json_integer_value(id))
-				   : json_dumps(id, JSON_ENCODE_ANY | JSON_COMPACT);
+	*ret = id->kind == VALUE_INT ? text_of_int(id->number) : encode_text(id->text);
 	if (!*ret)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	if (strlen(*ret) <= WIRE_MAX_ID)
@@ -69,11 +85,11 @@ static int take_id(json_t *root, char **ret, struct err *e)
 	return err_set(e, ERR_BAD_REQUEST, "\"id\" is longer than %d bytes", WIRE_MAX_ID);
 }
 
-static int take_verb(json_t *root, struct request *q, struct err *e)
+static int take_verb(const struct value *root, struct request *q, struct err *e)
 {
 	const char *cmd = NULL;
 	char shown[48];
-	int r = wire_json_string(root, "cmd", &cmd, e);
+	int r = value_string(root, "cmd", &cmd, e);
 
 	if (r < 0)
 		return r;
@@ -87,7 +103,7 @@ static int take_verb(json_t *root, struct request *q, struct err *e)
 	return err_set(e, ERR_UNKNOWN_COMMAND, "unknown command \"%s\"", shown);
 }
 
-static int decode_fields(json_t *root, struct request *q, struct err *e)
+static int decode_fields(const struct value *root, struct request *q, struct err *e)
 {
 	int r = take_id(root, &q->id, e);
 
@@ -106,27 +122,26 @@ static int decode_fields(json_t *root, struct request *q, struct err *e)
 	if (r == 0)
 		r = take_text(root, "subnet", &q->subnet, e);
 	if (r == 0)
-		r = wire_json_int(root, "port", &q->port, e);
+		r = value_int(root, "port", &q->port, e);
 	if (r == 0)
-		r = wire_json_bool(root, "no_egress", &q->no_egress, e);
+		r = value_bool(root, "no_egress", &q->no_egress, e);
 	if (r == 0)
-		r = wire_json_bool(root, "all", &q->all, e);
+		r = value_bool(root, "all", &q->all, e);
 	if (r == 0 && q->verb == VERB_BOOT_MEMBER)
-		r = vm_spec_decode(wire_json_get(root, "spec"), &q->spec, e);
+		r = vm_spec_decode(value_get(root, "spec"), &q->spec, e);
 	return r;
 }
 
 int request_decode(const char *text, size_t len, struct request *ret, struct err *e)
 {
-	json_t *root;
+	struct value_tree tree;
 	int r;
 
 	*ret = (struct request){0};
-	root = wire_json_parse(text, len, e);
-	if (!root)
-		return -EBADMSG;
-	r = decode_fields(root, ret, e);
-	json_decref(root);
+	r = value_tree_parse(text, len, &tree, e);
+	if (r == 0)
+		r = decode_fields(tree.values, ret, e);
+	value_tree_done(&tree);
 	return r;
 }
 

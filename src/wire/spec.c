@@ -125,42 +125,42 @@ int vm_spec_copy(struct vm_spec *to, const struct vm_spec *from)
 	return r;
 }
 
-static int decode_paths(json_t *value, const struct field *f, struct vm_spec *s, struct err *e)
+static int decode_paths(const struct value *value, const struct field *f, struct vm_spec *s,
+			struct err *e)
 {
-	json_t *list = wire_json_get(value, f->key);
+	const struct value *list = value_get(value, f->key);
 	char ***paths = at(s, f->offset);
 	size_t *n = at(s, f->count_offset);
 
 	if (!list)
 		return 0;
-	if (!json_is_array(list))
+	if (list->kind != VALUE_LIST)
 		return err_set(e, ERR_BAD_REQUEST, "wrong type: \"%s\" must be a list of strings",
 			       f->key);
-	if (json_array_size(list) > WIRE_MAX_PATHS)
+	if (list->length > WIRE_MAX_PATHS)
 		return err_set(e, ERR_BAD_REQUEST, "\"%s\" has more than %d entries", f->key,
 			       WIRE_MAX_PATHS);
-	*paths = calloc(json_array_size(list) + 1, sizeof(char *));
+	*paths = calloc(list->length + 1, sizeof(char *));
 	if (!*paths)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
-	for (size_t i = 0; i < json_array_size(list); i++) {
-		const char *path = json_string_value(json_array_get(list, i));
-
-		if (!path)
+	for (const struct value *path = value_first(list); path; path = value_next(path)) {
+		if (path->kind != VALUE_STRING)
 			return err_set(e, ERR_BAD_REQUEST,
 				       "wrong type: \"%s\" must be a list of strings", f->key);
-		(*paths)[i] = strdup(path);
-		if (!(*paths)[i])
+		(*paths)[*n] = strdup(path->text);
+		if (!(*paths)[*n])
 			return err_set(e, ERR_NO_MEMORY, "out of memory");
-		*n = i + 1;
+		++*n;
 	}
 	return 0;
 }
 
-static int decode_string(json_t *value, const struct field *f, struct vm_spec *s, struct err *e)
+static int decode_string(const struct value *value, const struct field *f, struct vm_spec *s,
+			 struct err *e)
 {
 	char **target = at(s, f->offset);
 	const char *text = NULL;
-	int r = wire_json_string(value, f->key, &text, e);
+	int r = value_string(value, f->key, &text, e);
 
 	if (r < 0 || !text || !*text)
 		return r;
@@ -168,10 +168,11 @@ static int decode_string(json_t *value, const struct field *f, struct vm_spec *s
 	return *target ? 0 : err_set(e, ERR_NO_MEMORY, "out of memory");
 }
 
-static int decode_number(json_t *value, const struct field *f, struct vm_spec *s, struct err *e)
+static int decode_number(const struct value *value, const struct field *f, struct vm_spec *s,
+			 struct err *e)
 {
 	int64_t number = 0;
-	int r = wire_json_int(value, f->key, &number, e);
+	int r = value_int(value, f->key, &number, e);
 
 	if (r < 0)
 		return r;
@@ -184,7 +185,8 @@ static int decode_number(json_t *value, const struct field *f, struct vm_spec *s
 	return 0;
 }
 
-static int decode_field(json_t *value, const struct field *f, struct vm_spec *s, struct err *e)
+static int decode_field(const struct value *value, const struct field *f, struct vm_spec *s,
+			struct err *e)
 {
 	switch (f->kind) {
 	case FIELD_STRING:
@@ -196,12 +198,12 @@ static int decode_field(json_t *value, const struct field *f, struct vm_spec *s,
 	}
 }
 
-int vm_spec_decode(json_t *value, struct vm_spec *ret, struct err *e)
+int vm_spec_decode(const struct value *value, struct vm_spec *ret, struct err *e)
 {
 	struct vm_spec s = {0};
 	int r = 0;
 
-	if (value && !json_is_object(value))
+	if (value && value->kind != VALUE_OBJECT)
 		return err_set(e, ERR_BAD_REQUEST, "wrong type: \"spec\" must be an object");
 	for (size_t i = 0; value && i < N_FIELDS && r == 0; i++)
 		r = decode_field(value, &fields[i], &s, e);

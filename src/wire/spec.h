@@ -7,6 +7,7 @@
 #define DROVER_WIRE_SPEC_H
 
 #include "wire/json.h"
+#include "wire/value.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -52,7 +53,7 @@ int vm_spec_copy(struct vm_spec *to,
  * Decodes a request's "spec" (may be NULL). @ret is written on success only. < 0: wrong type
  * (bad_request), "missing or invalid spec" when absent or without a name, invalid_name.
  */
-int vm_spec_decode(json_t *value, struct vm_spec *ret, struct err *e);
+int vm_spec_decode(const struct value *value, struct vm_spec *ret, struct err *e);
 
 /* Writes the spec as the field "spec". */
 void vm_spec_encode(const struct vm_spec *s, struct json_out *o);
