@@ -194,15 +194,12 @@ static void slow_down(struct conn *c)
 
 static struct call *call_new(struct conn *c, struct request *q)
 {
-	struct call *call = calloc(1, sizeof(*call));
+	struct call *call = malloc(sizeof(*call));
 
 	if (!call)
 		return NULL;
-	call->conn = c;
-	call->helper = c->helper;
-	call->member = c->member;
-	call->verb = q->verb;
-	call->id = q->id;
+	*call = (struct call){
+		.conn = c, .helper = c->helper, .member = c->member, .verb = q->verb, .id = q->id};
 	q->id = NULL;
 	list_init(&call->wait_link);
 	list_append(&c->calls, &call->link);
@@ -217,7 +214,7 @@ static bool handle_request(struct conn *c, const char *text, size_t len)
 	struct helper *h = c->helper;
 	struct request q;
 	struct call *call;
-	struct err e = ERR_INIT;
+	struct err e;
 
 	if (request_decode(text, len, &q, &e) < 0) {
 		conn_refuse(c, q.id, &e);
@@ -241,22 +238,28 @@ static bool handle_request(struct conn *c, const char *text, size_t len)
 	return true;
 }
 
+/* @r: what the framer said. */
+static void refuse_bytes(struct conn *c, int r)
+{
+	struct err e;
+
+	if (r == -EMSGSIZE)
+		err_set(&e, ERR_TOO_LARGE, "the request is larger than %d bytes", WIRE_MAX_REQUEST);
+	else
+		err_set(&e, ERR_BAD_REQUEST, "bad JSON: a request is an object");
+	conn_refuse(c, NULL, &e);
+}
+
 static void read_requests(struct conn *c)
 {
 	struct helper *h = c->helper;
-	struct err e = ERR_INIT;
 	const char *text;
 	size_t len;
 	int r;
 
 	while (!c->done && (r = framer_next(&c->in, &text, &len)) != 0) {
-		if (r == -EMSGSIZE)
-			err_set(&e, ERR_TOO_LARGE, "the request is larger than %d bytes",
-				WIRE_MAX_REQUEST);
-		else if (r < 0)
-			err_set(&e, ERR_BAD_REQUEST, "bad JSON: a request is an object");
 		if (r < 0) {
-			conn_refuse(c, NULL, &e);
+			refuse_bytes(c, r);
 			return;
 		}
 		if (!handle_request(c, text, len) || !conn_is_current(h, c))
@@ -269,7 +272,7 @@ static void on_read(void *arg, const char *data, ssize_t len, int fd)
 {
 	struct conn *c = arg;
 	struct helper *h = c->helper;
-	struct err e = ERR_INIT;
+	struct err e;
 	bool was_idle;
 
 	close_fd(&fd); /* no request brings a descriptor */
@@ -367,13 +370,12 @@ void conn_accept(struct helper *h, struct member *m, int fd, uid_t peer)
 		refuse_fd(h, fd, ERR_BUSY, "too many connections");
 		return;
 	}
-	c = calloc(1, sizeof(*c));
+	c = malloc(sizeof(*c)); /* calloc of glibc has no quick way for what was just freed */
 	if (!c) {
 		close(fd);
 		return;
 	}
-	c->helper = h;
-	c->member = m;
+	*c = (struct conn){.helper = h, .member = m};
 	list_init(&c->calls);
 	framer_init(&c->in, WIRE_MAX_REQUEST);
 	list_append(&h->conns, &c->link);

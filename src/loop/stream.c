@@ -327,16 +327,13 @@ static void on_poll(uv_poll_t *h, int status, int events)
 
 static struct stream *stream_new(uv_loop_t *loop, int fd, stream_read_cb *on_read, void *arg)
 {
-	struct stream *s = calloc(1, sizeof(*s));
+	struct stream *s = malloc(sizeof(*s));
 
 	if (!s) {
 		close(fd);
 		return NULL;
 	}
-	s->loop = loop;
-	s->fd = fd;
-	s->on_read = on_read;
-	s->arg = arg;
+	*s = (struct stream){.loop = loop, .fd = fd, .on_read = on_read, .arg = arg};
 	list_init(&s->queue);
 	return s;
 }
