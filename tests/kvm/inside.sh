@@ -61,6 +61,36 @@ same_address_again() {
 	before=$(address a)
 	[ -n "$before" ] && drover down a && drover up a --image tiny --cpus 1 --backend cloud-hypervisor && [ "$(address a)" = "$before" ]
 }
+boot_ids() { drover exec a -- cat /proc/sys/kernel/random/boot_id && drover exec b -- cat /proc/sys/kernel/random/boot_id; }
+# kill -9 of the helper: the same processes and guests are there under the next one, which can do all that the first could.
+go_on_under_the_next_helper() {
+	local helper hypervisors boots
+	helper=$(pgrep -P "$(pgrep -P "$(cat "$DROVER_HOME"/clusters/*/a/pid)" -x drover-init)" -x drover-helper) || return 1
+	hypervisors=$(pgrep -x cloud-hyperviso)
+	boots=$(boot_ids) || return 1
+	kill -9 "$helper" && timeout 10 tail --pid="$helper" -f /dev/null || return 1
+	[ "$(boot_ids)" = "$boots" ] && [ "$(pgrep -x cloud-hyperviso)" = "$hypervisors" ] &&
+		drover pause a && drover resume a && drover stats a && drover exec b -- ping -c 1 -W 10 a
+}
+# A disk without a kernel that can be read boots by firmware: that is refused, with the places where it is looked for.
+firmware_is_missed() {
+	local said
+	truncate -s 64M /var/tmp/blank.raw && drover image import /var/tmp/blank.raw --name blank || return 1
+	said=$(drover up f --image blank --backend cloud-hypervisor 2>&1) && return 1
+	echo "$said"
+	grep -q "cloud-hypervisor's is not installed (/usr/share/cloud-hypervisor/" <<<"$said" && ! drover ls f
+}
+# An unused uid, which may use /dev/kvm as members of the group kvm may, and no more.
+as_somebody() {
+	mkdir -p /var/tmp/somebody && chown 64321:64321 /var/tmp/somebody && chgrp 64321 /dev/kvm && chmod 660 /dev/kvm || return 1
+	env -C /var/tmp/somebody HOME=/var/tmp/somebody DROVER_HOME=/var/tmp/somebody/home setpriv --reuid 64321 --regid 64321 \
+		--clear-groups "$@"
+}
+somebody_uses_it() {
+	chmod -R a+rX "$DROVER_IMAGE_CACHE" && as_somebody drover up u --image tiny --cpus 1 --backend cloud-hypervisor &&
+		[ "$(ps -o uid= -p "$(pgrep -x cloud-hyperviso)" | tr -d ' ')" = 64321 ] &&
+		as_somebody drover exec u -- true && as_somebody drover rm -f u && ! pgrep -x cloud-hyperviso
+}
 # The run's command says when it has begun; then its client is killed, and the hypervisor's end is waited for.
 die_with_their_client() {
 	local pid hypervisor line
@@ -92,7 +122,10 @@ else
 	ok "they reach the world" reach_the_world
 	ok "one has its address again after a stop" same_address_again
 	ok "one is paused and goes on" eval 'drover pause a && drover resume a && drover exec a -- true'
+	ok "they go on under the next helper when theirs is killed" go_on_under_the_next_helper
 	ok "they stop" drover down a b
+	ok "an ordinary user runs one" somebody_uses_it
+	ok "an image that boots by firmware is refused in words" firmware_is_missed
 	ok "one dies with its client" die_with_their_client
 	ok "Debian boots by cloud-hypervisor, from its disk" drover up d --image debian-12 --backend cloud-hypervisor
 	ok "its kernel says KVM" guest_says_kvm d
