@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "network/host_net.h"
 
+#include "base/buf.h"
 #include "base/err.h"
 #include "base/files.h"
 #include "base/scoped.h"
 #include "network/host_lock.h"
 #include "network/host_things.h"
+#include "network/iptables.h"
 #include "network/links.h"
 #include "network/nft.h"
 #include "network/routes.h"
@@ -45,10 +47,13 @@ int host_net_check(struct err *e)
 
 char *host_net_warning(void)
 {
-	char *text = NULL;
+	scoped(buf) struct buf text = BUF_INIT;
 	struct err e;
 
-	return nft_what_drops(&text, &e) == 1 ? text : NULL;
+	/* What cannot be told of one is no reason to be silent of the other. */
+	nft_what_drops(&text, &e);
+	iptables_what_drops(&text);
+	return text.len ? buf_take(&text) : NULL;
 }
 
 /* --- A subnet that is free --------------------------------------------------------------------------------------- */

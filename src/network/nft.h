@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 
+struct buf;
 struct err;
 
 /* In a namespace of ours: forwards @subnet ("a.b.c.0/24") out of the device @out, masqueraded; it need not exist yet. */
@@ -29,9 +30,9 @@ int nft_table_remove(const char *name, struct err *e);
 
 /*
  * Whether chains drop what guests of the host need to be let through (to the host: addresses and names; through it: the way
- * out) unless a rule says otherwise, and none has a rule about our bridges ("drv*"). 1 and a sentence with the commands that
- * add it (heap, the caller's), 0, or < 0 and @e.
+ * out) unless a rule says otherwise, and none has a rule about our bridges ("drv*"). Adds a sentence for each to @out, with
+ * the commands that add it. 0, or < 0 and @e.
  */
-int nft_what_drops(char **ret, struct err *e);
+int nft_what_drops(struct buf *out, struct err *e);
 
 #endif

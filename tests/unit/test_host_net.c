@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Networks of the host, where an empty network namespace and an empty /run play the host: nothing real is touched. */
-#include "check.h"
+#include "host.h"
 
 #include "base/err.h"
 #include "base/files.h"
@@ -14,65 +14,15 @@
 
 #include <fcntl.h>
 #include <linux/capability.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
 #define RECORDS "/run/drover/networks"
-
-#define NEED(what)                                                                           \
-	do {                                                                                 \
-		if (!(what)) {                                                               \
-			fprintf(stderr, "%s:%d: not true: %s\n", __FILE__, __LINE__, #what); \
-			return 1;                                                            \
-		}                                                                            \
-	} while (0)
-
-/* The host: an interface with an address and the default route, forwarding off. */
-#define HOST                                                                         \
-	"ip link set lo up && ip link add up0 type bridge && ip link set up0 up && " \
-	"ip addr add 192.0.2.2/24 dev up0 && ip route add default via 192.0.2.1 dev up0"
-
-static bool sh(const char *command)
-{
-	return system(command) == 0; /* NOLINT(cert-env33-c): a test's own text */
-}
-
-typedef int body_fn(void);
-
-static int run_body(body_fn *body)
-{
-	if (unshare(CLONE_NEWNET | CLONE_NEWNS) < 0 ||
-	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-	    mount("none", "/run", "tmpfs", 0, NULL) < 0 || !sh(HOST))
-		return 99;
-	return body();
-}
-
-static void on_a_host(body_fn *body)
-{
-	int status;
-	pid_t pid;
-
-	if (geteuid() != 0 || !sh("unshare -n true 2>/dev/null")) {
-		print_message("skipped: needs root\n");
-		skip();
-		return;
-	}
-	fflush(stdout);
-	pid = fork();
-	if (pid == 0)
-		_exit(run_body(body));
-	waitpid(pid, &status, 0);
-	assert_true(WIFEXITED(status));
-	assert_int_equal(WEXITSTATUS(status), 0);
-}
 
 static struct host_net_owner owner_of(const char *member)
 {
@@ -453,61 +403,6 @@ static int body_orphans(void)
 	return 0;
 }
 
-/* Runs what stands between "nft '" and "'" in @text, each time; how often that was. */
-static int run_rules(const char *text)
-{
-	int n = 0;
-
-	while ((text = strstr(text, ": nft '"))) {
-		scoped(mem) char *command = NULL;
-		const char *end = strchr(text + 7, '\'');
-
-		command = end ? strndup(text + 2, (size_t)(end + 1 - (text + 2))) : NULL;
-		if (!command || !sh(command))
-			return -1;
-		text = end;
-		n++;
-	}
-	return n;
-}
-
-static int body_firewalls(void)
-{
-	static const struct {
-		const char *chain;
-		const char *rule;
-	} all[] = {
-		{"inet fw f { type filter hook forward priority 10; policy drop; }", "oifname"},
-		{"ip filter FORWARD { type filter hook forward priority 0; policy drop; }",
-		 "oifname"},
-		{"ip filter INPUT { type filter hook input priority 0; policy drop; }",
-		 "udp dport { 53, 67 }"},
-	};
-	scoped(mem) char *both = NULL;
-
-	NEED(sh("nft 'add table ip6 six; add table ip out; add table inet fw; add table ip filter;"
-		"add chain ip6 six f { type filter hook forward priority 0; policy drop; };"
-		"add chain ip out o { type filter hook output priority 0; policy drop; };"
-		"add chain inet fw ok { type filter hook forward priority 0; policy accept; }'"));
-	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
-		scoped(mem) char *before = host_net_warning();
-		scoped(mem) char *make = str_format("nft 'add chain %s'", all[i].chain);
-		scoped(mem) char *warning = NULL;
-		scoped(mem) char *after = NULL;
-
-		NEED(!before && sh(make));
-		warning = host_net_warning();
-		NEED(warning && strstr(warning, all[i].rule));
-		NEED(run_rules(warning) == 1); /* the very command */
-		after = host_net_warning();
-		NEED(!after);
-	}
-	NEED(sh("nft 'flush chain ip filter INPUT; flush chain ip filter FORWARD'"));
-	both = host_net_warning();
-	NEED(both && run_rules(both) == 2);
-	return 0;
-}
-
 static int body_without_the_right(void)
 {
 	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
@@ -518,12 +413,6 @@ static int body_without_the_right(void)
 	NEED(host_net_check(&e) < 0 && e.code == ERR_DENIED && strstr(e.hint, "--network private"));
 	return 0;
 }
-
-#define ON_A_HOST(name, body)          \
-	static void name(void **state) \
-	{                              \
-		on_a_host(body);       \
-	}
 
 ON_A_HOST(a_network_is_made_and_nothing_is_left, body_make_and_remove)
 ON_A_HOST(subnets_keep_clear_of_each_other_and_of_the_host, body_subnets)
@@ -536,7 +425,6 @@ ON_A_HOST(a_lock_that_is_held_too_long_names_its_holder, body_held)
 ON_A_HOST(a_lock_whose_file_was_removed_is_handed_on, body_handed_on)
 ON_A_HOST(an_unreadable_record_is_named_and_kept, body_unreadable)
 ON_A_HOST(things_without_a_record_are_found, body_orphans)
-ON_A_HOST(a_firewall_that_drops_is_told_with_the_rule_that_mends_it, body_firewalls)
 ON_A_HOST(without_the_right_the_private_network_is_named, body_without_the_right)
 
 static void names_are_told_from_others(void **state)
@@ -571,7 +459,6 @@ int main(void)
 		TEST(what_is_half_there_is_removed),
 		TEST(an_unreadable_record_is_named_and_kept),
 		TEST(things_without_a_record_are_found),
-		TEST(a_firewall_that_drops_is_told_with_the_rule_that_mends_it),
 		TEST(without_the_right_the_private_network_is_named),
 	};
 

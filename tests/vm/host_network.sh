@@ -143,12 +143,12 @@ leave_things() {
 		END
 	networks_are 1
 }
-# Two chains are in the way; the rule for addresses is added while the guest boots, the one for the way out later.
+# Three chains are in the way; the rule for addresses is added while the guest boots, those for the way out later.
 firewall_warns() {
 	local up warning
 	nft 'add table ip filter; add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; };
 		add chain ip filter INPUT { type filter hook input priority 0; policy drop; };
-		add rule ip filter INPUT ct state established accept'
+		add rule ip filter INPUT ct state established accept' && iptables-legacy -P FORWARD DROP
 	mkfifo "$home/warned"
 	"$DROVER" up b --quiet 2>"$home/warned" &
 	up=$!
@@ -157,6 +157,7 @@ firewall_warns() {
 	grep -q '^drover: warning: ' <<<"$warning" && grep -q "policy drop" "$home/helper-b.log" || return 1
 	grep -o "nft 'insert rule ip filter INPUT [^']*'" <<<"$warning" | bash -e || return 1
 	grep -o "nft 'insert rule ip filter FORWARD [^']*'" <<<"$warning" >"$home/rule"
+	grep -o "iptables-legacy -I FORWARD .*ACCEPT" <<<"$warning" >"$home/legacy-rule"
 	wait "$up"
 }
 table_without_record() {
@@ -211,6 +212,8 @@ ok "prune leaves nothing of it" reclaimed_by "$DROVER" prune
 ok "a firewall that drops is told, and the rule that is told lets a member have its address" firewall_warns
 ok "so there is no way out" no_way_out b
 ok "the rule can be added as it was told" bash -e "$home/rule"
+ok "which is not enough: iptables-legacy drops too" no_way_out b
+ok "its rules can be added as they were told" bash -e "$home/legacy-rule"
 ok "then there is one" way_out b
 ok "kill -9 of the supervisor again" kill_supervisor
 ok "the next up, of whatever cluster, reclaims it" reclaimed_by "$DROVER" up other --backend fake --quiet
