@@ -357,11 +357,14 @@ static int pump_output(struct running *run, int stream, struct err *e)
 	}
 }
 
+/* SSH_AGAIN: the end waits behind input that the connection has not taken yet, and goes out with that (wait_io). */
 static int send_eof(struct running *run, struct err *e)
 {
+	int rc = ssh_channel_send_eof(run->channel);
+
 	run->input_ended = true;
 	run->limit.input_fd = -1;
-	return ssh_channel_send_eof(run->channel) == SSH_OK ? 0 : ssh_failed(run->s, "write", e);
+	return rc == SSH_OK || rc == SSH_AGAIN ? 0 : ssh_failed(run->s, "write", e);
 }
 
 static int write_some(struct running *run, const char *data, size_t len, struct err *e)

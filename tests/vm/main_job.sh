@@ -7,6 +7,16 @@ fetches() {
 	"$DROVER" exec web-2 -- sh -c 'seq 1 20000 > /tmp/data; nohup nc -l -N -p 8080 < /tmp/data >/dev/null 2>&1 & while ! ss -ltn | grep -q :8080; do :; done' &&
 		out_is "$(seq 1 20000 | sha256sum)" "$DROVER" exec web-1 -- sh -c 'nc -d web-2 8080 | sha256sum'
 }
+# As much as OpenSSH's window, far more than the connection takes while the guest stands still: all of it arrives, and its end.
+outruns_a_paused_guest() {
+	local line in
+	coproc COUNT { exec "$DROVER" exec web-1 -- sh -c 'echo ready; exec wc -c'; }
+	exec {in}>&"${COUNT[1]}" && eval "exec ${COUNT[1]}>&-"
+	read -r -t 60 line <&"${COUNT[0]}" && [ "$line" = ready ] && "$DROVER" pause web-1 || return 1
+	head -c 1500000 /dev/zero >&"$in"
+	exec {in}>&-
+	"$DROVER" resume web-1 && read -r -t 60 line <&"${COUNT[0]}" && [ "$line" = 1500000 ]
+}
 
 ok "image debian-12 is built or there" "$DROVER" image build debian-12
 ok "two members boot" "$DROVER" up web -n 2 --cpus 1 --mem 512
@@ -20,6 +30,7 @@ ok "a file comes over TCP from one to the other, whole" fetches
 fails "the exit status is passed on" 7 '^$' "$DROVER" exec web-1 -- sh -c 'exit 7'
 fails "stderr stays stderr" 0 '^oops$' "$DROVER" exec web-1 -- sh -c 'echo oops >&2'
 ok "stdin is passed in" bash -c '[ "$(echo hello | "$DROVER" exec web-1 -- cat)" = hello ]'
+ok "input that a paused guest cannot take arrives when it goes on" outruns_a_paused_guest
 ok "ssh with strict host keys logs in" out_is drover "$DROVER" ssh web-1 -- id -un
 ok "the user has sudo" out_is 0 "$DROVER" exec web-1 -- sudo id -u
 ok "the serial log has the kernel's lines" bash -c '"$DROVER" logs web-1 | grep -q .'
