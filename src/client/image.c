@@ -118,6 +118,17 @@ static int fake_image(const struct settings *s, struct prepare *p, struct err *e
 		       : err_set(e, ERR_NO_MEMORY, "out of memory");
 }
 
+/* Never built anew by itself: disks of members may stand on it. */
+static void tell_age(const struct settings *s, const struct image *i)
+{
+	if (i->is_old)
+		settings_progress(
+			s, "", "warning", -1,
+			"image %s was built by an older drover; when no member needs it, `drover image rm %s` "
+			"and `drover image build %s` make it anew",
+			i->name, i->name, i->name);
+}
+
 int prepare_image(const struct store *store, const struct settings *s, atomic_bool *cancel,
 		  struct prepare *template, struct err *e)
 {
@@ -135,6 +146,7 @@ int prepare_image(const struct store *store, const struct settings *s, atomic_bo
 	bridge_end(&bridge);
 	if (r < 0)
 		return r;
+	tell_age(s, &image);
 	r = take_image(&image, template, e);
 	image_done(&image);
 	return r;
@@ -205,6 +217,8 @@ int drover_image_get(const char *name, const struct drover_options *o, struct dr
 	if (r == 0)
 		r = image_resolve(&f.store, name, &f.canceled, on_image_progress, &f.settings,
 				  &image, &e);
+	if (r == 0)
+		tell_age(&f.settings, &image);
 	image_done(&image);
 	return r < 0 ? public_error(pe, &e, r) : 0;
 }

@@ -36,6 +36,7 @@ struct image {
 	char *user;        /* who logs in by SSH: "drover"; tiny: "root" */
 	char *provision;
 	unsigned memory_mb; /* the default size of a member */
+	bool is_old;        /* built by an older drover, which made it in another way */
 };
 void image_done(struct image *i);
 

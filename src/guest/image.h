@@ -68,6 +68,9 @@ int image_in_catalog(const char *name, struct err *e);
 int image_build(const struct store *s, const char *name, atomic_bool *cancel,
 		guest_progress_fn *progress, void *arg, struct err *e);
 
+/* image_recipe.c: the number of the catalogue's image as it is built today; 0: it is not built */
+unsigned image_recipe(const char *name);
+
 /* image_kernel.c */
 
 /*

@@ -94,8 +94,11 @@ static int load_text(json_t *root, const char *key, const char *fallback, char *
 static int load_texts(const char *name, json_t *root, struct image *i)
 {
 	int64_t memory = IMAGE_DEFAULT_MEMORY_MB;
+	int64_t recipe = 0;
 
 	wire_json_int(root, "memory_mb", &memory, NULL);
+	wire_json_int(root, "recipe", &recipe, NULL);
+	i->is_old = !json_object_get(root, "origin") && recipe < image_recipe(name);
 	i->memory_mb = memory > 0 && memory < 1 << 24 ? (unsigned)memory : IMAGE_DEFAULT_MEMORY_MB;
 	i->name = strdup(name);
 	if (!i->name ||

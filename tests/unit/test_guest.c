@@ -357,6 +357,32 @@ static void an_empty_disk_of_any_size_is_found_whole_by_qemu_img(void **state)
 	buf_done(&tail);
 }
 
+static bool is_old(const char *more)
+{
+	struct image i = {0};
+	struct err e = ERR_INIT;
+	char json[200];
+	bool old;
+
+	snprintf(json, sizeof(json), "{\"name\":\"tiny\",\"kernel\":\"k\"%s}", more);
+	put(at("images/tiny/image.json"), json, strlen(json), 0600);
+	assert_int_equal(image_resolve(&st, "tiny", NULL, NULL, NULL, &i, &e), 0);
+	old = i.is_old;
+	image_done(&i);
+	return old;
+}
+
+static void an_image_built_by_an_older_recipe_is_old_and_an_imported_one_never(void **state)
+{
+	assert_int_equal(files_mkdir_all(at("images/tiny"), 0700), 0);
+	put(at("images/tiny/k"), "kernel", 6, 0600);
+	assert_true(is_old(""));
+	assert_true(is_old(",\"recipe\":0"));
+	assert_false(is_old(",\"recipe\":4096"));
+	assert_false(is_old(",\"origin\":\"imported\""));
+	assert_int_equal(files_remove_tree(at("images/tiny")), 0);
+}
+
 static void *ensure_keys(void *arg)
 {
 	char *line = NULL;
@@ -523,6 +549,7 @@ int main(void)
 		TEST(a_qcow2_cut_short_or_with_a_backing_file_is_refused),
 		TEST(an_import_is_checked_kept_and_listed),
 		TEST(a_disk_grows_to_its_base_and_a_bad_base_is_named),
+		TEST(an_image_built_by_an_older_recipe_is_old_and_an_imported_one_never),
 		TEST(an_empty_disk_of_any_size_is_found_whole_by_qemu_img),
 		TEST(keys_are_made_once_and_are_private),
 		TEST(openssh_reads_the_keys),
