@@ -19,5 +19,5 @@ int main(void)
 		printf("%s: %s", names[i], result.out);
 		drover_result_done(&result);
 	}
-	return drover_cluster_destroy(c, &e) < 0;
+	return drover_cluster_destroy(c, NULL, &e) < 0;
 }

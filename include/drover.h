@@ -12,7 +12,10 @@
  *	drover_cluster_destroy(c, &e);
  *
  * Rules that hold for every function:
- * - Calls block, up to the deadline that they name, and then give up with the code "timeout".
+ * - Calls block, up to the deadline that they name, and then give up with the code "timeout". Those that may last take a
+ *   deadline and a cancel of the caller's, in a struct drover_call or in options of their own; others end within 30 s.
+ * - A call that gave up ("timeout", "canceled") has left handles as they were; what a helper was asked for may still come
+ *   true, and drover_vm_state says what did.
  * - Functions return >= 0 for success and < 0 for failure; then *e says why. @e may be NULL.
  * - The library has no global state, prints nothing, installs no signal handler and never exits. Different clusters may
  *   be used from different threads at once; one cluster and its VMs from one thread at a time.
@@ -20,6 +23,8 @@
  *   comment says that the caller frees it.
  * - For tests there is drover_fixture.h.
  * - A cluster started without `detached` is bound: its VMs die with this process, however it dies.
+ *
+ * Long: it is the library's manual, and one file is what a program includes.
  */
 #ifndef DROVER_H
 #define DROVER_H
@@ -47,12 +52,26 @@ struct drover_error {
 	char hint[256];     /* what mends it, like a command to run; "" when nobody knows */
 };
 
-/* Stops a blocking call from another thread or a signal handler; the call then fails with the code "canceled". */
+/*
+ * Ends a blocking call from another thread or a signal handler; the call then fails with the code "canceled". It stays
+ * canceled: a later call with it ends at once. One may be given to several calls.
+ */
 struct drover_cancel;
 DROVER_API struct drover_cancel *drover_cancel_new(void);   /* NULL: out of memory or descriptors */
 DROVER_API void drover_cancel_now(struct drover_cancel *c); /* async-signal-safe */
 DROVER_API void drover_cancel_free(
 	struct drover_cancel *c); /* NULL is harmless; no call may still use it */
+
+/* How long a call may take, and what ends it early. NULL in its place means the defaults. Initialise with DROVER_CALL_INIT. */
+struct drover_call {
+	size_t size;                  /* sizeof(struct drover_call) */
+	unsigned timeout_ms;          /* 0: what the call's comment says, which it is never above */
+	struct drover_cancel *cancel; /* borrowed; NULL: none */
+};
+#define DROVER_CALL_INIT                           \
+	{                                          \
+		.size = sizeof(struct drover_call) \
+	}
 
 /*
  * What happens, while it happens. @member is "" for what concerns no single one. @stage is a stable word:
@@ -179,11 +198,17 @@ struct drover_namespaces {
 DROVER_API int drover_cluster_namespaces(struct drover_cluster *c, struct drover_namespaces *ret,
 					 struct drover_error *e);
 
-/* Stops all members, side by side; their disks stay. Blocks up to 60 s. The handle stays valid. */
-DROVER_API int drover_cluster_stop(struct drover_cluster *c, struct drover_error *e);
+/* Stops all members, side by side; their disks stay. Blocks up to 60 s. The handle stays valid. @o may be NULL. */
+DROVER_API int drover_cluster_stop(struct drover_cluster *c, const struct drover_call *o,
+				   struct drover_error *e);
 
-/* Stops all members and removes them with their disks, then frees the handle, in success and failure. */
-DROVER_API int drover_cluster_destroy(struct drover_cluster *c, struct drover_error *e);
+/*
+ * Stops all members and removes them with their disks, then frees the handle, in success and failure. Blocks up to 60 s,
+ * and as long as it takes to remove files. Gives up before all have stopped: nothing is removed, a bound cluster's power is
+ * cut, a detached one goes on stopping by itself. @o may be NULL.
+ */
+DROVER_API int drover_cluster_destroy(struct drover_cluster *c, const struct drover_call *o,
+				      struct drover_error *e);
 
 /* Frees the handle. A bound cluster ends at once (its disks stay); a detached one runs on. NULL is harmless. */
 DROVER_API void drover_cluster_close(struct drover_cluster *c);
@@ -195,16 +220,27 @@ DROVER_API const char *drover_vm_user(const struct drover_vm *vm);    /* who log
 /* What the helper says now: starting, running, paused, stopping, stopped, error. Static text. */
 DROVER_API const char *drover_vm_state(struct drover_vm *vm);
 
-/* Asks the guest to power off, then forces it (15 s); ends when the member is gone from the cluster. */
-DROVER_API int drover_vm_stop(struct drover_vm *vm, struct drover_error *e);
+/*
+ * Asks the guest to power off, then forces it (15 s); ends when the member is gone from the cluster. Blocks up to 45 s. A
+ * member that does not run is stopped already: 0. @o may be NULL.
+ */
+DROVER_API int drover_vm_stop(struct drover_vm *vm, const struct drover_call *o,
+			      struct drover_error *e);
 
-/* Stops the member and removes its disk. The handle stays valid and says stopped. Twice is harmless. */
-DROVER_API int drover_vm_destroy(struct drover_vm *vm, struct drover_error *e);
+/* As drover_vm_stop, and removes the member with its disk. The handle stays valid and says stopped. Twice is harmless. */
+DROVER_API int drover_vm_destroy(struct drover_vm *vm, const struct drover_call *o,
+				 struct drover_error *e);
 
-/* Freezes and thaws the guest's CPUs; takes its power away (the disk stays as it is at that instant). */
-DROVER_API int drover_vm_pause(struct drover_vm *vm, struct drover_error *e);
-DROVER_API int drover_vm_resume(struct drover_vm *vm, struct drover_error *e);
-DROVER_API int drover_vm_kill(struct drover_vm *vm, struct drover_error *e);
+/*
+ * Freezes and thaws the guest's CPUs; takes its power away (the disk stays as it is at that instant). Block up to 30 s. @o
+ * may be NULL. not_running: it does not run; unsupported: its backend cannot.
+ */
+DROVER_API int drover_vm_pause(struct drover_vm *vm, const struct drover_call *o,
+			       struct drover_error *e);
+DROVER_API int drover_vm_resume(struct drover_vm *vm, const struct drover_call *o,
+				struct drover_error *e);
+DROVER_API int drover_vm_kill(struct drover_vm *vm, const struct drover_call *o,
+			      struct drover_error *e);
 
 /* --- Points: the whole cluster as it was at one instant --------------------------------------------------------- */
 
@@ -218,18 +254,19 @@ struct drover_point {
  * Keeps memory, devices and disks of all members under the name @point (a name as members have), in place of an older
  * point of that name, which is lost only when the new one is whole. The members are held meanwhile, all at the same time,
  * and go on. The point lives in the members' disks, goes when they go, and has every secret that was in their memory.
- * Blocks up to 120 s. Returns for how many ms the members were held. not_running: a member boots, or has failed.
+ * Blocks up to 120 s. Returns for how many ms the members were held. not_running: a member boots, or has failed. When it
+ * gives up, the members go on by themselves, and the list says whether the point came to be. @o may be NULL.
  */
 DROVER_API int drover_cluster_snapshot_save(struct drover_cluster *c, const char *point,
-					    struct drover_error *e);
+					    const struct drover_call *o, struct drover_error *e);
 
-/* The cluster's points, the last saved first. *@ret is heap: free() it. Returns their number. */
-DROVER_API int drover_cluster_snapshot_list(struct drover_cluster *c, struct drover_point **ret,
-					    struct drover_error *e);
+/* The cluster's points, the last saved first. *@ret is heap: free() it. Returns their number. Blocks up to 30 s. */
+DROVER_API int drover_cluster_snapshot_list(struct drover_cluster *c, const struct drover_call *o,
+					    struct drover_point **ret, struct drover_error *e);
 
-/* Forgets a point; not_found when there is none. */
+/* Forgets a point; not_found when there is none. Blocks up to 120 s. @o may be NULL. */
 DROVER_API int drover_cluster_snapshot_remove(struct drover_cluster *c, const char *point,
-					      struct drover_error *e);
+					      const struct drover_call *o, struct drover_error *e);
 
 struct drover_reset {
 	size_t size;                  /* sizeof(struct drover_reset) */
@@ -304,33 +341,26 @@ DROVER_API int drover_vm_exec(struct drover_vm *vm, const struct drover_exec *x,
 			      struct drover_result *ret, struct drover_error *e);
 DROVER_API void drover_result_done(struct drover_result *r);
 
-struct drover_copy {
-	size_t size;                  /* sizeof(struct drover_copy) */
-	unsigned timeout_ms;          /* for the whole copy; default: none */
-	struct drover_cancel *cancel; /* borrowed */
-};
-#define DROVER_COPY_INIT                           \
-	{                                          \
-		.size = sizeof(struct drover_copy) \
-	}
-
 /*
  * Copies a file or a tree over SSH, by the guest's tar, to exactly the path given: a new name is a rename, and a folder
  * that is there already gets the new entries beside its own. Modes and times are kept, owners are not. Symbolic links are
  * copied, never followed; devices, sockets and pipes are left out. The guest's path is absolute; folders above it are
  * made in the guest, and must be there on the host. Of what a guest sends nothing lands outside of @host_path: absolute
  * links, links out of the tree and entries behind links end the copy with permission_denied or io_error. A copy that
- * failed may have left a part. @o may be NULL.
+ * failed may have left a part. Blocks as long as it takes, unless @o (may be NULL) has a deadline.
  */
 DROVER_API int drover_vm_copy_to(struct drover_vm *vm, const char *host_path,
-				 const char *guest_path, const struct drover_copy *o,
+				 const char *guest_path, const struct drover_call *o,
 				 struct drover_error *e);
 DROVER_API int drover_vm_copy_from(struct drover_vm *vm, const char *guest_path,
-				   const char *host_path, const struct drover_copy *o,
+				   const char *host_path, const struct drover_call *o,
 				   struct drover_error *e);
 
-/* Connects to a TCP port of the guest from inside its network. Returns the descriptor (the caller's), or < 0. */
-DROVER_API int drover_vm_dial(struct drover_vm *vm, uint16_t port, unsigned timeout_ms,
+/*
+ * Connects to a TCP port of the guest from inside its network. Returns the descriptor (the caller's, blocking), or < 0.
+ * Blocks up to 30 s. @o may be NULL. unreachable: nothing listens there.
+ */
+DROVER_API int drover_vm_dial(struct drover_vm *vm, uint16_t port, const struct drover_call *o,
 			      struct drover_error *e);
 
 struct drover_forward {
@@ -355,8 +385,12 @@ struct drover_forward {
 DROVER_API int drover_vm_forward(struct drover_vm *vm, const struct drover_forward *f,
 				 struct drover_error *e);
 
-/* One end of the serial line, several may be open. Returns the descriptor (the caller's), or < 0. */
-DROVER_API int drover_vm_console(struct drover_vm *vm, struct drover_error *e);
+/*
+ * One end of the serial line, several may be open: first what the guest wrote last (up to 64 KiB), then what it writes.
+ * Returns the descriptor (the caller's, blocking), or < 0. Blocks up to 30 s. @o may be NULL.
+ */
+DROVER_API int drover_vm_console(struct drover_vm *vm, const struct drover_call *o,
+				 struct drover_error *e);
 
 /* --- Watching ------------------------------------------------------------------------------------------------- */
 
@@ -467,9 +501,14 @@ struct drover_member {
 /* All members, by cluster, then by number. *@ret is heap: free() it. Returns their number. */
 DROVER_API int drover_list(const char *home, struct drover_member **ret, struct drover_error *e);
 
-/* Stops, or stops and removes, one member by name. not_running / not_found as it is. */
-DROVER_API int drover_stop(const char *home, const char *name, struct drover_error *e);
-DROVER_API int drover_remove(const char *home, const char *name, struct drover_error *e);
+/*
+ * Stops, or stops and removes, one member by name; as drover_vm_stop and drover_vm_destroy. not_running: it does not run,
+ * so that there is nothing to stop; not_found: there is no such member. @home and @o may be NULL.
+ */
+DROVER_API int drover_stop(const char *home, const char *name, const struct drover_call *o,
+			   struct drover_error *e);
+DROVER_API int drover_remove(const char *home, const char *name, const struct drover_call *o,
+			     struct drover_error *e);
 
 /* When the stages of a member's last boot began, in milliseconds of Unix time, by the host's clock. 0: not known. */
 struct drover_boot {

@@ -235,7 +235,7 @@ static inline int drover_fixture_end(struct drover_fixture *f, bool passed)
 		drover_fixture_say_kept(f);
 		drover_cluster_close(f->cluster);
 	} else {
-		r = drover_cluster_destroy(f->cluster, &e);
+		r = drover_cluster_destroy(f->cluster, NULL, &e);
 		if (r < 0)
 			drover_fixture_say("cannot end %s: %s", f->name, e.sentence);
 	}

@@ -134,7 +134,7 @@ static int run_console(const struct command *self, const void *settings, const s
 	vm = member_open(a->names[0], &c, &e);
 	if (!vm)
 		return say_failed(NULL, &e);
-	fd = drover_vm_console(vm, &e);
+	fd = drover_vm_console(vm, NULL, &e);
 	drover_cluster_close(c);
 	if (fd < 0)
 		return say_failed(NULL, &e);

@@ -47,7 +47,7 @@ static char *destination(const char *from, const char *to)
 static int copy(const char *name, bool to_guest, const char *from, const char *to,
 		const struct cp_settings *s)
 {
-	struct drover_copy o = DROVER_COPY_INIT;
+	struct drover_call o = DROVER_CALL_INIT;
 	struct drover_cluster *c = NULL;
 	struct drover_vm *vm;
 	struct drover_error e;

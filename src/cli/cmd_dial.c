@@ -118,6 +118,7 @@ static int relay_guarded(struct drover_cluster *c, const char *member, int fd)
 
 static int run_dial(const struct command *self, const void *settings, const struct args *a)
 {
+	struct drover_call call = DROVER_CALL_INIT;
 	struct drover_cluster *c = NULL;
 	struct drover_vm *vm;
 	struct drover_error e;
@@ -132,7 +133,8 @@ static int run_dial(const struct command *self, const void *settings, const stru
 	vm = member_open(a->names[0], &c, &e);
 	if (!vm)
 		return say_failed(NULL, &e);
-	fd = drover_vm_dial(vm, (uint16_t)port, DIAL_TIMEOUT_MS, &e);
+	call.timeout_ms = DIAL_TIMEOUT_MS;
+	fd = drover_vm_dial(vm, (uint16_t)port, &call, &e);
 	r = fd < 0 ? say_failed(NULL, &e) : relay_guarded(c, a->names[0], fd);
 	drover_cluster_close(c);
 	return r;

@@ -13,7 +13,7 @@ static const struct option_row down_options[] = {
 
 static int stop_one(const char *name, struct drover_error *e)
 {
-	return drover_stop(NULL, name, e);
+	return drover_stop(NULL, name, NULL, e);
 }
 
 static int run_down(const struct command *self, const void *settings, const struct args *a)

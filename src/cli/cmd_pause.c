@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-typedef int vm_call(struct drover_vm *vm, struct drover_error *e);
+typedef int vm_call(struct drover_vm *vm, const struct drover_call *o, struct drover_error *e);
 
 /* @call on the running member @name; not_running when it is none. */
 static int with_vm(const char *name, vm_call *call, struct drover_error *e)
@@ -17,7 +17,7 @@ static int with_vm(const char *name, vm_call *call, struct drover_error *e)
 
 	if (!vm)
 		return -1;
-	r = call(vm, e);
+	r = call(vm, NULL, e);
 	drover_cluster_close(c);
 	return r;
 }

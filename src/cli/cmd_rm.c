@@ -18,7 +18,7 @@ static const struct option_row rm_options[] = {
 
 static int remove_one(const char *name, struct drover_error *e)
 {
-	return drover_remove(NULL, name, e);
+	return drover_remove(NULL, name, NULL, e);
 }
 
 /* True when the user says yes. */

@@ -157,7 +157,7 @@ static int run_cluster(const struct names *names, const struct member_settings *
 		r = say_error("out of memory");
 	else
 		r = child_run(argv, NULL, NULL);
-	if (drover_cluster_destroy(c, &e) < 0) {
+	if (drover_cluster_destroy(c, NULL, &e) < 0) {
 		say_failed(NULL, &e);
 		return r == CLI_OK ? CLI_FAILED : r;
 	}

@@ -23,7 +23,7 @@ static const struct option_row snapshot_options[] = {
 static int save(struct drover_cluster *c, const char *name, const char *point)
 {
 	struct drover_error e;
-	int ms = drover_cluster_snapshot_save(c, point, &e);
+	int ms = drover_cluster_snapshot_save(c, point, NULL, &e);
 
 	if (ms < 0)
 		return say_failed(NULL, &e);
@@ -50,7 +50,7 @@ static int forget(struct drover_cluster *c, const char *name, const char *point)
 {
 	struct drover_error e;
 
-	if (drover_cluster_snapshot_remove(c, point, &e) < 0)
+	if (drover_cluster_snapshot_remove(c, point, NULL, &e) < 0)
 		return say_failed(NULL, &e);
 	printf("%s: %s removed\n", name, point);
 	return CLI_OK;
@@ -92,7 +92,7 @@ static int list(struct drover_cluster *c, const struct snapshot_settings *s)
 {
 	scoped(mem) struct drover_point *v = NULL;
 	struct drover_error e;
-	int n = drover_cluster_snapshot_list(c, &v, &e);
+	int n = drover_cluster_snapshot_list(c, NULL, &v, &e);
 
 	if (n < 0)
 		return say_failed(NULL, &e);

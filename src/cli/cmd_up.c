@@ -113,7 +113,7 @@ static int add_missing(struct up *u, const struct drover_member *anchor,
 	for (size_t i = 0; i < u->names.count; i++) {
 		const struct drover_member *m = targets_member(&u->store, u->names.v[i]);
 
-		if (m && m->pid > 0 && !runs(m) && drover_stop(NULL, m->name, &e) < 0)
+		if (m && m->pid > 0 && !runs(m) && drover_stop(NULL, m->name, NULL, &e) < 0)
 			return interrupt_or_failed(&e);
 	}
 	if (drover_cluster_open(NULL, anchor->name, ret, &e) < 0)

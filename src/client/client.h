@@ -28,6 +28,19 @@ struct drover_cancel {
 	int event_fd;
 };
 
+/*
+ * Takes the caller's structure of options, whose first field is its size: @from, which may be NULL, to the @known bytes of
+ * @to. An older program's is shorter: the rest is zero. @init: the macro's name, for the error.
+ */
+int options_take(void *to, size_t known, const void *from, const char *init, struct err *e);
+
+/* What a struct drover_call amounts to. */
+struct limits {
+	uint64_t timeout_ms; /* 0: none but those of the operations themselves */
+	struct drover_cancel *cancel;
+};
+int limits_from(const struct drover_call *o, struct limits *ret, struct err *e);
+
 /* What a call's options amount to: every default filled in. Texts are borrowed from the caller's options. */
 struct settings {
 	const char *home;
@@ -98,6 +111,7 @@ struct session_options {
 	const char *hypervisor; /* NULL: the environment's */
 	bool detached;
 	bool temporary;
+	struct drover_cancel *cancel; /* NULL: none */
 };
 
 /*
@@ -105,10 +119,13 @@ struct session_options {
  * nothing runs and @e has the helper's own sentence.
  */
 int session_start(const struct session_options *o, struct session *ret, struct err *e);
-/* Bound: lets go, and waits (at most @timeout_ms) until the helper is gone. Detached: forgets it. Idempotent. */
+/*
+ * Bound: lets go, and waits until the helper is gone, which it is after @timeout_ms and at once by @cancel (may be NULL): its
+ * power is cut. Detached: forgets it. Idempotent.
+ */
+void session_end(struct session *s, uint64_t timeout_ms, struct drover_cancel *cancel);
 /* Runs a helper that removes what is nobody's, and waits for its end. < 0: @e has what it says. */
 int session_reconcile(const struct store *store, struct err *e);
-void session_end(struct session *s, uint64_t timeout_ms);
 
 /* --- prepare.c: what a member is made of ----------------------------------------------------------------------- */
 
@@ -220,16 +237,16 @@ struct drover_cluster *cluster_new(struct store *store /* taken */, const char *
 void cluster_free(struct drover_cluster *c);
 struct drover_vm *cluster_add_vm(struct drover_cluster *c, const char *name);
 
-/* The network, or what there is of one already. @subnet: wanted; NULL or "": any. */
+/* The network, or what there is of one already. @subnet: wanted; NULL or "": any. Blocks up to 30 s. */
 int cluster_make_network(struct drover_cluster *c, const char *subnet, struct err *e);
 /* Takes back the last cluster_add_vm. */
 void cluster_drop_last(struct drover_cluster *c);
 /*
- * Stops @n VMs of @c side by side and lets go of their handles; blocks until all are stopped, at most 60 s. One that
- * does not run is fine. Returns the first failure.
+ * Stops @n VMs of @c side by side and lets go of the handles of those that have stopped; blocks until all have, at most
+ * 60 s. One that does not run is fine. @l may be NULL. Returns the first failure.
  */
 int cluster_stop_vms(struct drover_cluster *c, struct drover_vm *const vms[], size_t n,
-		     struct err *e);
+		     const struct limits *l, struct err *e);
 /* Tells the helper to stop all members and leave; best effort, does not wait for it. */
 void cluster_shutdown(struct drover_cluster *c);
 
@@ -253,6 +270,7 @@ int cluster_wake(struct drover_cluster *c, uint64_t timeout_ms, struct drover_ca
 		 struct err *e);
 /* Ends what is under way on the members' handles (as canceled) and gives them new ones. */
 void cluster_renew_handles(struct drover_cluster *c);
+void vm_renew_handle(struct drover_vm *vm);
 
 /* Removes a member that does not run, under its lock. Removing what is not there is success. */
 int member_remove_locked(const struct store *store, const char *name, struct err *e);
@@ -261,7 +279,9 @@ int member_remove_locked(const struct store *store, const char *name, struct err
 int vm_await_end(struct drover_vm *vm, struct err *e);
 
 /* Blocking wrappers of single contract operations. */
-int vm_stop_wait(struct drover_vm *vm, struct err *e);
+int vm_stop_wait(struct drover_vm *vm, const struct limits *l, struct err *e);
+/* @ret_fd is the caller's, not blocking. */
+int vm_console_wait(struct drover_vm *vm, const struct limits *l, int *ret_fd, struct err *e);
 int vm_dial_wait(struct drover_vm *vm, uint16_t port, uint64_t timeout_ms,
 		 struct drover_cancel *cancel, int *ret_fd, struct err *e);
 

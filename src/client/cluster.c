@@ -131,8 +131,7 @@ int wait_loop(uv_loop_t *loop, const unsigned *pending, uint64_t timeout_ms,
 	if (*pending > 0 && p.canceled)
 		r = err_set(e, ERR_CANCELED, "canceled");
 	else if (*pending > 0)
-		r = err_set(e, ERR_TIMEOUT, "not done within %llu s",
-			    (unsigned long long)(timeout_ms / 1000));
+		r = err_set(e, ERR_TIMEOUT, "not done within %g s", (double)timeout_ms / 1000);
 	end_pause(&p, loop);
 	return r;
 }
@@ -217,16 +216,18 @@ void cluster_drop_last(struct drover_cluster *c)
 		vm_free(c->vms[--c->n_vms]);
 }
 
+void vm_renew_handle(struct drover_vm *vm)
+{
+	if (!vm->handle)
+		return;
+	backend_release(vm->handle);
+	vm->handle = remote_vm_attach(vm->cluster->backend, vm->name);
+}
+
 void cluster_renew_handles(struct drover_cluster *c)
 {
-	for (size_t i = 0; i < c->n_vms; i++) {
-		struct drover_vm *vm = c->vms[i];
-
-		if (!vm->handle)
-			continue;
-		backend_release(vm->handle);
-		vm->handle = remote_vm_attach(c->backend, vm->name);
-	}
+	for (size_t i = 0; i < c->n_vms; i++)
+		vm_renew_handle(c->vms[i]);
 }
 
 static void on_shutdown(void *arg, int r, const struct reply *p, int fd, const struct err *e)
@@ -291,11 +292,25 @@ static void on_stopped(void *arg, int r, const struct err *e)
 		s->first = *e;
 }
 
+/* Ends what is still pending on @vm; it keeps a handle when it has not stopped. */
+static void settle_stopped(struct drover_vm *vm)
+{
+	if (vm->handle && store_owner_alive(&vm->cluster->store, vm->name)) {
+		vm_renew_handle(vm);
+		return;
+	}
+	backend_release(vm->handle);
+	vm->handle = NULL;
+	vm->ip[0] = '\0';
+}
+
 int cluster_stop_vms(struct drover_cluster *c, struct drover_vm *const vms[], size_t n,
-		     struct err *e)
+		     const struct limits *l, struct err *e)
 {
 	struct stopping s = {.first = ERR_INIT};
 	struct err late = ERR_INIT;
+	uint64_t timeout_ms =
+		l && l->timeout_ms && l->timeout_ms < STOP_ALL_MS ? l->timeout_ms : STOP_ALL_MS;
 
 	for (size_t i = 0; i < n; i++) {
 		struct drover_vm *vm = vms[i];
@@ -310,52 +325,77 @@ int cluster_stop_vms(struct drover_cluster *c, struct drover_vm *const vms[], si
 		}
 		s.pending++;
 	}
-	if (wait_loop(&c->loop, &s.pending, STOP_ALL_MS, NULL, &late) < 0) {
+	if (wait_loop(&c->loop, &s.pending, timeout_ms, l ? l->cancel : NULL, &late) < 0)
 		s.first = s.first.code == ERR_NONE ? late : s.first;
-	}
-	for (size_t i = 0; i < n; i++) {
-		/* Ends what is still pending before @s goes out of scope. */
-		backend_release(vms[i]->handle);
-		vms[i]->handle = NULL;
-		vms[i]->ip[0] = '\0';
-	}
+	for (size_t i = 0; i < n; i++)
+		settle_stopped(vms[i]);
 	return s.first.code == ERR_NONE ? 0 : err_copy(e, &s.first);
 }
 
-int drover_cluster_stop(struct drover_cluster *c, struct drover_error *pe)
+/* The caller's limits ended the stop, and the helper goes on with it. */
+static bool gave_up(const struct limits *l, const struct err *e)
 {
-	struct err e = ERR_INIT;
-	int r = cluster_stop_vms(c, c->vms, c->n_vms, &e);
+	return e->code == ERR_CANCELED || (l->timeout_ms && e->code == ERR_TIMEOUT);
+}
 
-	session_end(&c->session, END_MS);
+int drover_cluster_stop(struct drover_cluster *c, const struct drover_call *o,
+			struct drover_error *pe)
+{
+	struct limits l;
+	struct err e = ERR_INIT;
+	int r = limits_from(o, &l, &e);
+
+	if (r < 0)
+		return public_error(pe, &e, r);
+	r = cluster_stop_vms(c, c->vms, c->n_vms, &l, &e);
+	if (r == 0 || !gave_up(&l, &e))
+		session_end(&c->session, END_MS, l.cancel);
 	return r < 0 ? public_error(pe, &e, r) : 0;
 }
 
-int drover_cluster_destroy(struct drover_cluster *c, struct drover_error *pe)
+static int remove_members(struct drover_cluster *c, struct err *e)
 {
-	struct err e = ERR_INIT;
-	int r = cluster_stop_vms(c, c->vms, c->n_vms, &e);
+	int r = 0;
 
-	session_end(&c->session, END_MS);
 	for (size_t i = 0; i < c->n_vms; i++) {
 		struct err late = ERR_INIT;
 		int removed = member_remove_locked(&c->store, c->vms[i]->name, &late);
 
-		if (removed < 0 && r == 0) {
-			e = late;
-			r = removed;
-		}
+		if (removed < 0 && r == 0)
+			r = err_copy(e, &late);
 	}
-	if (r < 0)
-		public_error(pe, &e, r);
-	cluster_free(c);
 	return r;
+}
+
+int drover_cluster_destroy(struct drover_cluster *c, const struct drover_call *o,
+			   struct drover_error *pe)
+{
+	struct limits l;
+	struct err e = ERR_INIT;
+	struct err late = ERR_INIT;
+	int r = limits_from(o, &l, &e);
+	int removed = 0;
+
+	if (r == 0)
+		r = cluster_stop_vms(c, c->vms, c->n_vms, &l, &e);
+	if (r < 0 && gave_up(&l, &e)) {
+		session_end(&c->session, 1, NULL);
+	} else {
+		session_end(&c->session, END_MS, l.cancel);
+		removed = remove_members(c, &late);
+	}
+	cluster_free(c);
+	if (r == 0 && removed < 0) {
+		r = removed;
+		e = late;
+	}
+	return r < 0 ? public_error(pe, &e, r) : 0;
 }
 
 void drover_cluster_close(struct drover_cluster *c)
 {
 	if (!c)
 		return;
-	session_end(&c->session, c->detached ? 0 : END_MS);
+	session_end(&c->session, c->detached ? 0 : END_MS, NULL);
 	cluster_free(c);
 }

@@ -17,7 +17,7 @@ enum { SAID_MAX = 2048 };
 
 struct copy {
 	struct drover_vm *vm;
-	struct drover_copy o;
+	struct limits limits;
 	char *host;  /* owned: without slashes at the end */
 	char *guest; /* owned: the same, cut behind the folder */
 	const char *folder;
@@ -54,16 +54,14 @@ static bool names_nothing(const char *name)
 }
 
 static int init_copy(struct copy *c, const char *host, const char *guest,
-		     const struct drover_copy *o, struct err *e)
+		     const struct drover_call *o, struct err *e)
 {
 	char *slash;
 	int fds[2];
+	int r = limits_from(o, &c->limits, e);
 
-	if (o && o->size < sizeof(size_t))
-		return err_set(e, ERR_INVALID,
-			       "the copy was not initialised with DROVER_COPY_INIT");
-	if (o)
-		memcpy(&c->o, o, o->size < sizeof(c->o) ? o->size : sizeof(c->o));
+	if (r < 0)
+		return r;
 	if (*guest != '/')
 		return err_set(e, ERR_INVALID, "the guest's path '%s' is not absolute", guest);
 	c->host = without_slashes(host);
@@ -146,8 +144,8 @@ static int run_copy(struct copy *c, struct drover_exec *x, void *(*work)(void *)
 
 	if (r != 0)
 		return public_error(pe, &e, err_errno(&e, -r, "start a thread"));
-	x->timeout_ms = c->o.timeout_ms;
-	x->cancel = c->o.cancel;
+	x->timeout_ms = (unsigned)c->limits.timeout_ms;
+	x->cancel = c->limits.cancel;
 	x->on_output = on_output;
 	x->output_arg = c;
 	r = drover_vm_exec(c->vm, x, &result, pe);
@@ -167,7 +165,7 @@ static int run_copy(struct copy *c, struct drover_exec *x, void *(*work)(void *)
 }
 
 int drover_vm_copy_to(struct drover_vm *vm, const char *host_path, const char *guest_path,
-		      const struct drover_copy *o, struct drover_error *pe)
+		      const struct drover_call *o, struct drover_error *pe)
 {
 	scoped(copy) struct copy c = {.vm = vm, .fd = -1, .their_fd = -1, .e = ERR_INIT};
 	struct drover_exec x = DROVER_EXEC_INIT;
@@ -193,7 +191,7 @@ int drover_vm_copy_to(struct drover_vm *vm, const char *host_path, const char *g
 }
 
 int drover_vm_copy_from(struct drover_vm *vm, const char *guest_path, const char *host_path,
-			const struct drover_copy *o, struct drover_error *pe)
+			const struct drover_call *o, struct drover_error *pe)
 {
 	scoped(copy) struct copy c = {.vm = vm, .fd = -1, .their_fd = -1, .e = ERR_INIT};
 	struct drover_exec x = DROVER_EXEC_INIT;

@@ -347,13 +347,12 @@ static int open_sockets(struct events *ev, struct err *e)
 
 static int init_events(struct events *ev, const struct drover_watch *o, struct err *e)
 {
+	int r = options_take(&ev->o, sizeof(ev->o), o, "DROVER_WATCH_INIT", e);
+
 	list_init(&ev->feeds);
 	ev->pending = 1;
-	ev->o = (struct drover_watch)DROVER_WATCH_INIT;
-	if (!o || o->size < sizeof(size_t) || o->size > sizeof(ev->o))
-		return err_set(e, ERR_INVALID,
-			       "the watch was not initialised with DROVER_WATCH_INIT");
-	memcpy(&ev->o, o, o->size);
+	if (r < 0)
+		return r;
 	return ev->o.on_event ? 0 : err_set(e, ERR_INVALID, "a watch needs a function to tell");
 }
 

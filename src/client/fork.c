@@ -379,7 +379,7 @@ static void take_back(struct forking *f)
 		struct fork_one *one = &f->forks[k];
 
 		if (one->cluster)
-			drover_cluster_destroy(one->cluster, NULL);
+			drover_cluster_destroy(one->cluster, NULL, NULL);
 		one->cluster = NULL;
 		for (size_t i = 0; i < one->names.n && made < f->n_made; i++, made++)
 			member_remove_locked(&f->from->store, one->names.names[i], NULL);

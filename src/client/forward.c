@@ -329,18 +329,14 @@ static int forward_run(struct forward *f, struct drover_cancel *cancel, struct e
 int drover_vm_forward(struct drover_vm *vm, const struct drover_forward *from,
 		      struct drover_error *pe)
 {
-	struct drover_forward o = DROVER_FORWARD_INIT;
+	struct drover_forward o;
 	struct err e = ERR_INIT;
 	struct forward f = {.vm = vm};
 	uint16_t host_port = 0;
-	int r = 0;
+	int r = options_take(&o, sizeof(o), from, "DROVER_FORWARD_INIT", &e);
 
-	if (!from || from->size < sizeof(size_t) || from->size > sizeof(o))
-		return public_error(pe, &e,
-				    err_set(&e, ERR_INVALID,
-					    "the forward was not initialised with "
-					    "DROVER_FORWARD_INIT"));
-	memcpy(&o, from, from->size);
+	if (r < 0)
+		return public_error(pe, &e, r);
 	if (o.port == 0)
 		r = err_set(&e, ERR_INVALID, "a forward needs the guest's port");
 	else if (!vm->handle)

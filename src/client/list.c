@@ -346,7 +346,7 @@ static void await_helper(const struct store *store, pid_t pid, int pidfd)
 }
 
 /* Stops a member that runs, without a handle on the rest of its cluster. */
-static int stop_running(const char *home, const char *name, struct err *e)
+static int stop_running(const char *home, const char *name, const struct limits *l, struct err *e)
 {
 	scoped(store) struct store store = {0};
 	scoped(fd) int pidfd = -1;
@@ -361,24 +361,28 @@ static int stop_running(const char *home, const char *name, struct err *e)
 	c = cluster_new(&store, name, e);
 	r = c ? attach(c, name, e) : err_code_number(e->code);
 	if (r == 0)
-		r = vm_stop_wait(c->vms[0], e);
+		r = vm_stop_wait(c->vms[0], l, e);
 	if (r == 0)
 		await_helper(&c->store, pid, pidfd);
 	cluster_free(c);
 	return r;
 }
 
-int drover_stop(const char *home, const char *name, struct drover_error *pe)
+int drover_stop(const char *home, const char *name, const struct drover_call *o,
+		struct drover_error *pe)
 {
 	scoped(store) struct store store = {0};
+	struct limits l;
 	struct err e = ERR_INIT;
 	pid_t pid = 0;
-	int r = store_open(home, &store, &e);
+	int r = limits_from(o, &l, &e);
 
+	if (r == 0)
+		r = store_open(home, &store, &e);
 	if (r == 0)
 		r = find_owner(&store, name, &pid, &e);
 	if (r == 0)
-		r = stop_running(home, name, &e);
+		r = stop_running(home, name, &l, &e);
 	host_reconcile(&store, NULL);
 	return r < 0 ? public_error(pe, &e, r) : 0;
 }
@@ -391,18 +395,22 @@ static bool leaves_traces(const struct store *store, const char *name)
 	return dir && files_exist(dir);
 }
 
-int drover_remove(const char *home, const char *name, struct drover_error *pe)
+int drover_remove(const char *home, const char *name, const struct drover_call *o,
+		  struct drover_error *pe)
 {
 	scoped(store) struct store store = {0};
+	struct limits l;
 	struct err e = ERR_INIT;
-	int r = store_open(home, &store, &e);
+	int r = limits_from(o, &l, &e);
 
+	if (r == 0)
+		r = store_open(home, &store, &e);
 	if (r == 0)
 		r = name_check(name, &e);
 	if (r == 0 && !leaves_traces(&store, name))
 		r = err_set(&e, ERR_NOT_FOUND, "there is no member '%s'", name);
 	if (r == 0 && store_owner_alive(&store, name))
-		r = stop_running(home, name, &e);
+		r = stop_running(home, name, &l, &e);
 	if (r == 0)
 		r = member_remove_locked(&store, name, &e);
 	return r < 0 ? public_error(pe, &e, r) : 0;

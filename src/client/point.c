@@ -38,11 +38,12 @@ static void on_answer(void *arg, int r, const struct reply *p, int fd, const str
 		a->r = reply_take_points(p, &a->points, &a->n_points, &a->error);
 }
 
-/* The request ends by its own deadline; a helper that does not know it closes the connection. */
-static int ask_all(struct drover_cluster *c, const struct request *q, struct answer *ret,
-		   struct err *e)
+/* The request ends by its own deadline; a helper that does not know it closes the connection. @l may be NULL. */
+static int ask_all(struct drover_cluster *c, const struct request *q, const struct limits *l,
+		   struct answer *ret, struct err *e)
 {
 	struct name_list doors = {0};
+	struct rpc *rpc = NULL;
 	int r = q->point ? name_check(q->point, e) : 0;
 
 	*ret = (struct answer){.pending = 1};
@@ -51,30 +52,43 @@ static int ask_all(struct drover_cluster *c, const struct request *q, struct ans
 			r = err_set(e, ERR_NO_MEMORY, "out of memory");
 	if (r == 0 && doors.n == 0)
 		r = err_set(e, ERR_NOT_RUNNING, "the cluster is not running");
-	if (r == 0 && !rpc_start(&c->loop, &c->store, &doors, q, 0,
-				 q->verb == VERB_POINTS ? LIST_MS : POINT_MS, on_answer, ret, e))
-		r = err_code_number(e->code);
-	if (r == 0) {
-		wait_loop(&c->loop, &ret->pending, 0, NULL, e);
-		r = ret->r < 0 ? err_copy(e, &ret->error) : 0;
-	}
+	if (r == 0)
+		rpc = rpc_start(&c->loop, &c->store, &doors, q, 0,
+				q->verb == VERB_POINTS ? LIST_MS : POINT_MS, on_answer, ret, e);
 	name_list_done(&doors);
+	if (!rpc)
+		return r < 0 ? r : err_code_number(e->code);
+	r = wait_loop(&c->loop, &ret->pending, l ? l->timeout_ms : 0, l ? l->cancel : NULL, e);
+	if (r < 0)
+		rpc_cancel(rpc); /* the helper goes on with it */
+	else if (ret->r < 0)
+		r = err_copy(e, &ret->error);
 	return r;
 }
 
-static int ask(struct drover_cluster *c, enum verb verb, const char *point, struct answer *ret,
-	       struct err *e)
+static int ask(struct drover_cluster *c, enum verb verb, const char *point, const struct limits *l,
+	       struct answer *ret, struct err *e)
 {
 	const struct request q = {.verb = verb, .point = (char *)point, .all = true};
 
-	return ask_all(c, &q, ret, e);
+	return ask_all(c, &q, l, ret, e);
+}
+
+/* The same for a public call. */
+static int ask_for(struct drover_cluster *c, enum verb verb, const char *point,
+		   const struct drover_call *o, struct answer *ret, struct err *e)
+{
+	struct limits l;
+	int r = limits_from(o, &l, e);
+
+	return r < 0 ? r : ask(c, verb, point, &l, ret, e);
 }
 
 int cluster_capture(struct drover_cluster *c, const char *dir, int64_t *ret_held_ms, struct err *e)
 {
 	const struct request q = {.verb = VERB_CAPTURE, .dir = (char *)dir, .all = true};
 	scoped(answer) struct answer a = {0};
-	int r = ask_all(c, &q, &a, e);
+	int r = ask_all(c, &q, NULL, &a, e);
 
 	if (r == 0)
 		*ret_held_ms = a.held_ms;
@@ -82,31 +96,31 @@ int cluster_capture(struct drover_cluster *c, const char *dir, int64_t *ret_held
 }
 
 int drover_cluster_snapshot_save(struct drover_cluster *c, const char *point,
-				 struct drover_error *pe)
+				 const struct drover_call *o, struct drover_error *pe)
 {
 	scoped(answer) struct answer a = {0};
 	struct err e = ERR_INIT;
-	int r = ask(c, VERB_SAVE, point ? point : "", &a, &e);
+	int r = ask_for(c, VERB_SAVE, point ? point : "", o, &a, &e);
 
 	return r < 0 ? public_error(pe, &e, r) : (int)a.held_ms;
 }
 
 int drover_cluster_snapshot_remove(struct drover_cluster *c, const char *point,
-				   struct drover_error *pe)
+				   const struct drover_call *o, struct drover_error *pe)
 {
 	scoped(answer) struct answer a = {0};
 	struct err e = ERR_INIT;
-	int r = ask(c, VERB_DROP, point ? point : "", &a, &e);
+	int r = ask_for(c, VERB_DROP, point ? point : "", o, &a, &e);
 
 	return r < 0 ? public_error(pe, &e, r) : 0;
 }
 
-int drover_cluster_snapshot_list(struct drover_cluster *c, struct drover_point **ret,
-				 struct drover_error *pe)
+int drover_cluster_snapshot_list(struct drover_cluster *c, const struct drover_call *o,
+				 struct drover_point **ret, struct drover_error *pe)
 {
 	scoped(answer) struct answer a = {0};
 	struct err e = ERR_INIT;
-	int r = ask(c, VERB_POINTS, NULL, &a, &e);
+	int r = ask_for(c, VERB_POINTS, NULL, o, &a, &e);
 	struct drover_point *points = r < 0 ? NULL : calloc(a.n_points + 1, sizeof(*points));
 
 	if (r == 0 && !points)
@@ -123,10 +137,11 @@ int drover_cluster_snapshot_list(struct drover_cluster *c, struct drover_point *
 }
 
 /* The name of the point that was saved last. */
-static int find_last(struct drover_cluster *c, char ret[NAME_SIZE], struct err *e)
+static int find_last(struct drover_cluster *c, const struct limits *l, char ret[NAME_SIZE],
+		     struct err *e)
 {
 	scoped(answer) struct answer a = {0};
-	int r = ask(c, VERB_POINTS, NULL, &a, e);
+	int r = ask(c, VERB_POINTS, NULL, l, &a, e);
 
 	if (r == 0 && a.n_points == 0)
 		r = err_hint(e, err_set(e, ERR_NOT_FOUND, "the cluster has no point"),
@@ -136,19 +151,6 @@ static int find_last(struct drover_cluster *c, char ret[NAME_SIZE], struct err *
 	return r;
 }
 
-static int init_reset(struct drover_reset *to, const struct drover_reset *from, struct err *e)
-{
-	*to = (struct drover_reset)DROVER_RESET_INIT;
-	if (from && from->size < sizeof(size_t))
-		return err_set(e, ERR_INVALID,
-			       "the reset was not initialised with DROVER_RESET_INIT");
-	if (from)
-		memcpy(to, from, from->size < sizeof(*to) ? from->size : sizeof(*to));
-	if (!to->timeout_ms)
-		to->timeout_ms = WAKE_MS;
-	return 0;
-}
-
 int drover_cluster_reset(struct drover_cluster *c, const struct drover_reset *from,
 			 struct drover_error *pe)
 {
@@ -156,13 +158,14 @@ int drover_cluster_reset(struct drover_cluster *c, const struct drover_reset *fr
 	struct drover_reset o;
 	char last[NAME_SIZE] = "";
 	struct err e = ERR_INIT;
-	int r = init_reset(&o, from, &e);
+	int r = options_take(&o, sizeof(o), from, "DROVER_RESET_INIT", &e);
+	const struct limits l = {.cancel = o.cancel};
 
 	if (r == 0 && !o.point)
-		r = find_last(c, last, &e);
+		r = find_last(c, &l, last, &e);
 	if (r == 0)
-		r = ask(c, VERB_LOAD, o.point ? o.point : last, &a, &e);
+		r = ask(c, VERB_LOAD, o.point ? o.point : last, &l, &a, &e);
 	if (r == 0)
-		r = cluster_wake(c, o.timeout_ms, o.cancel, &e);
+		r = cluster_wake(c, o.timeout_ms ? o.timeout_ms : WAKE_MS, o.cancel, &e);
 	return r < 0 ? public_error(pe, &e, r) : (int)a.held_ms;
 }

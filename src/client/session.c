@@ -18,7 +18,7 @@
 
 extern char **environ;
 
-enum { READY_MS = 30000, BIND_MS = 2000, MAX_ARGS = 16 };
+enum { READY_MS = 30000, BIND_MS = 2000, FAILED_MS = 5000, MAX_ARGS = 16 };
 
 char *session_helper(void)
 {
@@ -181,19 +181,23 @@ static int spawn_session(const struct session_options *o, struct launch *l, pid_
 }
 
 /* One line, without its end. */
-static int read_line(int fd, const char *log, char *line, size_t size, struct err *e)
+static int read_line(int fd, const char *log, struct drover_cancel *cancel, char *line, size_t size,
+		     struct err *e)
 {
 	uint64_t end = uv_hrtime() / 1000000 + READY_MS;
 	size_t len = 0;
 
 	while (len < size - 1 && !(len && line[len - 1] == '\n')) {
-		struct pollfd p = {.fd = fd, .events = POLLIN};
+		struct pollfd p[] = {{.fd = fd, .events = POLLIN},
+				     {.fd = cancel ? cancel->event_fd : -1, .events = POLLIN}};
 		uint64_t now = uv_hrtime() / 1000000;
 		ssize_t n;
 
-		if (now >= end || poll(&p, 1, (int)(end - now)) == 0)
+		if (now >= end || poll(p, 2, (int)(end - now)) == 0)
 			return err_set(e, ERR_TIMEOUT, "the helper was not ready within %d s",
 				       READY_MS / 1000);
+		if (p[1].revents)
+			return err_set(e, ERR_CANCELED, "canceled");
 		n = read(fd, line + len, 1); /* more could be of the next line */
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -210,7 +214,7 @@ static int read_line(int fd, const char *log, char *line, size_t size, struct er
 }
 
 /* What follows "error ": CODE SENTENCE, and on a line of its own perhaps a hint. */
-static int read_failure(int fd, const char *log, char *code, struct err *e)
+static int read_failure(int fd, char *code, struct err *e)
 {
 	char *text = strchr(code, ' ');
 	char hint[ERR_HINT_SIZE + 16];
@@ -218,27 +222,28 @@ static int read_failure(int fd, const char *log, char *code, struct err *e)
 
 	if (text)
 		*text++ = '\0';
-	if (read_line(fd, log, hint, sizeof(hint), NULL) < 0 || !str_starts(hint, "hint "))
+	if (read_line(fd, NULL, NULL, hint, sizeof(hint), NULL) < 0 || !str_starts(hint, "hint "))
 		hint[0] = '\0';
 	r = err_set(e, err_code_from_name(code), "%s", text ? text : code);
 	return *hint ? err_hint(e, r, "%s", hint + strlen("hint ")) : r;
 }
 
 /* "ready", or "error CODE SENTENCE"; before it perhaps "warning SENTENCE", for @warning (ERR_MSG_SIZE bytes). */
-static int read_ready(int fd, const char *log, char *warning, struct err *e)
+static int read_ready(int fd, const char *log, struct drover_cancel *cancel, char *warning,
+		      struct err *e)
 {
 	char line[ERR_MSG_SIZE + 64];
-	int r = read_line(fd, log, line, sizeof(line), e);
+	int r = read_line(fd, log, cancel, line, sizeof(line), e);
 
 	while (r == 0 && str_starts(line, "warning ")) {
 		snprintf(warning, ERR_MSG_SIZE, "%.*s", ERR_MSG_SIZE - 1,
 			 line + strlen("warning "));
-		r = read_line(fd, log, line, sizeof(line), e);
+		r = read_line(fd, log, cancel, line, sizeof(line), e);
 	}
 	if (r < 0 || strcmp(line, "ready") == 0)
 		return r;
 	if (str_starts(line, "error "))
-		return read_failure(fd, log, line + strlen("error "), e);
+		return read_failure(fd, line + strlen("error "), e);
 	return err_set(e, ERR_PROTOCOL, "the helper said '%.100s' instead of ready", line);
 }
 
@@ -287,6 +292,15 @@ static int bind_helper(const struct session_options *o, int *ret, struct err *e)
 	return 0;
 }
 
+/* Whether the process has ended, at the latest after @timeout_ms, or when it is not waited for any more. */
+static bool await_end(const struct session *s, uint64_t timeout_ms, struct drover_cancel *cancel)
+{
+	struct pollfd p[] = {{.fd = s->pidfd, .events = POLLIN},
+			     {.fd = cancel ? cancel->event_fd : -1, .events = POLLIN}};
+
+	return s->pidfd < 0 || (poll(p, 2, (int)timeout_ms) > 0 && p[0].revents);
+}
+
 int session_start(const struct session_options *o, struct session *ret, struct err *e)
 {
 	scoped(launch) struct launch l = {.log_fd = -1, .ready = {-1, -1}};
@@ -302,12 +316,15 @@ int session_start(const struct session_options *o, struct session *ret, struct e
 	if (r < 0)
 		return r;
 	s.pidfd = (int)syscall(SYS_pidfd_open, s.pid, 0);
-	r = read_ready(l.ready[0], l.log, s.warning, e);
+	r = read_ready(l.ready[0], l.log, o->cancel, s.warning, e);
 	if (r == 0 && !o->detached)
 		r = bind_helper(o, &s.ctl_fd, e);
 	if (r < 0) {
+		/* canceled or not: what it may have made goes with it, in some ms */
 		kill(s.pid, SIGTERM);
-		session_end(&s, 5000);
+		if (!await_end(&s, FAILED_MS, NULL))
+			kill(s.pid, SIGKILL);
+		session_end(&s, FAILED_MS, NULL);
 		return r;
 	}
 	*ret = s;
@@ -331,22 +348,20 @@ int session_reconcile(const struct store *store, struct err *e)
 		  e);
 	if (r < 0)
 		return r;
-	r = read_ready(l.ready[0], l.log, warning, e);
+	r = read_ready(l.ready[0], l.log, NULL, warning, e);
 	if (r < 0)
 		kill(pid, SIGTERM); /* it has ended, or it does not in time */
 	waitpid(pid, NULL, 0);
 	return r;
 }
 
-void session_end(struct session *s, uint64_t timeout_ms)
+void session_end(struct session *s, uint64_t timeout_ms, struct drover_cancel *cancel)
 {
 	bool bound = s->ctl_fd >= 0;
 
 	close_fd(&s->ctl_fd);
 	if (s->pid > 0) {
-		struct pollfd p = {.fd = s->pidfd, .events = POLLIN};
-
-		if (timeout_ms && s->pidfd >= 0 && poll(&p, 1, (int)timeout_ms) == 0 && bound)
+		if (timeout_ms && !await_end(s, timeout_ms, cancel) && bound)
 			kill(s->pid, SIGKILL);
 		waitpid(s->pid, NULL, timeout_ms && bound ? 0 : WNOHANG);
 	}

@@ -3,6 +3,7 @@
 #include "base/host.h"
 #include "base/scoped.h"
 #include "client/client.h"
+#include "config.h"
 
 #include <string.h>
 
@@ -11,20 +12,43 @@ enum {
 	DEFAULT_DISK_MB = 10240,
 	DEFAULT_TIMEOUT_MS = 600000,
 	MAX_CPUS = 255,
+	OPTIONS_MAX = 4096, /* bytes: a larger structure is one that nobody initialised */
 	MIN_MEMORY_MB = 32,
 };
 
-/* An older program's structure is shorter; what it does not have is zero. */
-static int copy_options(const struct drover_options *o, struct drover_options *ret, struct err *e)
+int options_take(void *to, size_t known, const void *from, const char *init, struct err *e)
 {
-	*ret = (struct drover_options)DROVER_OPTIONS_INIT;
-	if (!o)
-		return 0;
-	if (o->size < sizeof(size_t))
-		return err_set(e, ERR_INVALID,
-			       "the options were not initialised with DROVER_OPTIONS_INIT");
-	memcpy(ret, o, o->size < sizeof(*ret) ? o->size : sizeof(*ret));
+	const unsigned char *bytes = from;
+	size_t size = known;
+
+	memset(to, 0, known);
+	if (from)
+		memcpy(&size, from, sizeof(size));
+	if (size < sizeof(size) || size > OPTIONS_MAX)
+		return err_set(e, ERR_INVALID, "the options were not initialised with %s", init);
+	for (size_t i = known; i < size; i++)
+		if (bytes[i])
+			return err_hint(
+				e,
+				err_set(e, ERR_UNSUPPORTED,
+					"the options have a field that libdrover " DROVER_VERSION
+					" does not know"),
+				"run the program with the libdrover that it was built for");
+	if (from)
+		memcpy(to, from, size < known ? size : known);
+	memcpy(to, &known, sizeof(known));
 	return 0;
+}
+
+int limits_from(const struct drover_call *o, struct limits *ret, struct err *e)
+{
+	struct drover_call call;
+	int r = options_take(&call, sizeof(call), o, "DROVER_CALL_INIT", e);
+
+	*ret = (struct limits){0};
+	if (r == 0)
+		*ret = (struct limits){call.timeout_ms, call.cancel};
+	return r;
 }
 
 static const char *const backends[] = {"qemu", "cloud-hypervisor", "fake"};
@@ -147,7 +171,7 @@ static int check_sizes(const struct settings *s, struct err *e)
 int settings_from(const struct drover_options *options, struct settings *ret, struct err *e)
 {
 	struct drover_options o;
-	int r = copy_options(options, &o, e);
+	int r = options_take(&o, sizeof(o), options, "DROVER_OPTIONS_INIT", e);
 
 	if (r < 0)
 		return r;

@@ -384,7 +384,7 @@ static void roll_back(struct run *run)
 	while (run->working > 0 || run->reserving > 0)
 		uv_run(&c->loop,
 		       UV_RUN_ONCE); /* work sees its cancel flag; a reservation has a deadline */
-	cluster_stop_vms(c, run->vms, run->n_vms, NULL);
+	cluster_stop_vms(c, run->vms, run->n_vms, NULL, NULL);
 }
 
 static void remove_made(struct run *run)
@@ -441,7 +441,8 @@ static int start_helper(struct drover_cluster *c, const struct name_list *names,
 					  .network = s->network,
 					  .hypervisor = s->hypervisor,
 					  .detached = s->detached,
-					  .temporary = s->temporary};
+					  .temporary = s->temporary,
+					  .cancel = s->cancel};
 
 	int r;
 
@@ -496,7 +497,7 @@ static int start_cluster(struct store *store, const struct name_list *names, boo
 	if (r < 0 && c) {
 		if (s->detached)
 			cluster_shutdown(c);
-		session_end(&c->session, 10000);
+		session_end(&c->session, 10000, NULL);
 		remove_made(&run); /* under the locks, which the helper has let go of */
 	}
 	free_boots(&run);

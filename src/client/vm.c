@@ -68,13 +68,13 @@ static void on_state(void *arg, enum vm_state state)
 }
 
 /* Waits for @op, which began with @began, and ends it. @ret_fd and @ret_state may be NULL. */
-static int op_wait(struct drover_vm *vm, struct op *op, int began, struct drover_cancel *cancel,
+static int op_wait(struct drover_vm *vm, struct op *op, int began, const struct limits *l,
 		   int *ret_fd, enum vm_state *ret_state, struct err *e)
 {
 	int r = began;
 
 	if (r == 0) {
-		r = wait_loop(&vm->cluster->loop, &op->pending, 0, cancel, e);
+		r = wait_loop(&vm->cluster->loop, &op->pending, l->timeout_ms, l->cancel, e);
 		if (r < 0) {
 			op->abandoned = true;
 			return r;
@@ -107,7 +107,8 @@ static void vm_forget(struct drover_vm *vm)
 
 typedef int simple_op(struct backend_vm *vm, backend_done *done, void *arg, struct err *e);
 
-static int simple_wait(struct drover_vm *vm, simple_op *begin, struct err *e)
+static int simple_wait(struct drover_vm *vm, simple_op *begin, const struct limits *l,
+		       struct err *e)
 {
 	struct op *op;
 
@@ -116,10 +117,10 @@ static int simple_wait(struct drover_vm *vm, simple_op *begin, struct err *e)
 	op = op_new(e);
 	if (!op)
 		return -ENOMEM;
-	return op_wait(vm, op, begin(vm->handle, on_done, op, e), NULL, NULL, NULL, e);
+	return op_wait(vm, op, begin(vm->handle, on_done, op, e), l, NULL, NULL, e);
 }
 
-int vm_stop_wait(struct drover_vm *vm, struct err *e)
+int vm_stop_wait(struct drover_vm *vm, const struct limits *l, struct err *e)
 {
 	int r;
 
@@ -127,7 +128,7 @@ int vm_stop_wait(struct drover_vm *vm, struct err *e)
 		return 0;
 	ssh_close(vm->ssh);
 	vm->ssh = NULL;
-	r = simple_wait(vm, backend_stop, e);
+	r = simple_wait(vm, backend_stop, l, e);
 	if (r == 0)
 		vm_forget(vm);
 	return r;
@@ -136,6 +137,7 @@ int vm_stop_wait(struct drover_vm *vm, struct err *e)
 int vm_dial_wait(struct drover_vm *vm, uint16_t port, uint64_t timeout_ms,
 		 struct drover_cancel *cancel, int *ret_fd, struct err *e)
 {
+	const struct limits l = {.cancel = cancel}; /* the operation has the deadline */
 	struct op *op;
 	int r;
 
@@ -145,7 +147,19 @@ int vm_dial_wait(struct drover_vm *vm, uint16_t port, uint64_t timeout_ms,
 	if (!op)
 		return -ENOMEM;
 	r = backend_dial(vm->handle, port, timeout_ms ? timeout_ms : DIAL_MS, on_fd, op, e);
-	return op_wait(vm, op, r, cancel, ret_fd, NULL, e);
+	return op_wait(vm, op, r, &l, ret_fd, NULL, e);
+}
+
+int vm_console_wait(struct drover_vm *vm, const struct limits *l, int *ret_fd, struct err *e)
+{
+	struct op *op;
+
+	if (!vm->handle)
+		return not_running(vm, e);
+	op = op_new(e);
+	if (!op)
+		return -ENOMEM;
+	return op_wait(vm, op, backend_console(vm->handle, on_fd, op, e), l, ret_fd, NULL, e);
 }
 
 /* --- Public, but for exec ------------------------------------------------------------------------------------ */
@@ -192,87 +206,98 @@ const char *drover_vm_state(struct drover_vm *vm)
 	struct op *op = vm->handle ? op_new(&e) : NULL;
 
 	if (op)
-		op_wait(vm, op, backend_state(vm->handle, on_state, op, &e), NULL, NULL, &state,
-			&e);
+		op_wait(vm, op, backend_state(vm->handle, on_state, op, &e), &(struct limits){0},
+			NULL, &state, &e);
 	return public_state(state);
 }
 
-int drover_vm_stop(struct drover_vm *vm, struct drover_error *pe)
+int drover_vm_stop(struct drover_vm *vm, const struct drover_call *o, struct drover_error *pe)
 {
+	struct limits l;
 	struct err e = ERR_INIT;
-	int r = vm_stop_wait(vm, &e);
+	int r = limits_from(o, &l, &e);
 
+	if (r == 0)
+		r = vm_stop_wait(vm, &l, &e);
 	return r < 0 ? public_error(pe, &e, r) : 0;
 }
 
-int drover_vm_destroy(struct drover_vm *vm, struct drover_error *pe)
+int drover_vm_destroy(struct drover_vm *vm, const struct drover_call *o, struct drover_error *pe)
 {
+	struct limits l;
 	struct err e = ERR_INIT;
-	int r = vm_stop_wait(vm, &e);
+	int r = limits_from(o, &l, &e);
 
+	if (r == 0)
+		r = vm_stop_wait(vm, &l, &e);
 	if (r == 0)
 		r = member_remove_locked(&vm->cluster->store, vm->name, &e);
 	return r < 0 ? public_error(pe, &e, r) : 0;
 }
 
-int drover_vm_pause(struct drover_vm *vm, struct drover_error *pe)
+static int public_simple(struct drover_vm *vm, simple_op *begin, const struct drover_call *o,
+			 struct drover_error *pe)
 {
+	struct limits l;
 	struct err e = ERR_INIT;
-	int r = simple_wait(vm, backend_pause, &e);
+	int r = limits_from(o, &l, &e);
 
+	if (r == 0)
+		r = simple_wait(vm, begin, &l, &e);
 	return r < 0 ? public_error(pe, &e, r) : 0;
 }
 
-int drover_vm_resume(struct drover_vm *vm, struct drover_error *pe)
+int drover_vm_pause(struct drover_vm *vm, const struct drover_call *o, struct drover_error *e)
 {
-	struct err e = ERR_INIT;
-	int r = simple_wait(vm, backend_resume, &e);
-
-	return r < 0 ? public_error(pe, &e, r) : 0;
+	return public_simple(vm, backend_pause, o, e);
 }
 
-int drover_vm_kill(struct drover_vm *vm, struct drover_error *pe)
+int drover_vm_resume(struct drover_vm *vm, const struct drover_call *o, struct drover_error *e)
 {
-	struct err e = ERR_INIT;
-	int r = simple_wait(vm, backend_kill, &e);
+	return public_simple(vm, backend_resume, o, e);
+}
 
+int drover_vm_kill(struct drover_vm *vm, const struct drover_call *o, struct drover_error *e)
+{
+	int r = public_simple(vm, backend_kill, o, e);
+
+	if (r == 0)
+		vm_forget(vm);
+	return r;
+}
+
+/* What a program gets is an ordinary descriptor. */
+static int public_fd(int r, int fd, const struct err *e, struct drover_error *pe)
+{
 	if (r < 0)
-		return public_error(pe, &e, r);
-	vm_forget(vm);
-	return 0;
+		return public_error(pe, e, r);
+	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
+	return fd;
 }
 
-int drover_vm_dial(struct drover_vm *vm, uint16_t port, unsigned timeout_ms,
+int drover_vm_dial(struct drover_vm *vm, uint16_t port, const struct drover_call *o,
 		   struct drover_error *pe)
 {
+	struct limits l;
 	struct err e = ERR_INIT;
 	int fd = -1;
-	int r = vm_dial_wait(vm, port, timeout_ms, NULL, &fd, &e);
+	int r = limits_from(o, &l, &e);
 
-	if (r < 0)
-		return public_error(pe, &e, r);
-	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
-	return fd;
+	if (r == 0)
+		r = vm_dial_wait(vm, port, l.timeout_ms, l.cancel, &fd, &e);
+	return public_fd(r, fd, &e, pe);
 }
 
-int drover_vm_console(struct drover_vm *vm, struct drover_error *pe)
+int drover_vm_console(struct drover_vm *vm, const struct drover_call *o, struct drover_error *pe)
 {
+	struct limits l;
 	struct err e = ERR_INIT;
-	struct op *op = NULL;
 	int fd = -1;
-	int r = vm->handle ? 0 : not_running(vm, &e);
+	int r = limits_from(o, &l, &e);
 
-	if (r == 0) {
-		op = op_new(&e);
-		r = op ? 0 : -ENOMEM;
-	}
 	if (r == 0)
-		r = op_wait(vm, op, backend_console(vm->handle, on_fd, op, &e), NULL, &fd, NULL,
-			    &e);
-	if (r < 0)
-		return public_error(pe, &e, r);
-	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
-	return fd;
+		r = vm_console_wait(vm, &l, &fd, &e);
+	return public_fd(r, fd, &e, pe);
 }
 
 static void on_vm_ended(void *arg, int r, const struct err *e)
@@ -427,10 +452,10 @@ static int exec_once(struct exec *x, int *ret_status, bool *ret_started, struct 
 
 static int init_exec(struct exec *x, const struct drover_exec *from, struct err *e)
 {
-	if (!from || from->size < sizeof(size_t))
-		return err_set(e, ERR_INVALID,
-			       "the command was not initialised with DROVER_EXEC_INIT");
-	memcpy(&x->x, from, from->size < sizeof(x->x) ? from->size : sizeof(x->x));
+	int r = options_take(&x->x, sizeof(x->x), from, "DROVER_EXEC_INIT", e);
+
+	if (r < 0)
+		return r;
 	if (x->x.argv ? !x->x.argv[0] : !x->x.command)
 		return err_set(e, ERR_INVALID, "there is no command to run");
 	if (x->vm->is_fake)

@@ -31,11 +31,10 @@ static uint64_t time_left(const struct waiting *w)
 
 static int init_waiting(struct waiting *w, const struct drover_wait *from, struct err *e)
 {
-	w->o = (struct drover_wait)DROVER_WAIT_INIT;
-	if (!from || from->size < sizeof(size_t) || from->size > sizeof(w->o))
-		return err_set(e, ERR_INVALID,
-			       "the wait was not initialised with DROVER_WAIT_INIT");
-	memcpy(&w->o, from, from->size);
+	int r = options_take(&w->o, sizeof(w->o), from, "DROVER_WAIT_INIT", e);
+
+	if (r < 0)
+		return r;
 	if ((w->o.port != 0) + (w->o.console != NULL) + (w->o.command != NULL) != 1)
 		return err_set(e, ERR_INVALID,
 			       "a wait is for one of a port, a line of the console and a command");
@@ -261,13 +260,12 @@ static int read_console(struct reading *r, struct err *e)
 static int open_console(struct waiting *w, struct err *e)
 {
 	for (;;) {
-		struct drover_error pe;
-		int fd = drover_vm_console(w->vm, &pe);
-		int r;
+		const struct limits l = {.timeout_ms = time_left(w) + 1, .cancel = w->o.cancel};
+		int fd = -1;
+		int r = vm_console_wait(w->vm, &l, &fd, e);
 
-		if (fd >= 0)
+		if (r == 0)
 			return fd;
-		private_error(e, &pe);
 		if (w->vm->has_ended)
 			return not_any_more(w, e);
 		if (e->code != ERR_NOT_RUNNING || !time_left(w))

@@ -28,7 +28,7 @@ runs_from_cpp() { # shellcheck disable=SC2046
 		'DROVER_TAP_TEST(boots, 1, .image = "tiny") { return drover_fixture_run(fixture, 0, "true"); }' 'int main(int argc, char **) {' 'if (argc > 1) drover_tap_run(boots);' \
 		'	drover_options o = DROVER_OPTIONS_INIT;' \
 		'	drover_exec x = DROVER_EXEC_INIT;' \
-		'	drover_copy c = DROVER_COPY_INIT;' \
+		'	drover_call c = DROVER_CALL_INIT;' \
 		'	drover_forward f = DROVER_FORWARD_INIT;' \
 		'	return !(o.size && x.size && c.size && f.size && std::strlen(drover_version()));' '}' >"$root/use.cc"
 	g++ -std=c++20 -Wall -Werror -o "$root/use" "$root/use.cc" $(flags --cflags --libs) && LD_LIBRARY_PATH=$(libdir) "$root/use"

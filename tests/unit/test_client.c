@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* libdrover in front of a real helper that runs the fake backend. */
-#include "check.h"
-
-#include "drover.h"
+#include "client_home.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -12,49 +10,6 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-
-static char home[64];
-
-static struct drover_options fake_options(void)
-{
-	struct drover_options o = DROVER_OPTIONS_INIT;
-
-	o.home = home;
-	o.backend = "fake";
-	o.timeout_ms = 20000;
-	return o;
-}
-
-static int make_home(void **state)
-{
-	snprintf(home, sizeof(home), "/tmp/drover-client-XXXXXX");
-	assert_non_null(mkdtemp(home));
-	return check_setup(state);
-}
-
-static int remove_home(void **state)
-{
-	char command[128];
-
-	snprintf(command, sizeof(command), "rm -rf '%s'", home);
-	assert_int_equal(system(command), 0);
-	return check_teardown(state);
-}
-
-#define HOME_TEST(name) cmocka_unit_test_setup_teardown(name, make_home, remove_home)
-
-static const char *const pair[] = {"web-1", "web-2"};
-
-static struct drover_cluster *start_pair(const struct drover_options *o)
-{
-	struct drover_cluster *c = NULL;
-	struct drover_error e = {.sentence = ""};
-
-	if (drover_cluster_start(pair, 2, o, &c, &e) < 0)
-		print_error("start: %s: %s\n", e.code, e.sentence);
-	assert_non_null(c);
-	return c;
-}
 
 static int count_members(int *ret_running)
 {
@@ -82,7 +37,7 @@ static void test_a_cluster_starts_is_listed_and_is_destroyed(void **state)
 	assert_string_equal(drover_vm_state(drover_cluster_vm(c, 0)), "running");
 	assert_int_equal(count_members(&running), 2);
 	assert_int_equal(running, 2);
-	assert_int_equal(drover_cluster_destroy(c, &e), 0);
+	assert_int_equal(drover_cluster_destroy(c, NULL, &e), 0);
 	assert_int_equal(count_members(&running), 0);
 }
 
@@ -93,13 +48,13 @@ static void test_a_stopped_cluster_keeps_its_members(void **state)
 	struct drover_error e;
 	int running;
 
-	assert_int_equal(drover_cluster_stop(c, &e), 0);
+	assert_int_equal(drover_cluster_stop(c, NULL, &e), 0);
 	assert_string_equal(drover_vm_state(drover_cluster_vm(c, 0)), "stopped");
 	drover_cluster_close(c);
 	assert_int_equal(count_members(&running), 2);
 	assert_int_equal(running, 0);
 	c = start_pair(&o); /* and they boot again */
-	assert_int_equal(drover_cluster_destroy(c, &e), 0);
+	assert_int_equal(drover_cluster_destroy(c, NULL, &e), 0);
 }
 
 static void test_a_running_member_is_not_started_twice(void **state)
@@ -112,7 +67,7 @@ static void test_a_running_member_is_not_started_twice(void **state)
 	assert_true(drover_cluster_start(pair, 1, &o, &second, &e) < 0);
 	assert_string_equal(e.code, "already_running");
 	assert_null(second);
-	assert_int_equal(drover_cluster_destroy(c, &e), 0);
+	assert_int_equal(drover_cluster_destroy(c, NULL, &e), 0);
 }
 
 static void test_a_detached_cluster_outlives_its_handle(void **state)
@@ -129,7 +84,7 @@ static void test_a_detached_cluster_outlives_its_handle(void **state)
 	assert_int_equal(drover_cluster_open(home, "web-2", &c, &e), 0);
 	assert_int_equal(drover_cluster_size(c), 2);
 	assert_non_null(strstr(drover_vm_address(drover_cluster_find(c, "web-1")), "203.0.113."));
-	assert_int_equal(drover_cluster_destroy(c, &e), 0);
+	assert_int_equal(drover_cluster_destroy(c, NULL, &e), 0);
 	assert_int_equal(count_members(&running), 0);
 }
 
@@ -146,21 +101,21 @@ static void test_a_member_joins_a_running_cluster(void **state)
 		print_error("add: %s\n", e.sentence);
 	assert_non_null(third);
 	assert_string_equal(drover_vm_state(third), "running");
-	assert_int_equal(drover_vm_pause(third, &e), 0);
+	assert_int_equal(drover_vm_pause(third, NULL, &e), 0);
 	assert_string_equal(drover_vm_state(third), "paused");
-	assert_int_equal(drover_vm_resume(third, &e), 0);
-	assert_int_equal(drover_vm_stop(third, &e), 0);
+	assert_int_equal(drover_vm_resume(third, NULL, &e), 0);
+	assert_int_equal(drover_vm_stop(third, NULL, &e), 0);
 	assert_int_equal(drover_cluster_add(c, "web-3", &o, &again, &e), 0);
 	assert_ptr_equal(again, third); /* in the handle once */
 	assert_int_equal(drover_cluster_size(c), 3);
-	assert_int_equal(drover_vm_destroy(third, &e), 0);
-	assert_int_equal(drover_vm_destroy(third, &e), 0);
+	assert_int_equal(drover_vm_destroy(third, NULL, &e), 0);
+	assert_int_equal(drover_vm_destroy(third, NULL, &e), 0);
 	assert_int_equal(count_members(&running), 2);
-	assert_int_equal(drover_stop(home, "web-2", &e), 0);
-	assert_int_equal(drover_remove(home, "web-2", &e), 0);
-	assert_true(drover_remove(home, "web-2", &e) < 0);
+	assert_int_equal(drover_stop(home, "web-2", NULL, &e), 0);
+	assert_int_equal(drover_remove(home, "web-2", NULL, &e), 0);
+	assert_true(drover_remove(home, "web-2", NULL, &e) < 0);
 	assert_string_equal(e.code, "not_found");
-	assert_int_equal(drover_cluster_destroy(c, &e), 0);
+	assert_int_equal(drover_cluster_destroy(c, NULL, &e), 0);
 }
 
 static void test_a_dialed_port_carries_bytes(void **state)
@@ -169,14 +124,14 @@ static void test_a_dialed_port_carries_bytes(void **state)
 	struct drover_cluster *c = start_pair(&o);
 	struct drover_error e;
 	char echo[5] = "";
-	int fd = drover_vm_dial(drover_cluster_vm(c, 0), 80, 5000, &e);
+	int fd = drover_vm_dial(drover_cluster_vm(c, 0), 80, NULL, &e);
 
 	assert_true(fd >= 0);
 	assert_int_equal(write(fd, "ping", 4), 4);
 	assert_int_equal(read(fd, echo, 4), 4);
 	assert_string_equal(echo, "ping");
 	close(fd);
-	assert_int_equal(drover_cluster_destroy(c, &e), 0);
+	assert_int_equal(drover_cluster_destroy(c, NULL, &e), 0);
 }
 
 static void test_a_failed_start_leaves_nothing(void **state)
@@ -238,8 +193,8 @@ static void test_a_bound_cluster_dies_with_its_client(void **state)
 	assert_int_equal(poll(&p, 1, 10000), 1); /* the helper is gone */
 	assert_int_equal(count_members(&running), 2);
 	assert_int_equal(running, 0);
-	assert_int_equal(drover_remove(home, "web-1", &e), 0);
-	assert_int_equal(drover_remove(home, "web-2", &e), 0);
+	assert_int_equal(drover_remove(home, "web-1", NULL, &e), 0);
+	assert_int_equal(drover_remove(home, "web-2", NULL, &e), 0);
 	free(members);
 	close(p.fd);
 	close(pair_of_pipes[0]);
@@ -266,17 +221,6 @@ static void test_bad_arguments_are_named(void **state)
 	assert_string_equal(e.code, "not_found");
 }
 
-/* libuv opens two descriptors of its own with the first loop, and keeps them. */
-static void warm_up(void)
-{
-	struct drover_member *members = NULL;
-
-	make_home(&(void *){NULL});
-	drover_list(home, &members, NULL);
-	free(members);
-	remove_home(&(void *){(void *)(intptr_t)check_count_fds()});
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -292,6 +236,5 @@ int main(void)
 		HOME_TEST(test_bad_arguments_are_named),
 	};
 
-	warm_up();
-	return RUN_TESTS(tests);
+	return RUN_HOME_TESTS(tests);
 }

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Events, figures and waits of libdrover, in front of a real helper that runs the fake backend. */
-#include "check.h"
-
-#include "drover.h"
+#include "client_home.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -10,44 +8,15 @@
 #include <string.h>
 #include <sys/wait.h>
 
-enum { DEADLINE_MS = 20000, SHORT_MS = 50 };
-
-static char home[64];
-
-static int make_home(void **state)
-{
-	snprintf(home, sizeof(home), "/tmp/drover-watching-XXXXXX");
-	assert_non_null(mkdtemp(home));
-	return check_setup(state);
-}
-
-static int remove_home(void **state)
-{
-	char command[128];
-
-	snprintf(command, sizeof(command), "rm -rf '%s'", home);
-	assert_int_equal(system(command), 0);
-	return check_teardown(state);
-}
-
-#define HOME_TEST(name) cmocka_unit_test_setup_teardown(name, make_home, remove_home)
+enum { SHORT_MS = 50 };
 
 static struct drover_cluster *start(const char *const names[], size_t n)
 {
-	struct drover_options o = DROVER_OPTIONS_INIT;
-	struct drover_cluster *c = NULL;
-	struct drover_error e = {.sentence = ""};
+	struct drover_options o = fake_options();
 
-	o.home = home;
-	o.backend = "fake";
-	o.timeout_ms = DEADLINE_MS;
-	if (drover_cluster_start(names, n, &o, &c, &e) < 0)
-		print_error("start: %s: %s\n", e.code, e.sentence);
-	assert_non_null(c);
-	return c;
+	return start_with(names, n, &o);
 }
 
-static const char *const pair[] = {"web-1", "web-2"};
 static const char *const other[] = {"db"};
 
 /* What was heard, as "member kind state;", and what to do at which of it. */
@@ -81,13 +50,13 @@ static struct drover_watch watch_for(struct heard *h)
 
 	w.on_event = on_event;
 	w.arg = h;
-	w.timeout_ms = DEADLINE_MS;
+	w.timeout_ms = HOME_DEADLINE_MS;
 	return w;
 }
 
 static void stop_second(void)
 {
-	assert_int_equal(drover_stop(home, "web-2", NULL), 0);
+	assert_int_equal(drover_stop(home, "web-2", NULL, NULL), 0);
 }
 
 static void kill_helper(void)
@@ -119,7 +88,7 @@ static void test_a_cluster_tells_who_runs_and_who_stops(void **state)
 	assert_int_equal(drover_cluster_events(c, &w, &e), 1);
 	assert_string_equal(h.text, "web-1 state running;web-2 state running;web-2 state stopping;"
 				    "web-2 state stopped;web-2 gone ;");
-	assert_int_equal(drover_cluster_destroy(c, &e), 0);
+	assert_int_equal(drover_cluster_destroy(c, NULL, &e), 0);
 }
 
 static void test_a_killed_helper_ends_the_events_with_each_member_gone(void **state)
@@ -133,7 +102,7 @@ static void test_a_killed_helper_ends_the_events_with_each_member_gone(void **st
 	assert_non_null(strstr(h.text, "web-1 gone ;"));
 	assert_non_null(strstr(h.text, "web-2 gone ;"));
 	assert_int_equal(drover_cluster_events(c, &w, &e), 0);
-	drover_cluster_destroy(c, &e);
+	drover_cluster_destroy(c, NULL, &e);
 }
 
 static void test_a_store_tells_members_at_rest_and_clusters_that_start(void **state)
@@ -146,11 +115,11 @@ static void test_a_store_tells_members_at_rest_and_clusters_that_start(void **st
 	struct drover_watch w = watch_for(&h);
 	struct drover_error e;
 
-	assert_int_equal(drover_stop(home, "web-2", &e), 0);
+	assert_int_equal(drover_stop(home, "web-2", NULL, &e), 0);
 	assert_int_equal(drover_events(home, &w, &e), 1);
 	assert_true(h.text == strstr(h.text, "web-1 state running;web-2 state stopped;db state "));
-	assert_int_equal(drover_cluster_destroy(started, &e), 0);
-	assert_int_equal(drover_cluster_destroy(c, &e), 0);
+	assert_int_equal(drover_cluster_destroy(started, NULL, &e), 0);
+	assert_int_equal(drover_cluster_destroy(c, NULL, &e), 0);
 }
 
 static void test_watching_ends_by_time_by_cancel_and_by_who_listens(void **state)
@@ -176,7 +145,7 @@ static void test_watching_ends_by_time_by_cancel_and_by_who_listens(void **state
 	assert_true(drover_cluster_events(c, &w, &e) < 0);
 	assert_string_equal(e.code, "canceled");
 	drover_cancel_free(w.cancel);
-	assert_int_equal(drover_cluster_destroy(c, &e), 0);
+	assert_int_equal(drover_cluster_destroy(c, NULL, &e), 0);
 }
 
 static void test_figures_are_of_those_that_run(void **state)
@@ -195,13 +164,13 @@ static void test_figures_are_of_those_that_run(void **state)
 	assert_int_equal(drover_vm_stats(drover_cluster_vm(c, 1), &one, &e), 0);
 	assert_string_equal(one.member, "web-2");
 	assert_int_equal(one.cpu_ms, 0); /* the fake backend has used nothing */
-	assert_int_equal(drover_vm_stop(drover_cluster_vm(c, 1), &e), 0);
+	assert_int_equal(drover_vm_stop(drover_cluster_vm(c, 1), NULL, &e), 0);
 	assert_true(drover_vm_stats(drover_cluster_vm(c, 1), &one, &e) < 0);
 	assert_string_equal(e.code, "not_running");
 	assert_int_equal(drover_cluster_stats(c, &all, &e), 1);
 	free(all);
-	assert_int_equal(drover_cluster_destroy(second, &e), 0);
-	assert_int_equal(drover_cluster_destroy(c, &e), 0);
+	assert_int_equal(drover_cluster_destroy(second, NULL, &e), 0);
+	assert_int_equal(drover_cluster_destroy(c, NULL, &e), 0);
 	assert_int_equal(drover_stats(home, &all, &e), 0);
 	free(all);
 }
@@ -239,10 +208,10 @@ static void test_a_wait_is_for_one_thing_and_ends(void **state)
 	drover_cancel_now(w.cancel);
 	refuses(vm, &w, "canceled");
 	drover_cancel_free(w.cancel);
-	assert_int_equal(drover_vm_stop(vm, &e), 0);
+	assert_int_equal(drover_vm_stop(vm, NULL, &e), 0);
 	w.cancel = NULL;
 	refuses(vm, &w, "not_running");
-	assert_int_equal(drover_cluster_destroy(c, &e), 0);
+	assert_int_equal(drover_cluster_destroy(c, NULL, &e), 0);
 }
 
 static void test_a_wait_ends_with_its_member(void **state)
@@ -254,13 +223,13 @@ static void test_a_wait_ends_with_its_member(void **state)
 	pid_t child = fork();
 
 	if (child == 0)
-		_exit(drover_stop(home, "web-2", NULL) < 0);
+		_exit(drover_stop(home, "web-2", NULL, NULL) < 0);
 	w.console = "login: $";
-	w.timeout_ms = DEADLINE_MS;
+	w.timeout_ms = HOME_DEADLINE_MS;
 	refuses(drover_cluster_vm(c, 1), &w, "not_running");
 	assert_int_equal(waitpid(child, &status, 0), child);
 	assert_int_equal(status, 0);
-	assert_int_equal(drover_cluster_destroy(c, &e), 0);
+	assert_int_equal(drover_cluster_destroy(c, NULL, &e), 0);
 }
 
 static void *cancel_it(void *arg)
@@ -294,18 +263,7 @@ static void test_another_thread_ends_a_wait_and_a_watch(void **state)
 	assert_string_equal(e.code, "canceled");
 	assert_int_equal(pthread_join(thread, NULL), 0);
 	drover_cancel_free(watch.cancel);
-	assert_int_equal(drover_cluster_destroy(c, &e), 0);
-}
-
-/* libuv opens two descriptors of its own with the first loop, and keeps them. */
-static void warm_up(void)
-{
-	struct drover_member *members = NULL;
-
-	make_home(&(void *){NULL});
-	drover_list(home, &members, NULL);
-	free(members);
-	remove_home(&(void *){(void *)(intptr_t)check_count_fds()});
+	assert_int_equal(drover_cluster_destroy(c, NULL, &e), 0);
 }
 
 int main(void)
@@ -321,6 +279,5 @@ int main(void)
 		HOME_TEST(test_another_thread_ends_a_wait_and_a_watch),
 	};
 
-	warm_up();
-	return RUN_TESTS(tests);
+	return RUN_HOME_TESTS(tests);
 }
