@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #define scoped(kind) __attribute__((cleanup(scoped_##kind)))
@@ -55,6 +56,19 @@ static inline void close_fd(int *fd)
 	if (*fd >= 0)
 		close(*fd);
 	*fd = -1;
+}
+
+/* An flock(2) ends here, not only when a child that another thread is just starting has closed its copy too. */
+static inline void unlock_fd(int *fd)
+{
+	if (*fd >= 0)
+		flock(*fd, LOCK_UN);
+	close_fd(fd);
+}
+
+static inline void scoped_lock(int *fd)
+{
+	unlock_fd(fd);
 }
 
 #endif

@@ -273,7 +273,7 @@ static int deal_out(struct forking *f, struct err *e)
 static void unlock(struct forking *f)
 {
 	for (size_t i = 0; i < f->n_locks; i++)
-		close_fd(&f->locks[i]);
+		unlock_fd(&f->locks[i]);
 	f->n_locks = 0;
 }
 

@@ -294,7 +294,7 @@ int drover_cluster_open(const char *home, const char *member, struct drover_clus
 static void await_lock(const struct store *store, const char *name)
 {
 	scoped(mem) char *path = store_member_path(store, name, ".lock");
-	scoped(fd) int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
+	scoped(lock) int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
 	scoped(fd) int events = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	uint64_t end = uv_hrtime() / 1000000 + LOCK_MS;
 	struct pollfd p = {.fd = events, .events = POLLIN};
@@ -320,7 +320,7 @@ int member_lock(const struct store *store, const char *name, int *ret_fd, struct
 int member_remove_locked(const struct store *store, const char *name, struct err *e)
 {
 	scoped(mem) char *dir = store_member_path(store, name, NULL);
-	scoped(fd) int lock = -1;
+	scoped(lock) int lock = -1;
 	int r;
 
 	if (!dir)

@@ -538,7 +538,7 @@ int drover_cluster_add(struct drover_cluster *c, const char *name, const struct 
 	struct run run = {.cluster = c, .error = ERR_INIT};
 	struct prepare image = {.store = &c->store};
 	scoped(names) struct name_list list = {0};
-	scoped(fd) int lock = -1;
+	scoped(lock) int lock = -1;
 	struct settings s;
 	struct err e = ERR_INIT;
 	bool is_new = false;
@@ -560,7 +560,7 @@ int drover_cluster_add(struct drover_cluster *c, const char *name, const struct 
 		r = init_boots(&run, &list, &image, &e);
 	if (r == 0 && !c->network)
 		r = cluster_make_network(c, NULL, &e);
-	close_fd(&lock); /* the helper takes it when it registers the member */
+	unlock_fd(&lock); /* the helper takes it when it registers the member */
 	if (r == 0)
 		r = run_boots(&run, &e);
 	member_config_done(&image.config);

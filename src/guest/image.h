@@ -41,19 +41,13 @@ char *image_part_path(const struct store *s, const char *name);
 bool image_is_cached(const struct store *s, const char *name);
 /* Reads image.json and checks the files that it names. ERR_IMAGE when damaged. */
 int image_cache_load(const struct store *s, const char *name, struct image *ret, struct err *e);
-/* The lock of everybody who makes or removes the image. Ends with the descriptor: image_unlock. */
+/* The lock of everybody who makes or removes the image. Ends with the descriptor: unlock_fd, which wakes the others. */
 int image_lock(const struct store *s, const char *name, atomic_bool *cancel, int *ret_fd,
 	       struct err *e);
-void image_unlock(int *fd);
 /* Under the lock: removes what the dead left, makes the empty directory .NAME.tmp.PID. */
 int image_tmp_make(const struct store *s, const char *name, char **ret_dir, struct err *e);
 /* Syncs @dir's files and renames it to <images>/NAME. On failure @dir is removed. */
 int image_tmp_commit(const struct store *s, const char *name, const char *dir, struct err *e);
-
-static inline void scoped_lock(int *fd)
-{
-	image_unlock(fd);
-}
 
 /* image_build.c: the catalogue, which is the program drover-image-build */
 

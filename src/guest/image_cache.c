@@ -213,13 +213,6 @@ int image_lock(const struct store *s, const char *name, atomic_bool *cancel, int
 	return 0;
 }
 
-void image_unlock(int *fd)
-{
-	if (*fd >= 0)
-		flock(*fd, LOCK_UN); /* before the close that wakes the others */
-	close_fd(fd);
-}
-
 /* Whoever makes the image holds the lock, so every such directory is a dead one's. */
 static void clean_stale(const struct store *s, const char *name)
 {

@@ -373,7 +373,7 @@ static int prune_member(const struct audit *a, const char *name, struct err *e)
 {
 	const struct store *s = a->store;
 	scoped(mem) char *dir = store_member_path(s, name, NULL);
-	scoped(fd) int lock = -1;
+	scoped(lock) int lock = -1;
 	int r = 0;
 
 	if (!dir || !files_exist(dir) || store_member_lock(s, name, &lock, NULL) < 0 ||

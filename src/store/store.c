@@ -432,7 +432,7 @@ void store_sweep_dead(const struct store *s, const char *name)
 {
 	scoped(mem) char *pid = store_member_path(s, name, "pid");
 	scoped(mem) char *net = store_network_path(s, name, read_pid(s, name));
-	scoped(fd) int lock = -1;
+	scoped(lock) int lock = -1;
 
 	if (!pid || !net || !files_exist(pid) || store_owner_alive(s, name) ||
 	    store_member_lock(s, name, &lock, NULL) < 0)
