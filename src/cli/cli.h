@@ -141,6 +141,8 @@ struct table;
 struct table *table_new(size_t columns);
 /* @cells are copied. A table that runs out of memory prints what it has. */
 void table_add(struct table *t, const char *const cells[]);
+/* Shortens the last column to what the terminal has room for; without a terminal, or on a very narrow one: nothing. */
+void table_fit(struct table *t);
 void table_print(const struct table *t);
 void table_free(struct table *t);
 

@@ -52,6 +52,7 @@ static void image_table(const struct drover_image *v, size_t n)
 		table_add(t, (const char *[]){v[i].name, v[i].cached ? "yes" : "no", size,
 					      v[i].origin, v[i].description});
 	}
+	table_fit(t);
 	table_print(t);
 }
 

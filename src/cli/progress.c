@@ -14,7 +14,13 @@
 #include "base/str.h"
 #include "cli/cli.h"
 
-enum { STAGE_SIZE = 16, TEXT_SIZE = 160, DEFAULT_WIDTH = 80, PERCENT_STEP = 10 };
+enum {
+	STAGE_SIZE = 16,
+	TEXT_SIZE = 160,
+	DEFAULT_WIDTH = 80,
+	DEFAULT_HEIGHT = 24,
+	PERCENT_STEP = 10
+};
 
 enum { BAR = 20, LINE_SIZE = NAME_SIZE + STAGE_SIZE + 2 * TEXT_SIZE + 128 };
 
@@ -36,6 +42,7 @@ struct progress {
 	size_t drawn; /* live lines on the screen, above the cursor */
 	struct line *lines;
 	size_t count;
+	size_t last; /* the one that changed last */
 };
 
 struct progress *progress_new(enum progress_style style)
@@ -159,21 +166,52 @@ static void print_plain(const struct line *l)
 	fprintf(stderr, " elapsed_ms=%" PRId64 " text=\"%s\"\n", l->elapsed_ms, text);
 }
 
+/* The line of the whole cluster is worth its place while it is what goes on. */
+static bool is_shown(const struct progress *p, size_t i)
+{
+	return *p->lines[i].member || p->last == i;
+}
+
+/* As many lines as there is @room for, those that are not ready before others; how many. */
+static size_t draw_lines(const struct progress *p, size_t room, int width)
+{
+	size_t wanted = 0;
+	size_t shown = 0;
+	size_t hidden = 0;
+	size_t hidden_ready = 0;
+
+	for (size_t i = 0; i < p->count; i++)
+		wanted += is_shown(p, i);
+	for (int pass = 0; pass < 2; pass++)
+		for (size_t i = 0; i < p->count; i++) {
+			bool ready = !strcmp(p->lines[i].stage, "ready");
+			char text[LINE_SIZE];
+
+			if (!is_shown(p, i) || pass != (wanted > room && ready))
+				continue;
+			if (shown + (wanted > room) == room) {
+				hidden++;
+				hidden_ready += ready;
+				continue;
+			}
+			live_line(p, &p->lines[i], text);
+			fprintf(stderr, "%.*s\n", width, text);
+			shown++;
+		}
+	if (hidden > 0)
+		fprintf(stderr, "and %zu more, %zu of them ready\n", hidden, hidden_ready);
+	return shown + (hidden > 0);
+}
+
 static void draw(struct progress *p)
 {
 	struct winsize ws = {0};
-	char text[LINE_SIZE];
-	int width = DEFAULT_WIDTH;
 
-	if (ioctl(STDERR_FILENO, TIOCGWINSZ, &ws) == 0 && ws.ws_col > 1)
-		width = ws.ws_col;
+	if (ioctl(STDERR_FILENO, TIOCGWINSZ, &ws) < 0 || ws.ws_col < 2 || ws.ws_row < 3)
+		ws = (struct winsize){.ws_col = DEFAULT_WIDTH, .ws_row = DEFAULT_HEIGHT};
 	if (p->drawn > 0)
-		fprintf(stderr, "\033[%zuA", p->drawn);
-	for (size_t i = 0; i < p->count; i++) {
-		live_line(p, &p->lines[i], text);
-		fprintf(stderr, "\r\033[K%.*s\n", width - 1, text);
-	}
-	p->drawn = p->count;
+		fprintf(stderr, "\033[%zuA\r\033[J", p->drawn);
+	p->drawn = draw_lines(p, ws.ws_row - 1U, ws.ws_col - 1);
 	fflush(stderr);
 }
 
@@ -208,6 +246,7 @@ static void progress_note(struct progress *p, const struct drover_progress *e)
 	snprintf(l->text, sizeof(l->text), "%s", e->text ? e->text : "");
 	l->percent = e->percent;
 	l->elapsed_ms = e->elapsed_ms;
+	p->last = (size_t)(l - p->lines);
 	if (!strcmp(e->stage, "ready"))
 		l->ready_ms = e->elapsed_ms;
 	if (p->style == PROGRESS_JSON && changed)

@@ -2,9 +2,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 #include "base/str.h"
 #include "cli/cli.h"
+
+enum { FIT_MIN = 8 }; /* less than this of a cell is no use */
 
 struct table {
 	size_t columns;
@@ -43,6 +47,29 @@ void table_add(struct table *t, const char *const cells[])
 		t->cells[t->rows * t->columns + i] = cell;
 	}
 	t->rows++;
+}
+
+static int terminal_width(void)
+{
+	struct winsize ws;
+
+	return isatty(STDOUT_FILENO) && ioctl(STDOUT_FILENO, TIOCGWINSZ, &ws) == 0 ? ws.ws_col : 0;
+}
+
+void table_fit(struct table *t)
+{
+	int room = terminal_width();
+
+	for (size_t i = 0; t && i + 1 < t->columns; i++)
+		room -= (int)t->width[i] + 2;
+	if (!t || room < FIT_MIN)
+		return;
+	for (size_t r = 0; r < t->rows; r++) {
+		char *last = t->cells[(r + 1) * t->columns - 1];
+
+		if (last && strlen(last) > (size_t)room)
+			snprintf(last + room - 3, 4, "...");
+	}
 }
 
 void table_print(const struct table *t)

@@ -34,11 +34,11 @@ def ok(claim, value, shown=''):
 
 class Terminal:
     """drover on a terminal of 100 columns, in a process of its own."""
-    def __init__(self, *args, **env):
+    def __init__(self, *args, rows=24, **env):
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
+            subprocess.run(['stty', 'cols', '100', 'rows', str(rows)], check=True)
             os.execve(DROVER, [DROVER, *args], dict(ENV, **env))
-        subprocess.run(['stty', 'cols', '100'], stdin=self.fd, check=True)
         self.text = ''
         self.status = None
 
@@ -60,18 +60,19 @@ def drover(*args, **env):
                           timeout=DEADLINE_S, check=False)
 
 
-def screen(text):
-    """What a terminal shows after @text: lines, of which ESC [ n A goes n up and ESC [ K clears."""
+def screen(text, rows=24):
+    """What a terminal of @rows shows after @text, and what has left it upwards: ESC [ n A goes n up, but not out of it, and
+    ESC [ J clears to its end."""
     lines, y = [''], 0
     for part in re.findall(r'\x1b\[\d*[A-Z]|\r|\n|[^\x1b\r\n]+', text):
         up = re.fullmatch(r'\x1b\[(\d+)A', part)
         if up:
-            y -= int(up.group(1))
+            y = max(y - int(up.group(1)), len(lines) - rows, 0)
         elif part == '\n':
             y += 1
             lines += [''] * (y + 1 - len(lines))
-        elif part == '\x1b[K':
-            lines[y] = ''
+        elif part == '\x1b[J':
+            lines[y:] = [''] * len(lines[y:])
         elif part != '\r':
             lines[y] += part
     return lines
@@ -117,6 +118,13 @@ def boots():
     lines = screen(t.text)
     ok('one line a member stays, with its stage and its seconds', len([x for x in lines if re.match(
         r'web-\d  ready    203\.0\.113\.\d \(\d+\.\d s\)$', x)]) == 2 and len(lines) < 8, '\n'.join(lines))
+    ok('the line of the network is gone when members have theirs', not [x for x in lines if 'network' in x], '\n'.join(lines))
+    drover('rm', '-f', 'web')
+    t = Terminal('up', 'web', '-n', '9', '--backend', 'fake', rows=6)
+    ok('up of more members than the terminal has lines ends', t.wait(), t.text)
+    lines = screen(t.text, 6)
+    ok('their lines do not run over: 4, and how many more there are', lines[4:5] == ['and 5 more, 5 of them ready'],
+       '\n'.join(lines))
     drover('rm', '-f', 'web')
     p = drover('up', 'web', '-n', '2', '--backend', 'fake', DROVER_FAKE_BOOT_MS='1500')
     events = [re.fullmatch(r'progress(?: member=(\S+))? stage=(\w+)(?: percent=(\d+))? elapsed_ms=(\d+) text="(.*)"', x)
