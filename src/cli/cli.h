@@ -114,7 +114,10 @@ void options_help(const struct command *c);
 /* "drover: <sentence>" on stderr. Returns CLI_FAILED. */
 int say_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
-/* What a call of the library failed with, of @what (NULL: of itself), and behind "hint: " what mends it. Returns CLI_FAILED. */
+/*
+ * What a call of the library failed with, and behind "hint: " what mends it. @what (may be NULL) stands before a sentence that
+ * does not name it. Returns CLI_FAILED.
+ */
 int say_failed(const char *what, const struct drover_error *e);
 
 /* The same with a second line that names the command's help. Returns CLI_USAGE. */

@@ -134,13 +134,16 @@ static const char *running_member(const struct targets *t)
 static int exec_in_network(char *const pattern[1], char **argv)
 {
 	scoped(targets) struct targets t = {0};
+	struct drover_error e;
 	const char *member;
 
 	if (targets_find(pattern, 1, false, &t) != CLI_OK || t.unknown)
 		return CLI_FAILED;
 	member = running_member(&t);
-	if (!member)
-		return say_error("'%s' is not running; 'drover up' boots it", pattern[0]);
+	if (!member) {
+		member_not_running(pattern[0], &e);
+		return say_failed(NULL, &e);
+	}
 	return run_in_network(member, argv);
 }
 

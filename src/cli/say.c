@@ -46,7 +46,10 @@ int say_failed(const char *what, const struct drover_error *e)
 {
 	char hint[sizeof(e->hint)];
 
-	say_error("%s%s%s", what ? what : "", what ? ": " : "", e->sentence);
+	if (what && !strstr(e->sentence, what))
+		say_error("%s: %s", what, e->sentence);
+	else
+		say_error("%s", e->sentence);
 	snprintf(hint, sizeof(hint), "%s", e->hint);
 	str_make_printable(hint);
 	if (*hint)

@@ -47,13 +47,18 @@ static size_t mark(const struct targets *t, const char *pattern, bool *marked)
 void targets_hint(const struct targets *t, const char *name, bool clusters, char *ret, size_t size)
 {
 	struct near near = {.word = name};
+	const char *cluster = NULL; /* one of its members, when @name is one */
 
 	for (size_t i = 0; i < t->total; i++) {
 		near_try(&near, t->members[i].name);
 		if (clusters)
 			near_try(&near, t->members[i].cluster);
+		else if (!cluster && !strcmp(t->members[i].cluster, name))
+			cluster = t->members[i].name;
 	}
-	if (near.best)
+	if (cluster)
+		snprintf(ret, size, "it is a cluster: name one of its members, like '%s'", cluster);
+	else if (near.best)
 		snprintf(ret, size, "did you mean '%s'?", near.best);
 	else if (t->total > 0)
 		snprintf(ret, size, "'drover ls' lists those that there are");
@@ -159,6 +164,8 @@ int targets_each(const struct targets *t, target_fn *work, const char *done_text
 			printf("%s: %s\n", j->name, done_text);
 		else if (ignored_code && !strcmp(j->e.code, ignored_code))
 			printf("%s: %s\n", j->name, ignored_text);
+		else if (interrupt_signal() && !strcmp(j->e.code, "canceled"))
+			status = CLI_FAILED; /* the user knows */
 		else
 			status = say_failed(j->name, &j->e);
 		fflush(stdout);

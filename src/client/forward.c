@@ -246,6 +246,16 @@ static int parse_address(const char *host, uint16_t port, union address *ret, so
 	return err_set(e, ERR_INVALID, "'%s' is not an IPv4 or IPv6 address", host);
 }
 
+static int listen_failed(const char *host, uint16_t port, int r, struct err *e)
+{
+	err_errno(e, r, "listen on %s port %u", host, port);
+	if (r == -EADDRINUSE)
+		err_hint(e, r, "take another port; 0 finds one that is free");
+	else if (r == -EACCES)
+		err_hint(e, r, "ports below 1024 are root's: take a higher one, or 0");
+	return r;
+}
+
 static int listen_on(const char *host, uint16_t port, int *ret_fd, uint16_t *ret_port,
 		     struct err *e)
 {
@@ -266,7 +276,7 @@ static int listen_on(const char *host, uint16_t port, int *ret_fd, uint16_t *ret
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
 	if (bind(fd, &a.any, len) < 0 || listen(fd, BACKLOG) < 0 ||
 	    getsockname(fd, &a.any, &len) < 0)
-		return err_errno(e, -errno, "listen on %s port %u", host, port);
+		return listen_failed(host, port, -errno, e);
 	*ret_port = ntohs(a.any.sa_family == AF_INET6 ? a.v6.sin6_port : a.v4.sin_port);
 	*ret_fd = take_fd(&fd);
 	return 0;

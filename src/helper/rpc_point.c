@@ -379,7 +379,7 @@ static void refuse_unknown(struct point_round *round)
 
 	err_hint(&round->error,
 		 err_set(&round->error, ERR_NOT_FOUND, "%s has no point '%s'", who, round->name),
-		 "save one first");
+		 "drover snapshot ls CLUSTER lists those that there are");
 	answer(round);
 }
 

@@ -293,6 +293,7 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 		echo one >&5 && echo two >&6 && read -r -t 20 two <&6 && read -r -t 20 one <&5 && [ "$one $two" = "one two" ]
 	result $? "forward passes two connections on, there and back"
 	refuses 1 "Address already in use" forward web-1 "$port:80"
+	refuses 1 "hint: take another port; 0 finds one that is free" forward web-1 "$port:80"
 	mkfifo "$home/ready6"
 	"$drover" forward --json web-1 '[::1]:0:80' >"$home/ready6" 2>"$home/err6" &
 	forward6=$!
@@ -362,6 +363,7 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 	refuses 1 "hint: did you mean 'again-1'?" logs agian-1
 	refuses 1 "hint: 'drover ls' lists those that there are" exec frobnicate true
 	refuses 1 "hint: did you mean 'again'?" down agian
+	refuses 1 "hint: it is a cluster: name one of its members, like 'again-1'" exec again true
 	refuses 1 "again-3 joins a cluster whose backend is fake, not qemu" up again-3 --quiet --backend qemu
 	does '^again-3 ' up again-3 --quiet
 	does '' down again
