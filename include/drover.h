@@ -304,6 +304,41 @@ DROVER_API int drover_cluster_fork(struct drover_cluster *c, const char *name, s
 				   const struct drover_options *o, struct drover_cluster *ret[],
 				   struct drover_error *e);
 
+/*
+ * A running cluster as it was at one instant, kept as files from which any number of copies start, one after the other or
+ * at once: what a copy does not change of its memory it shares with the others. Its members are held while it is made, and
+ * go on; copies do not depend on them, nor on the capture once they are started.
+ */
+struct drover_capture;
+
+/* Returns and refuses as drover_cluster_fork. *@ret is the caller's, and is of no use when its process has ended. */
+DROVER_API int drover_cluster_capture(struct drover_cluster *c, struct drover_capture **ret,
+				      struct drover_error *e);
+
+/* Starts @count copies: names, options, @ret and what is refused as for drover_cluster_fork. */
+DROVER_API int drover_capture_start(struct drover_capture *k, const char *name, size_t count,
+				    const struct drover_options *o, struct drover_cluster *ret[],
+				    struct drover_error *e);
+
+/*
+ * Writes a running cluster as it is at one instant to @fd (a file or a pipe, borrowed) as one file, from which it goes on
+ * elsewhere: memory, devices, disks without the image that they began with, kernels, host keys, and a key to log in with
+ * that is made for this file. That key is let in over SSH for the time of the capture: paused members are refused
+ * (not_running). It has every secret that is in the guests. Returns for how many ms the members were held.
+ */
+DROVER_API int drover_cluster_export(struct drover_cluster *c, int fd, struct drover_error *e);
+
+/*
+ * Reads such a file, into the store at @home (may be NULL): copies start from *@ret by drover_capture_start, and the store's
+ * key takes the place of the file's in them. Refused: what is no such file or not whole (invalid_argument), what was
+ * written under another QEMU, or under KVM on another CPU (unsupported). Trust who made it: a hypervisor loads it.
+ */
+DROVER_API int drover_capture_import(const char *home, int fd, struct drover_capture **ret,
+				     struct drover_error *e);
+
+/* Removes the files and frees. Copies run on. NULL is harmless. */
+DROVER_API void drover_capture_close(struct drover_capture *k);
+
 /* Output as it comes: @stream is 1 (stdout) or 2 (stderr). Return < 0 to give up the command (code "canceled"). */
 typedef int drover_output_fn(void *arg, int stream, const char *data, size_t len);
 

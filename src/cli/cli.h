@@ -242,6 +242,10 @@ int cluster_open_named(char *name, struct drover_cluster **ret);
 
 /* Fills @e for @name, a member or a cluster, that does not run. */
 void member_not_running(const char *name, struct drover_error *e);
+/* Prints the names of all their members. */
+void clusters_tell(struct drover_cluster *const all[], size_t n);
+void clusters_close(struct drover_cluster *const all[], size_t n);
+
 /*
  * The member @name on a handle of its cluster, which the caller closes. NULL with @e, and nothing to close, when there is
  * none or it does not run.

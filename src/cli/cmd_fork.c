@@ -45,11 +45,9 @@ static int fork_cluster(struct drover_cluster *c, const char *name, const char *
 		return interrupt_or_failed(&e);
 	if (!s->json && !s->quiet)
 		printf("%s: forked, held for %d ms\n", name, ms);
-	for (size_t i = 0; i < count; i++) {
-		for (size_t j = 0; !s->json && j < drover_cluster_size(forks[i]); j++)
-			puts(drover_vm_name(drover_cluster_vm(forks[i], j)));
-		drover_cluster_close(forks[i]);
-	}
+	if (!s->json)
+		clusters_tell(forks, count);
+	clusters_close(forks, count);
 	return CLI_OK;
 }
 

@@ -1,21 +1,30 @@
 /* SPDX-License-Identifier: MIT */
-/* drover snapshot and reset: points of a running cluster. */
+/* drover snapshot and reset: points of a running cluster, and one as a file. */
 #include "cli/cli.h"
 #include "cli/commands.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
+
+#include "base/str.h"
 
 struct snapshot_settings {
 	bool json;
 	bool quiet;
+	unsigned count;
 };
 
 static const struct option_row snapshot_options[] = {
+	{"count", 'n', OPTION_COUNT, offsetof(struct snapshot_settings, count), "K",
+	 "import: K clusters, NEW-1 to NEW-K"},
 	{"quiet", 'q', OPTION_FLAG, offsetof(struct snapshot_settings, quiet), NULL,
-	 "ls: names only"},
+	 "ls, import: names only"},
 	{"json", 0, OPTION_FLAG, offsetof(struct snapshot_settings, json), NULL, "ls: as JSON"},
 	{0},
 };
@@ -122,25 +131,116 @@ static int on_cluster(const struct snapshot_settings *s, const struct args *a, s
 	return r == CLI_OK ? say_done() : r;
 }
 
+/* --- Files ------------------------------------------------------------------------------------------------------ */
+
+/* A new file beside @path, 0600, that gets its name when it is whole: the descriptor, and what it is called until then. */
+static int open_beside(const char *path, char **ret)
+{
+	scoped(mem) char *name = str_format("%s.XXXXXX", path);
+	int fd = name ? mkostemp(name, O_CLOEXEC) : -1;
+
+	if (fd >= 0)
+		*ret = take_ptr(&name);
+	return fd;
+}
+
+static int save_file(struct drover_cluster *c, const char *name, const char *path)
+{
+	bool to_stdout = strcmp(path, "-") == 0;
+	scoped(mem) char *beside = NULL;
+	scoped(fd) int fd = to_stdout ? dup(STDOUT_FILENO) : open_beside(path, &beside);
+	struct drover_error e;
+	int r = CLI_OK;
+	int ms;
+
+	if (fd < 0)
+		return say_error("cannot write %s: %s", path, strerror(errno));
+	if (isatty(fd))
+		return say_error("the file would go to the terminal: name one, or use > FILE");
+	ms = drover_cluster_export(c, fd, &e);
+	if (ms < 0)
+		r = say_failed(NULL, &e);
+	else if (beside && (fsync(fd) < 0 || rename(beside, path) < 0))
+		r = say_error("cannot write %s: %s", path, strerror(errno));
+	else if (beside)
+		printf("%s: written to %s, held for %d ms\n", name, path, ms);
+	if (r != CLI_OK && beside)
+		unlink(beside);
+	return r;
+}
+
+/* Starts @count clusters @new of the file. */
+static int start_file(struct drover_capture *k, const char *new, const struct snapshot_settings *s)
+{
+	size_t count = s->count ? s->count : 1;
+	scoped(mem) struct drover_cluster **all = calloc(count, sizeof(struct drover_cluster *));
+	scoped(progress) struct progress *p =
+		progress_new(s->quiet ? PROGRESS_QUIET : PROGRESS_AUTO);
+	struct drover_options o = DROVER_OPTIONS_INIT;
+	struct drover_error e;
+
+	if (!all)
+		return say_error("out of memory");
+	o.detached = true;
+	o.on_progress = p ? progress_on_event : NULL;
+	o.progress_arg = p;
+	o.cancel = interrupt_catch();
+	if (drover_capture_start(k, new, count, &o, all, &e) < 0)
+		return interrupt_or_failed(&e);
+	clusters_tell(all, count);
+	clusters_close(all, count);
+	return say_done();
+}
+
+static int load_file(const char *path, const char *new, const struct snapshot_settings *s)
+{
+	scoped(fd) int fd =
+		strcmp(path, "-") == 0 ? dup(STDIN_FILENO) : open(path, O_RDONLY | O_CLOEXEC);
+	struct drover_capture *k = NULL;
+	struct drover_error e;
+	int r;
+
+	if (fd < 0)
+		return say_error("cannot read %s: %s", path, strerror(errno));
+	if (drover_capture_import(NULL, fd, &k, &e) < 0)
+		return say_failed(path, &e);
+	r = start_file(k, new, s);
+	drover_capture_close(k);
+	return r;
+}
+
+/* --- Which ------------------------------------------------------------------------------------------------------ */
+
 static int run_snapshot(const struct command *self, const void *settings, const struct args *a)
 {
 	static const struct {
 		const char *name;
 		point_fn *fn;
+		const char *takes; /* in words */
 		size_t names;
-	} verbs[] = {{"save", save, 2}, {"load", load, 2}, {"ls", NULL, 1}, {"rm", forget, 2}};
+	} verbs[] = {
+		{"save", save, "a cluster and a point", 2},
+		{"load", load, "a cluster and a point", 2},
+		{"ls", NULL, "a cluster and no more", 1},
+		{"rm", forget, "a cluster and a point", 2},
+		{"export", save_file, "a cluster and a file", 2},
+		{"import", NULL, "a file, and a name for the cluster", 2},
+	};
 
 	if (a->count == 0)
-		return say_usage(self, "snapshot needs one of save, load, ls, rm");
+		return say_usage(self, "snapshot needs one of save, load, ls, rm, export, import");
 	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
 		if (strcmp(a->names[0], verbs[i].name) != 0)
 			continue;
 		if (a->count != verbs[i].names + 1)
-			return say_usage(self, "snapshot %s needs a cluster%s", verbs[i].name,
-					 verbs[i].names == 2 ? " and a point" : " and no more");
+			return say_usage(self, "snapshot %s needs %s", verbs[i].name,
+					 verbs[i].takes);
+		if (strcmp(verbs[i].name, "import") == 0)
+			return load_file(a->names[1], a->names[2], settings);
 		return on_cluster(settings, a, 1, verbs[i].fn);
 	}
-	return say_usage(self, "snapshot cannot '%s'; it can save, load, ls, rm", a->names[0]);
+	return say_usage(self, "snapshot cannot '%s'; it can save, load, ls, rm, export and import",
+			 a->names[0]);
 }
 
 static int run_reset(const struct command *self, const void *settings, const struct args *a)
@@ -152,7 +252,8 @@ static int run_reset(const struct command *self, const void *settings, const str
 
 const struct command command_snapshot = {
 	.name = "snapshot",
-	.usage = "save CLUSTER POINT | load CLUSTER POINT | ls CLUSTER | rm CLUSTER POINT",
+	.usage = "save CLUSTER POINT | load CLUSTER POINT | ls CLUSTER | rm CLUSTER POINT | "
+		 "export CLUSTER FILE | import FILE NEW",
 	.summary = "Keep a running cluster as it is, and put it back",
 	.options = snapshot_options,
 	.settings_size = sizeof(struct snapshot_settings),

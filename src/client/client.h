@@ -285,6 +285,12 @@ int vm_console_wait(struct drover_vm *vm, const struct limits *l, int *ret_fd, s
 int vm_dial_wait(struct drover_vm *vm, uint16_t port, uint64_t timeout_ms,
 		 struct drover_cancel *cancel, int *ret_fd, struct err *e);
 
+/*
+ * export.c: in members that came out of a file of an export, the store's own key takes the place of the one that came along,
+ * with which the first login was made. Others stay as they are. Blocks.
+ */
+int cluster_take_keys(struct drover_cluster *c, struct err *e);
+
 /* A fresh SSH session to a running member: dial, handshake, strict host key, key login. Blocks up to @timeout_ms. */
 int vm_ssh_open(const struct store *store, const char *name, const char *user, int fd,
 		uint64_t timeout_ms, atomic_bool *cancel, struct ssh_session **ret, struct err *e);

@@ -1,22 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Forks of a running cluster.
+ * Copies of a cluster, from what is captured of it (capture.c).
  *
- * How it works: what a fork is made of is checked and laid out first; then the helper holds all members and writes each
- * one's memory, devices and disk into the first fork's directory (capture), and lets them go on. From that each fork's
- * members get theirs: memory by a hard link, so that forks share what they do not change; disks by a copy of the file. A
- * fork is then a cluster of members that exist and have memory to go on from, and is started as any other, in a private
- * network of its own, where its members have the names and addresses of the originals.
+ * How it works: what the copies are called and take is checked, and their names are locked, before anything is held. Then
+ * each copy's members get their files: memory by a hard link, so that copies share what they do not change; disks by a
+ * copy of the file. A copy is then a cluster of members that exist and have memory to go on from, and is started as any
+ * other, in a private network of its own, where its members have the names and addresses of the originals.
  *
- *   check -> lay out (locks, keys, seeds) -> capture -> deal out -> start, all forks side by side
+ *   check -> lay out (locks) -> capture, when that is not done yet -> deal out -> start, all copies side by side
  */
 #include "base/files.h"
 #include "base/host.h"
 #include "base/scoped.h"
-#include "client/client.h"
-#include "guest/run.h"
+#include "client/capture.h"
 
-#include <fcntl.h>
 #include <pthread.h>
 #include <string.h>
 #include <unistd.h>
@@ -25,7 +22,7 @@ enum { MAX_FORKS = 1000, WAKE_MS = 60000, MIB = 1 << 20 };
 
 struct forking;
 
-/* One fork. */
+/* One copy. */
 struct fork_one {
 	struct forking *all;
 	struct name_list names; /* of its members, in the original's order */
@@ -37,15 +34,14 @@ struct fork_one {
 };
 
 struct forking {
-	struct drover_cluster *from;
-	struct drover_options options; /* for each start */
-	struct member_config *configs; /* of the originals */
+	struct drover_capture *from;
+	struct drover_cluster *running; /* captured between check and start; NULL: it was before */
+	struct drover_options options;  /* for each start */
 	struct fork_one *forks;
 	size_t n;
 	int *locks; /* of the new members */
 	size_t n_locks;
 	size_t n_made; /* of the new members, in order: theirs is what is taken back */
-	char *dir;     /* what is captured lies here */
 	drover_progress_fn *on_progress;
 	void *progress_arg;
 	pthread_mutex_t telling;
@@ -65,7 +61,7 @@ static char *new_name(const struct forking *f, const char *member, const char *n
 		return NULL;
 	name_cluster(member, cluster);
 	rest = member + strlen(cluster);
-	if (*rest || f->from->n_vms == 1)
+	if (*rest || f->from->n == 1)
 		return str_format("%s%s", base, rest);
 	return str_format("%s-%s", base, member);
 }
@@ -84,8 +80,8 @@ static int check_new(const struct store *store, const char *name, struct err *e)
 static int make_names(struct forking *f, const char *new, struct err *e)
 {
 	for (size_t k = 0; k < f->n; k++)
-		for (size_t i = 0; i < f->from->n_vms; i++) {
-			scoped(mem) char *name = new_name(f, f->from->vms[i]->name, new, k);
+		for (size_t i = 0; i < f->from->n; i++) {
+			scoped(mem) char *name = new_name(f, f->from->configs[i].name, new, k);
 			int r = name ? check_new(&f->from->store, name, e)
 				     : err_set(e, ERR_NO_MEMORY, "out of memory");
 
@@ -97,56 +93,21 @@ static int make_names(struct forking *f, const char *new, struct err *e)
 	return 0;
 }
 
-static int check_member(const struct drover_vm *vm, const struct member_config *c, struct err *e)
-{
-	if (!vm->handle)
-		return err_set(e, ERR_NOT_RUNNING, "member %s is not running", vm->name);
-	if (strcmp(c->network, "host") == 0)
-		return err_hint(e,
-				err_set(e, ERR_UNSUPPORTED,
-					"%s is in a network of the host, and two cannot have one "
-					"address there",
-					vm->name),
-				"only clusters with a private network can be forked");
-	if (c->n_shares)
-		return err_set(e, ERR_UNSUPPORTED,
-			       "%s has directories of the host (--fixture, --mount), and these "
-			       "are not forked",
-			       vm->name);
-	return 0;
-}
-
-static int load_configs(struct forking *f, struct err *e)
-{
-	int r = 0;
-
-	for (size_t i = 0; i < f->from->n_vms && r == 0; i++) {
-		struct drover_vm *vm = f->from->vms[i];
-
-		r = store_config_load(&f->from->store, vm->name, &f->configs[i], e);
-		if (r == 0)
-			r = check_member(vm, &f->configs[i], e);
-	}
-	return r;
-}
-
 /*
- * The copy of the memory, once, and for each fork half of what its original has now: what it does not change is shared
- * (bench/warm prints what copies really take).
+ * The copy of the memory, when it is still to be made, and for each copy half of what its original has: what it does not
+ * change is shared (bench/warm prints what copies really take).
  */
 static int check_memory(const struct forking *f, struct err *e)
 {
-	scoped(mem) struct drover_stats *rows = NULL;
 	int64_t have = host_available_mb();
-	struct drover_error pe;
-	int64_t need = 0;
-	int n = drover_cluster_stats(f->from, &rows, &pe);
+	int64_t need;
+	int64_t used =
+		f->running ? cluster_memory_used(f->running, e) : capture_memory_used(f->from);
 
-	if (n < 0)
-		return private_error(e, &pe);
-	for (int i = 0; i < n; i++)
-		need += rows[i].memory_bytes > 0 ? rows[i].memory_bytes / MIB : 0;
-	need += need * (int64_t)f->n / 2;
+	if (used < 0)
+		return (int)used;
+	need = (f->running ? used : 0) + used * (int64_t)f->n / 2;
+	need /= MIB;
 	if (have < 0 || need <= have)
 		return 0;
 	return err_hint(e,
@@ -158,32 +119,10 @@ static int check_memory(const struct forking *f, struct err *e)
 
 /* --- Lay out, deal out ----------------------------------------------------------------------------------------- */
 
-static int copy_file(const char *from, const char *to, struct err *e)
-{
-	const char *argv[] = {"cp", "--reflink=auto", "--sparse=always", "-p", "--", from, to,
-			      NULL};
-	scoped(buf) struct buf tail = BUF_INIT;
-	int r = run_program(argv, NULL, NULL, NULL, &tail, e);
-
-	return r > 0 ? err_set(e, ERR_IO, "copy %s: %s", from, run_last_line(&tail)) : r;
-}
-
-/* @file of the original @i to the member @name; one that the original has not is nothing to copy. */
-static int copy_member_file(const struct forking *f, size_t i, const char *name, const char *file,
-			    struct err *e)
-{
-	scoped(mem) char *from = store_member_path(&f->from->store, f->from->vms[i]->name, file);
-	scoped(mem) char *to = store_member_path(&f->from->store, name, file);
-
-	if (!from || !to)
-		return err_set(e, ERR_NO_MEMORY, "out of memory");
-	return files_exist(from) ? copy_file(from, to, e) : 0;
-}
-
 /* What a client that died in a fork of this name has left: there is no member, and its lock is ours. */
 static void clear_away(const struct forking *f, const char *name)
 {
-	static const char *const files[] = {"captured", "memory", "disk.qcow2"};
+	static const char *const files[] = {"memory", "disk.qcow2"};
 
 	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
 		scoped(mem) char *path = store_member_path(&f->from->store, name, files[i]);
@@ -193,10 +132,8 @@ static void clear_away(const struct forking *f, const char *name)
 	}
 }
 
-static int lay_out_member(struct forking *f, size_t i, const char *name, struct err *e)
+static int lay_out_member(struct forking *f, const char *name, struct err *e)
 {
-	static const char *const files[] = {"ssh_host_ed25519_key", "ssh_host_ed25519_key.pub",
-					    "seed.iso"};
 	int r = member_lock(&f->from->store, name, &f->locks[f->n_locks], e);
 
 	if (r < 0)
@@ -206,8 +143,6 @@ static int lay_out_member(struct forking *f, size_t i, const char *name, struct 
 	r = store_member_mkdir(&f->from->store, name, e);
 	if (r == 0)
 		clear_away(f, name);
-	for (size_t k = 0; k < sizeof(files) / sizeof(files[0]) && r == 0; k++)
-		r = copy_member_file(f, i, name, files[k], e);
 	return r;
 }
 
@@ -216,47 +151,9 @@ static int lay_out(struct forking *f, struct err *e)
 	int r = 0;
 
 	for (size_t k = 0; k < f->n && r == 0; k++)
-		for (size_t i = 0; i < f->from->n_vms && r == 0; i++)
-			r = lay_out_member(f, i, f->forks[k].names.names[i], e);
-	if (r < 0)
-		return r;
-	f->dir = store_member_path(&f->from->store, f->forks[0].names.names[0], "captured");
-	if (!f->dir)
-		return err_set(e, ERR_NO_MEMORY, "out of memory");
-	r = files_mkdir_all(f->dir, 0700);
-	return r < 0 ? err_errno(e, r, "make directory %s", f->dir) : 0;
-}
-
-/* The captured @what of the original to @file of the member: by another name for the same file, or (@copy) a copy. */
-static int deal_file(const struct forking *f, size_t i, const char *what, const char *name,
-		     const char *file, bool copy, struct err *e)
-{
-	scoped(mem) char *from = str_format("%s/%s.%s", f->dir, f->from->vms[i]->name, what);
-	scoped(mem) char *to = store_member_path(&f->from->store, name, file);
-
-	if (!from || !to)
-		return err_set(e, ERR_NO_MEMORY, "out of memory");
-	if (!files_exist(from))
-		return 0; /* a member without a disk */
-	if (copy)
-		return copy_file(from, to, e);
-	return link(from, to) < 0 ? err_errno(e, -errno, "link %s", to) : 0;
-}
-
-/* The last fork takes the captured disk itself. */
-static int deal_member(struct forking *f, size_t k, size_t i, struct err *e)
-{
-	const char *name = f->forks[k].names.names[i];
-	struct member_config c = f->configs[i]; /* its texts stay the original's */
-	int r = deal_file(f, i, "memory", name, "memory", false, e);
-
-	if (r == 0)
-		r = deal_file(f, i, "disk", name, "disk.qcow2", k + 1 < f->n, e);
-	if (r < 0)
-		return r;
-	snprintf(c.guest_name, sizeof(c.guest_name), "%s", member_config_inside(&f->configs[i]));
-	snprintf(c.name, sizeof(c.name), "%s", name);
-	return store_config_save(&f->from->store, &c, e);
+		for (size_t i = 0; i < f->from->n && r == 0; i++)
+			r = lay_out_member(f, f->forks[k].names.names[i], e);
+	return r;
 }
 
 static int deal_out(struct forking *f, struct err *e)
@@ -264,9 +161,9 @@ static int deal_out(struct forking *f, struct err *e)
 	int r = 0;
 
 	for (size_t k = 0; k < f->n && r == 0; k++)
-		for (size_t i = 0; i < f->from->n_vms && r == 0; i++)
-			r = deal_member(f, k, i, e);
-	files_remove_tree(f->dir);
+		for (size_t i = 0; i < f->from->n && r == 0; i++)
+			r = capture_deal(f->from, i, f->forks[k].names.names[i],
+					 f->running && k + 1 == f->n, e);
 	return r;
 }
 
@@ -308,6 +205,8 @@ static void *start_one(void *arg)
 	if (one->r < 0)
 		return NULL;
 	one->r = cluster_wake(one->cluster, WAKE_MS, f->options.cancel, &e);
+	if (one->r == 0)
+		one->r = cluster_take_keys(one->cluster, &e);
 	if (one->r < 0)
 		public_error(&one->error, &e, one->r);
 	return NULL;
@@ -337,18 +236,11 @@ static int start_all(struct forking *f, struct err *e)
 
 /* --- The whole ------------------------------------------------------------------------------------------------- */
 
-static int begin(struct forking *f, struct drover_cluster *c, size_t count,
-		 const struct drover_options *o, struct err *e)
+static int take_options(struct forking *f, const struct drover_options *o, struct err *e)
 {
-	size_t n_members = c->n_vms * count;
+	const struct member_config *first = &f->from->configs[0];
 
-	*f = (struct forking){.from = c, .n = count, .options = DROVER_OPTIONS_INIT};
-	pthread_mutex_init(&f->telling, NULL);
-	if (count < 1 || count > MAX_FORKS)
-		return err_set(e, ERR_INVALID, "%zu forks: 1 to %d are possible at once", count,
-			       MAX_FORKS);
-	if (c->n_vms == 0)
-		return err_set(e, ERR_NOT_RUNNING, "the cluster is not running");
+	f->options = (struct drover_options)DROVER_OPTIONS_INIT;
 	if (o && o->size < sizeof(size_t))
 		return err_set(e, ERR_INVALID,
 			       "the options were not initialised with DROVER_OPTIONS_INIT");
@@ -359,15 +251,25 @@ static int begin(struct forking *f, struct drover_cluster *c, size_t count,
 	f->progress_arg = f->options.progress_arg;
 	f->options.on_progress = f->on_progress ? on_progress : NULL;
 	f->options.progress_arg = f;
-	f->options.home = c->store.root;
-	f->configs = calloc(c->n_vms, sizeof(*f->configs));
-	f->forks = calloc(count, sizeof(*f->forks));
-	f->locks = calloc(n_members, sizeof(*f->locks));
-	if (!f->configs || !f->forks || !f->locks)
-		return err_set(e, ERR_NO_MEMORY, "out of memory");
-	for (size_t k = 0; k < count; k++)
-		f->forks[k].all = f;
+	f->options.home = f->from->store.root;
+	f->options.no_egress = first->no_egress;
+	f->options.backend = first->backend;
+	f->options.network = "private";
 	return 0;
+}
+
+static int begin(struct forking *f, const struct drover_options *o, struct err *e)
+{
+	if (f->n < 1 || f->n > MAX_FORKS)
+		return err_set(e, ERR_INVALID, "%zu forks: 1 to %d are possible at once", f->n,
+			       MAX_FORKS);
+	f->forks = calloc(f->n, sizeof(*f->forks));
+	f->locks = calloc(f->n * f->from->n, sizeof(*f->locks));
+	if (!f->forks || !f->locks)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	for (size_t k = 0; k < f->n; k++)
+		f->forks[k].all = f;
+	return take_options(f, o, e);
 }
 
 /* What was made goes; what runs already too. */
@@ -389,32 +291,48 @@ static void take_back(struct forking *f)
 static void end(struct forking *f)
 {
 	unlock(f);
-	for (size_t i = 0; f->configs && i < f->from->n_vms; i++)
-		member_config_done(&f->configs[i]);
 	for (size_t k = 0; f->forks && k < f->n; k++)
 		name_list_done(&f->forks[k].names);
-	free(f->configs);
 	free(f->forks);
 	free(f->locks);
-	free(f->dir);
 	pthread_mutex_destroy(&f->telling);
 }
 
 static int check(struct forking *f, const char *name, struct err *e)
 {
-	int r = load_configs(f, e);
+	int r = name_check(name ? name : "", e);
 
 	if (r == 0)
-		r = name_check(name ? name : "", e);
-	if (r == 0)
 		r = make_names(f, name, e);
+	return r < 0 ? r : check_memory(f, e);
+}
+
+/* @running is captured into @k first; NULL: @k is whole. *@ret_held_ms then stays as it is. */
+static int fork_from(struct drover_capture *k, struct drover_cluster *running, const char *name,
+		     size_t count, const struct drover_options *o, struct drover_cluster *ret[],
+		     int64_t *ret_held_ms, struct err *e)
+{
+	struct forking f = {.from = k, .running = running, .n = count};
+	int r;
+
+	pthread_mutex_init(&f.telling, NULL);
+	r = begin(&f, o, e);
 	if (r == 0)
-		r = check_memory(f, e);
-	if (r == 0) {
-		f->options.no_egress = f->configs[0].no_egress;
-		f->options.backend = f->configs[0].backend;
-		f->options.network = "private";
-	}
+		r = check(&f, name, e);
+	if (r == 0)
+		r = lay_out(&f, e);
+	if (r == 0 && running)
+		r = capture_take(k, running, ret_held_ms, e);
+	if (r == 0)
+		r = deal_out(&f, e);
+	unlock(&f);
+	if (r == 0)
+		r = start_all(&f, e);
+	if (r < 0)
+		take_back(&f);
+	for (size_t i = 0; r == 0 && i < count; i++)
+		ret[i] = f.forks[i].cluster;
+	end(&f);
 	return r;
 }
 
@@ -422,29 +340,23 @@ int drover_cluster_fork(struct drover_cluster *c, const char *name, size_t count
 			const struct drover_options *o, struct drover_cluster *ret[],
 			struct drover_error *pe)
 {
-	struct forking f;
+	struct drover_capture *k = NULL;
 	struct err e = ERR_INIT;
 	int64_t held_ms = 0;
-	bool laid_out = false;
-	int r = begin(&f, c, count, o, &e);
+	int r = capture_prepare(c, &k, &e);
 
 	if (r == 0)
-		r = check(&f, name, &e);
-	if (r == 0) {
-		laid_out = true;
-		r = lay_out(&f, &e);
-	}
-	if (r == 0)
-		r = cluster_capture(c, f.dir, &held_ms, &e);
-	if (r == 0)
-		r = deal_out(&f, &e);
-	unlock(&f);
-	if (r == 0)
-		r = start_all(&f, &e);
-	if (r < 0 && laid_out)
-		take_back(&f);
-	for (size_t k = 0; r == 0 && k < count; k++)
-		ret[k] = f.forks[k].cluster;
-	end(&f);
+		r = fork_from(k, c, name, count, o, ret, &held_ms, &e);
+	drover_capture_close(k);
 	return r < 0 ? public_error(pe, &e, r) : (int)held_ms;
+}
+
+int drover_capture_start(struct drover_capture *k, const char *name, size_t count,
+			 const struct drover_options *o, struct drover_cluster *ret[],
+			 struct drover_error *pe)
+{
+	struct err e = ERR_INIT;
+	int r = fork_from(k, NULL, name, count, o, ret, NULL, &e);
+
+	return r < 0 ? public_error(pe, &e, r) : 0;
 }

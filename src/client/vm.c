@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* One member: blocking wrappers of contract operations, and commands over SSH. */
 #include "base/buf.h"
+#include "base/files.h"
 #include "base/scoped.h"
-#include "client/client.h"
+#include "client/capture.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -329,12 +330,20 @@ int vm_await_end(struct drover_vm *vm, struct err *e)
 
 /* --- SSH ----------------------------------------------------------------------------------------------------- */
 
+/* The store's, or what came with the member out of a file. */
+static char *login_key(const struct store *store, const char *name)
+{
+	scoped(mem) char *its = store_member_path(store, name, CAPTURE_LOGIN_KEY);
+
+	return its && files_exist(its) ? take_ptr(&its) : str_format("%s/id_ed25519", store->root);
+}
+
 /* vm_ssh_open with a cancel of either kind. */
 static int open_ssh(const struct store *store, const char *name, const char *user, int fd,
 		    uint64_t timeout_ms, int cancel_fd, atomic_bool *cancel,
 		    struct ssh_session **ret, struct err *e)
 {
-	scoped(mem) char *key = str_format("%s/id_ed25519", store->root);
+	scoped(mem) char *key = login_key(store, name);
 	scoped(mem) char *host_key = store_member_path(store, name, "ssh_host_ed25519_key.pub");
 	scoped(mem) char *known_hosts = store_member_path(store, name, "known_hosts");
 	const struct ssh_options o = {

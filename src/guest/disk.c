@@ -54,9 +54,10 @@ static int make_tmp(const char *full, char **ret, struct err *e)
 	return fd;
 }
 
-static int convert(const char *from, const char *tmp, const char *path, struct err *e)
+static int convert(const char *from, const char *format, const char *tmp, const char *path,
+		   struct err *e)
 {
-	const char *argv[] = {"qemu-img", "convert", "-f", "raw", "-O", "qcow2", from, tmp, NULL};
+	const char *argv[] = {"qemu-img", "convert", "-f", format, "-O", "qcow2", from, tmp, NULL};
 	scoped(buf) struct buf tail = BUF_INIT;
 	int r = run_program(argv, NULL, NULL, NULL, &tail, e);
 
@@ -67,7 +68,7 @@ static int convert(const char *from, const char *tmp, const char *path, struct e
 	return err_set(e, ERR_IO, "cannot make %s of %s: %s", path, from, run_last_line(&tail));
 }
 
-int disk_copy_raw(const char *from, const char *path, struct err *e)
+int disk_copy(const char *from, const char *format, const char *path, struct err *e)
 {
 	scoped(mem) char *tmp = NULL;
 	scoped(fd) int empty = make_tmp(path, &tmp, e);
@@ -76,7 +77,7 @@ int disk_copy_raw(const char *from, const char *path, struct err *e)
 
 	if (empty < 0)
 		return empty;
-	r = convert(from, tmp, path, e);
+	r = convert(from, format, tmp, path, e);
 	fd = r == 0 ? open(tmp, O_RDONLY | O_CLOEXEC) : -1; /* it may be another file by now */
 	if (r == 0)
 		r = fd < 0 ? not_made(path, -errno, e) : keep(fd, tmp, path, e);

@@ -71,8 +71,11 @@ int image_remove(const struct store *s, const char *name, struct err *e);
 int disk_create(const char *path, const char *base, const char *base_format, uint64_t size_mb,
 		struct err *e);
 
-/* A qcow2 file at @path with the bytes of the raw file @from. Atomic. Errors as above. */
-int disk_copy_raw(const char *from, const char *path, struct err *e);
+/*
+ * A qcow2 file at @path, with nothing below it, of what a guest sees of @from ("raw" or "qcow2"), which may be @path itself.
+ * Atomic. Errors as above.
+ */
+int disk_copy(const char *from, const char *format, const char *path, struct err *e);
 /*
  * The first @size bytes, a multiple of 512, of what a guest sees of @disk; zeros behind its end. @near names a place for a
  * temporary file.
@@ -106,6 +109,8 @@ int fixture_build(const char *host, const char *label, const char *path, uint64_
 
 /* --- keys.c --- */
 
+/* The ed25519 pair @path[.pub], made if missing. @ret: heap, the public key without a comment. */
+int keys_make(const char *path, const char *comment, char **ret, struct err *e);
 /* The store's ed25519 pair <root>/id_ed25519[.pub], made if missing (one winner). @ret_public: heap, the one line. */
 int keys_ensure(const struct store *s, char **ret_public, struct err *e);
 /*

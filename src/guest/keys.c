@@ -93,8 +93,7 @@ static int settle(const char *path, const char *text, struct err *e)
 	return r < 0 ? err_errno(e, r, "cannot write %s", path) : 0;
 }
 
-/* @ret: the public key without a comment. */
-static int ensure_pair(const char *path, const char *comment, char **ret, struct err *e)
+int keys_make(const char *path, const char *comment, char **ret, struct err *e)
 {
 	scoped(mem) char *public_path = str_format("%s.pub", path);
 	scoped(mem) char *public = NULL;
@@ -127,7 +126,7 @@ int keys_ensure(const struct store *s, char **ret_public, struct err *e)
 
 	if (!path)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
-	r = ensure_pair(path, "drover", &public, e);
+	r = keys_make(path, "drover", &public, e);
 	if (r < 0)
 		return r;
 	line = str_format("%s drover", public);
@@ -147,7 +146,7 @@ int keys_ensure_host(const struct store *s, const char *name, struct err *e)
 
 	if (!path || !known_path)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
-	r = ensure_pair(path, name, &public, e);
+	r = keys_make(path, name, &public, e);
 	if (r < 0)
 		return r;
 	known = str_format("%s %s\n", name, public);

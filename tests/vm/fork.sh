@@ -1,21 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # A running cluster of two is copied twice, with a TCP connection between its members that goes on in each copy.
-cd "$(dirname "$0")" && . ./lib.sh
-set -o pipefail
+cd "$(dirname "$0")" && . ./lib.sh && . ./talk.sh
 
-guest() { "$DROVER" exec "$1" -- sh -c "$2"; }
-# A connection from the first member to the second that stays: a line written to /tmp/in there is the next of /tmp/out here.
-connect() {
-	guest s-2 'mkfifo /tmp/hold /tmp/out; setsid sh -c "exec 3<>/tmp/hold 4<>/tmp/out; exec nc -l -p 5000 <&3 >&4" >/dev/null 2>&1 </dev/null &' &&
-		guest s-1 'mkfifo /tmp/in; setsid sh -c "exec 3<>/tmp/in; exec nc s-2 5000 <&3" >/dev/null 2>&1 </dev/null &' &&
-		carries s one
-}
-carries() {
-	local line
-	guest "$1-1" "echo $2 >/tmp/in" && line=$(guest "$1-2" 'timeout 20 sh -c "read -r line </tmp/out; echo \$line"')
-	[ "$line" = "$2" ] || { echo "'$line' came instead of '$2'"; return 1; }
-}
 same_inside() { # name, address, MAC, boot
 	local what='hostname; ip -4 addr show eth0 | grep inet; cat /sys/class/net/eth0/address /proc/sys/kernel/random/boot_id'
 	diff <(guest "s-$2" "$what") <(guest "$1-$2" "$what")
@@ -27,9 +14,7 @@ forks() {
 	echo "fork $*: originals held for $held ms" | tee -a "$home/figures"
 	[ "$held" -le $((300 * slack)) ]
 }
-state() { guest "$1" "echo $2 >/dev/shm/state"; }
-is_state() { [ "$(guest "$1" 'cat /dev/shm/state')" = "$2" ]; }
-no_memory_file() { [ -z "$(find "$home/clusters" -name memory -o -name captured -o -name '*.memory')" ]; }
+no_memory_file() { [ -z "$(find "$home/clusters" "$home/captures" -name memory -o -name '*.memory')" ]; }
 # A fork whose client is killed as soon as it has made something in the store: the originals run on.
 killed_fork() {
 	python3 - "$DROVER" "$home/clusters" <<'EOF'
@@ -44,7 +29,6 @@ fork.wait()
 EOF
 	! "$DROVER" ls k-1 2>/dev/null && "$DROVER" exec -t 30 s-1 -- true && "$DROVER" exec -t 30 s-2 -- true
 }
-slack=${DROVER_TEST_SLACK:-4} # a busy machine; bench/warm states the goal itself
 
 ok "image tiny is there" "$DROVER" image build tiny
 ok "two members boot" "$DROVER" up s -n 2 --image tiny --mem 256M --cpus 1

@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What is captured of a running cluster, and what members that go on from it are made of.
+ *
+ * How it works: a capture is a directory of its own below the store, laid out as a store is, so that the same code reads
+ * and writes its members' configurations:
+ *
+ *   <root>/captures/XXXXXX/   .lock   clusters/<cluster>/<member>/  config.json memory disk.qcow2 seed.iso and keys
+ *
+ * Whoever has it open holds its lock. One that a dead client left is removed by whoever makes the next.
+ */
+#include "client/capture.h"
+
+#include "base/files.h"
+#include "base/scoped.h"
+#include "guest/run.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+enum { MIB = 1 << 20, STAT_BLOCK = 512 };
+
+/* What a member has beside its configuration, its memory and its disk. */
+static const char *const keys[] = {"ssh_host_ed25519_key", "ssh_host_ed25519_key.pub", "seed.iso",
+				   CAPTURE_LOGIN_KEY};
+static const char efi_file[] = "efi.qcow2"; /* written by the guest: each copy has its own */
+
+static int no_memory(struct err *e)
+{
+	return err_set(e, ERR_NO_MEMORY, "out of memory");
+}
+
+/* --- The directory --------------------------------------------------------------------------------------------- */
+
+/* Its .lock, as a descriptor. @wait: for whoever has it, which is not for long. */
+static int lock_directory(const char *dir, bool wait, struct err *e)
+{
+	scoped(mem) char *path = str_format("%s/.lock", dir);
+	scoped(fd) int fd = path ? open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600) : -1;
+	int r = 0;
+
+	if (!path)
+		return no_memory(e);
+	while (fd >= 0 && (r = flock(fd, wait ? LOCK_EX : LOCK_EX | LOCK_NB)) < 0 && errno == EINTR)
+		;
+	if (fd < 0 || r < 0)
+		return err_errno(e, -errno, "lock %s", path);
+	return take_fd(&fd);
+}
+
+/* Removes those whose makers have died. */
+static void sweep(const char *all)
+{
+	scoped(dir) DIR *dir = opendir(all);
+	const struct dirent *entry;
+
+	while (dir && (entry = readdir(dir))) {
+		scoped(mem) char *path = str_format("%s/%s", all, entry->d_name);
+		scoped(fd) int lock = -1;
+
+		if (entry->d_name[0] == '.' || !path)
+			continue;
+		lock = lock_directory(path, false, NULL);
+		if (lock >= 0)
+			files_remove_tree(path);
+	}
+}
+
+/* One is made at a time, so that none is swept before it is locked. */
+static int make_directory(struct drover_capture *k, struct err *e)
+{
+	scoped(mem) char *all = str_format("%s/captures", k->store.root);
+	scoped(mem) char *dir = str_format("%s/captures/XXXXXX", k->store.root);
+	scoped(fd) int making = -1;
+	int r;
+
+	if (!all || !dir)
+		return no_memory(e);
+	r = files_mkdir_all(all, 0700);
+	if (r < 0)
+		return err_errno(e, r, "make directory %s", all);
+	making = lock_directory(all, true, e);
+	if (making < 0)
+		return making;
+	sweep(all);
+	if (!mkdtemp(dir))
+		return err_errno(e, -errno, "make a directory in %s", all);
+	k->inside.root = take_ptr(&dir);
+	k->lock = lock_directory(k->inside.root, false, e);
+	return k->lock < 0 ? k->lock : 0;
+}
+
+int capture_new(const char *root, struct drover_capture **ret, struct err *e)
+{
+	struct drover_capture *k = calloc(1, sizeof(*k));
+	int r;
+
+	if (!k)
+		return no_memory(e);
+	k->lock = -1;
+	r = store_open(root, &k->store, e);
+	if (r == 0)
+		r = make_directory(k, e);
+	if (r < 0)
+		drover_capture_close(k);
+	else
+		*ret = k;
+	return r;
+}
+
+void drover_capture_close(struct drover_capture *k)
+{
+	if (!k)
+		return;
+	if (k->inside.root)
+		files_remove_tree(k->inside.root);
+	close_fd(&k->lock);
+	for (size_t i = 0; i < k->n; i++)
+		member_config_done(&k->configs[i]);
+	free(k->configs);
+	free(k->inside.root);
+	store_close(&k->store);
+	free(k);
+}
+
+/* --- Files ------------------------------------------------------------------------------------------------------ */
+
+static int copy_file(const char *from, const char *to, struct err *e)
+{
+	const char *argv[] = {"cp", "--reflink=auto", "--sparse=always", "-p", "--", from, to,
+			      NULL};
+	scoped(buf) struct buf tail = BUF_INIT;
+	int r = run_program(argv, NULL, NULL, NULL, &tail, e);
+
+	return r > 0 ? err_set(e, ERR_IO, "copy %s: %s", from, run_last_line(&tail)) : r;
+}
+
+enum how { COPY, LINK, MOVE };
+
+/* @file of a member of @in for a member of @out; one that is not there is nothing to do. */
+static int give_file(const struct store *in, const char *from_name, const struct store *out,
+		     const char *to_name, const char *file, enum how how, struct err *e)
+{
+	scoped(mem) char *from = store_member_path(in, from_name, file);
+	scoped(mem) char *to = store_member_path(out, to_name, file);
+	int r;
+
+	if (!from || !to)
+		return no_memory(e);
+	if (!files_exist(from))
+		return 0;
+	if (how == COPY)
+		return copy_file(from, to, e);
+	r = how == LINK ? link(from, to) : rename(from, to);
+	return r < 0 ? err_errno(e, -errno, "make %s of %s", to, from) : 0;
+}
+
+/* --- Capture ---------------------------------------------------------------------------------------------------- */
+
+static int check_member(const struct drover_vm *vm, const struct member_config *c, struct err *e)
+{
+	if (!vm->handle)
+		return err_set(e, ERR_NOT_RUNNING, "member %s is not running", vm->name);
+	if (strcmp(c->network, "host") == 0)
+		return err_hint(e,
+				err_set(e, ERR_UNSUPPORTED,
+					"%s is in a network of the host, and two cannot have one "
+					"address there",
+					vm->name),
+				"only clusters with a private network can be forked");
+	if (c->n_shares)
+		return err_set(e, ERR_UNSUPPORTED,
+			       "%s has directories of the host (--fixture, --mount), and these "
+			       "are not forked",
+			       vm->name);
+	return 0;
+}
+
+static int prepare_member_of(struct drover_capture *k, const struct drover_vm *vm, struct err *e)
+{
+	struct member_config *c = &k->configs[k->n];
+	char inside[NAME_SIZE];
+	int r = store_config_load(&k->store, vm->name, c, e);
+
+	if (r < 0)
+		return r;
+	k->n++;
+	r = check_member(vm, c, e);
+	if (r < 0)
+		return r;
+	memcpy(inside, member_config_inside(c), sizeof(inside));
+	memcpy(c->guest_name, inside, sizeof(c->guest_name));
+	r = store_member_mkdir(&k->inside, vm->name, e);
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]) && r == 0; i++)
+		r = give_file(&k->store, vm->name, &k->inside, vm->name, keys[i], COPY, e);
+	if (r == 0)
+		r = give_file(&k->store, vm->name, &k->inside, vm->name, efi_file, COPY, e);
+	return r < 0 ? r : store_config_save(&k->inside, c, e);
+}
+
+int capture_prepare(struct drover_cluster *c, struct drover_capture **ret, struct err *e)
+{
+	struct drover_capture *k = NULL;
+	int r;
+
+	if (c->n_vms == 0)
+		return err_set(e, ERR_NOT_RUNNING, "the cluster is not running");
+	r = capture_new(c->store.root, &k, e);
+	if (r < 0)
+		return r;
+	k->configs = calloc(c->n_vms, sizeof(*k->configs));
+	if (!k->configs)
+		r = no_memory(e);
+	for (size_t i = 0; i < c->n_vms && r == 0; i++)
+		r = prepare_member_of(k, c->vms[i], e);
+	if (r < 0)
+		drover_capture_close(k);
+	else
+		*ret = k;
+	return r;
+}
+
+int64_t cluster_memory_used(struct drover_cluster *c, struct err *e)
+{
+	scoped(mem) struct drover_stats *rows = NULL;
+	struct drover_error pe;
+	int n = drover_cluster_stats(c, &rows, &pe);
+	int64_t used = 0;
+
+	if (n < 0)
+		return private_error(e, &pe);
+	for (int i = 0; i < n; i++)
+		used += rows[i].memory_bytes > 0 ? rows[i].memory_bytes : 0;
+	return used;
+}
+
+static int64_t bytes_on_disk(const struct store *s, const char *name, const char *file)
+{
+	scoped(mem) char *path = store_member_path(s, name, file);
+	struct stat st;
+
+	return path && stat(path, &st) == 0 ? (int64_t)st.st_blocks * STAT_BLOCK : 0;
+}
+
+int64_t capture_memory_used(const struct drover_capture *k)
+{
+	int64_t used = 0;
+
+	for (size_t i = 0; i < k->n; i++)
+		used += bytes_on_disk(&k->inside, k->configs[i].name, "memory");
+	return used;
+}
+
+/* Memory and disks once; a file system that shares blocks between copies needs less. */
+static int check_space(const struct drover_capture *k, struct drover_cluster *c, struct err *e)
+{
+	int64_t need = cluster_memory_used(c, e);
+	struct statvfs fs;
+	int64_t have;
+
+	if (need < 0)
+		return (int)need;
+	if (statvfs(k->inside.root, &fs) < 0)
+		return err_errno(e, -errno, "ask for the space in %s", k->inside.root);
+	for (size_t i = 0; i < k->n; i++)
+		need += bytes_on_disk(&k->store, k->configs[i].name, "disk.qcow2");
+	have = (int64_t)(fs.f_bavail * fs.f_frsize);
+	if (need <= have)
+		return 0;
+	return err_set(e, ERR_NO_SPACE,
+		       "a copy of the cluster may take %lld MB, and %s has %lld MB left",
+		       (long long)need / MIB, k->store.root, (long long)have / MIB);
+}
+
+/* What the helper wrote for one member goes where a member has it. */
+static int take_in(struct drover_capture *k, const char *name, const char *what, const char *file,
+		   struct err *e)
+{
+	scoped(mem) char *from = str_format("%s/%s.%s", k->inside.root, name, what);
+	scoped(mem) char *to = store_member_path(&k->inside, name, file);
+
+	if (!from || !to)
+		return no_memory(e);
+	if (rename(from, to) < 0 && errno != ENOENT) /* a member without a disk */
+		return err_errno(e, -errno, "rename %s", from);
+	return 0;
+}
+
+int capture_take(struct drover_capture *k, struct drover_cluster *c, int64_t *ret_held_ms,
+		 struct err *e)
+{
+	int r = check_space(k, c, e);
+
+	if (r == 0)
+		r = cluster_capture(c, k->inside.root, ret_held_ms, e);
+	for (size_t i = 0; i < k->n && r == 0; i++) {
+		r = take_in(k, k->configs[i].name, "memory", "memory", e);
+		if (r == 0)
+			r = take_in(k, k->configs[i].name, "disk", "disk.qcow2", e);
+	}
+	return r;
+}
+
+int drover_cluster_capture(struct drover_cluster *c, struct drover_capture **ret,
+			   struct drover_error *pe)
+{
+	struct drover_capture *k = NULL;
+	struct err e = ERR_INIT;
+	int64_t held_ms = 0;
+	int r = capture_prepare(c, &k, &e);
+
+	if (r == 0)
+		r = capture_take(k, c, &held_ms, &e);
+	if (r < 0) {
+		drover_capture_close(k);
+		return public_error(pe, &e, r);
+	}
+	*ret = k;
+	return (int)held_ms;
+}
+
+/* --- Deal out --------------------------------------------------------------------------------------------------- */
+
+/* A kernel that came along becomes the member's; otherwise it is the image's, whose path is in the configuration. */
+static int deal_boot_file(const struct drover_capture *k, const char *from, const char *name,
+			  const char *file, char **path, char **ret, struct err *e)
+{
+	int r = give_file(&k->inside, from, &k->store, name, file, LINK, e);
+
+	if (r < 0)
+		return r;
+	*ret = store_member_path(&k->store, name, file);
+	if (!*ret)
+		return no_memory(e);
+	if (files_exist(*ret))
+		*path = *ret;
+	return 0;
+}
+
+int capture_deal(const struct drover_capture *k, size_t i, const char *name, bool last,
+		 struct err *e)
+{
+	struct member_config c = k->configs[i]; /* its texts stay the capture's */
+	const char *from = k->configs[i].name;
+	scoped(mem) char *kernel = NULL;
+	scoped(mem) char *initrd = NULL;
+	int r = give_file(&k->inside, from, &k->store, name, "memory", LINK, e);
+
+	for (size_t j = 0; j < sizeof(keys) / sizeof(keys[0]) && r == 0; j++)
+		r = give_file(&k->inside, from, &k->store, name, keys[j], LINK, e);
+	if (r == 0)
+		r = give_file(&k->inside, from, &k->store, name, efi_file, COPY, e);
+	if (r == 0)
+		r = give_file(&k->inside, from, &k->store, name, "disk.qcow2", last ? MOVE : COPY,
+			      e);
+	if (r == 0)
+		r = deal_boot_file(k, from, name, CAPTURE_KERNEL, &c.kernel_path, &kernel, e);
+	if (r == 0)
+		r = deal_boot_file(k, from, name, CAPTURE_INITRD, &c.initrd_path, &initrd, e);
+	if (r < 0)
+		return r;
+	memcpy(c.name, name, strlen(name) + 1);
+	return store_config_save(&k->store, &c, e);
+}

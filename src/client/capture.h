@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/* What captures, copies and exports share. All functions block. */
+#ifndef DROVER_CLIENT_CAPTURE_H
+#define DROVER_CLIENT_CAPTURE_H
+
+#include "client/client.h"
+
+/* What members have only when they came out of a file (export.c). */
+#define CAPTURE_KERNEL    "kernel"
+#define CAPTURE_INITRD    "initrd"
+#define CAPTURE_LOGIN_KEY "login_key" /* private: until the store's own is let in */
+
+struct drover_capture {
+	struct store store;            /* where copies are made */
+	struct store inside;           /* the capture itself; its root alone is set */
+	struct member_config *configs; /* of the members, under the names that they had; owned */
+	size_t n;
+	int lock;
+};
+
+/* An empty one in the store at @root; drover_capture_close removes it. */
+int capture_new(const char *root, struct drover_capture **ret, struct err *e);
+
+/* One of @c, with all but memory and disks. What cannot be captured is refused here; nothing is held. */
+int capture_prepare(struct drover_cluster *c, struct drover_capture **ret, struct err *e);
+
+/* Memory and disks of @c, which is held meanwhile, into what was prepared. */
+int capture_take(struct drover_capture *k, struct drover_cluster *c, int64_t *ret_held_ms,
+		 struct err *e);
+
+/*
+ * Makes @name, which is locked and has a directory, a member that goes on from the captured member @i. @last: nobody
+ * starts from the capture after it.
+ */
+int capture_deal(const struct drover_capture *k, size_t i, const char *name, bool last,
+		 struct err *e);
+
+/* Bytes of memory that the running members have now, or < 0; that the captured ones had. */
+int64_t cluster_memory_used(struct drover_cluster *c, struct err *e);
+int64_t capture_memory_used(const struct drover_capture *k);
+
+#endif

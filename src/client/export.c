@@ -1,0 +1,499 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A cluster as one file, and back.
+ *
+ * How it works: a key that is made for this file is let into the members, they are captured (capture.c), and it is put out
+ * again. What a member needs beyond that and that another host may not have goes along: its kernel, and its disk as one
+ * file without the image below it. The head says under which QEMU, and with KVM on which CPU, the memory goes on. To import
+ * is to unpack all of it into a capture; what may be in there is a closed list, and nothing in it names a path.
+ */
+#include "base/files.h"
+#include "base/kvm.h"
+#include "base/scoped.h"
+#include "client/capture.h"
+#include "guest/bundle.h"
+#include "guest/image.h"
+#include "guest/run.h"
+
+#include <jansson.h>
+#include <string.h>
+
+enum { FORMAT = 1, MAX_MEMBERS = 250, EXEC_MS = 60000, CPUINFO_MAX = 4 << 20 };
+
+#define CONFIG "config.json"
+#define DISK   "disk.qcow2"
+#define MEMORY "memory"
+
+/* What of a member is in the file; what it has not is left out. */
+static const char *const parts[] = {
+	CONFIG,     MEMORY,         DISK,           "efi.qcow2",       "ssh_host_ed25519_key",
+	"seed.iso", CAPTURE_KERNEL, CAPTURE_INITRD, CAPTURE_LOGIN_KEY, "ssh_host_ed25519_key.pub",
+};
+enum { N_PARTS = sizeof(parts) / sizeof(parts[0]) };
+
+static inline void scoped_json(json_t **j)
+{
+	json_decref(*j);
+}
+
+/* --- What memory depends on ------------------------------------------------------------------------------------ */
+
+static void on_line(void *arg, const char *line)
+{
+	char *first = arg;
+
+	if (!*first)
+		snprintf(first, ERR_MSG_SIZE / 4, "%s", line);
+}
+
+static int find_qemu(char ret[ERR_MSG_SIZE / 4], struct err *e)
+{
+	const char *const argv[] = {"qemu-system-x86_64", "--version", NULL};
+	scoped(buf) struct buf tail = BUF_INIT;
+	int r;
+
+	*ret = '\0';
+	r = run_program(argv, NULL, on_line, ret, &tail, e);
+	return r > 0 ? err_set(e, ERR_HOST, "qemu-system-x86_64 does not say its version") : r;
+}
+
+/* The value of the first "KEY : value" of /proc/cpuinfo: heap, or NULL. */
+static char *cpu_field(const char *cpuinfo, const char *key)
+{
+	const char *line = strstr(cpuinfo, key);
+	const char *value = line ? strchr(line, ':') : NULL;
+
+	if (!value)
+		return NULL;
+	value += 1 + strspn(value + 1, " ");
+	return str_format("%.*s", (int)strcspn(value, "\n"), value);
+}
+
+static int add_cpu(json_t *root)
+{
+	scoped(mem) char *text = NULL;
+	scoped(mem) char *model = NULL;
+	scoped(mem) char *flags = NULL;
+
+	if (files_read("/proc/cpuinfo", CPUINFO_MAX, &text, NULL) < 0)
+		return -EIO;
+	model = cpu_field(text, "model name");
+	flags = cpu_field(text, "flags");
+	return json_object_set_new(root, "cpu", json_string(model ? model : "")) < 0 ||
+			       json_object_set_new(root, "flags", json_string(flags ? flags : "")) <
+				       0
+		       ? -ENOMEM
+		       : 0;
+}
+
+/* {"qemu", "accel"}, and with KVM {"cpu", "flags"}: QEMU's own CPU is the same everywhere. */
+static json_t *describe_host(struct err *e)
+{
+	const char *set = getenv("DROVER_ACCEL");
+	bool kvm = !str_equal(set, "tcg") && kvm_is_usable();
+	char qemu[ERR_MSG_SIZE / 4];
+	scoped(json) json_t *root = NULL;
+
+	if (find_qemu(qemu, e) < 0)
+		return NULL;
+	root = json_pack("{s:s, s:s}", "qemu", qemu, "accel", kvm ? "kvm" : "tcg");
+	if (!root || (kvm && add_cpu(root) < 0)) {
+		err_set(e, ERR_NO_MEMORY, "out of memory");
+		return NULL;
+	}
+	return take_ptr(&root);
+}
+
+static const char *text_of(const json_t *root, const char *key)
+{
+	const char *text = json_string_value(json_object_get(root, key));
+
+	return text ? text : "";
+}
+
+static int check_host(const json_t *head, struct err *e)
+{
+	scoped(json) json_t *here = describe_host(e);
+
+	if (!here)
+		return err_code_number(e->code);
+	if (!str_equal(text_of(head, "qemu"), text_of(here, "qemu")))
+		return err_set(
+			e, ERR_UNSUPPORTED,
+			"the file was written under '%.120s', and this host has '%s': memory "
+			"goes on under the same QEMU only",
+			text_of(head, "qemu"), text_of(here, "qemu"));
+	if (!str_equal(text_of(head, "accel"), text_of(here, "accel")))
+		return err_set(e, ERR_UNSUPPORTED,
+			       "the guests of the file ran by %.8s, and those of this host run by "
+			       "%s: their CPU is another",
+			       text_of(head, "accel"), text_of(here, "accel"));
+	if (!str_equal(text_of(head, "cpu"), text_of(here, "cpu")) ||
+	    !str_equal(text_of(head, "flags"), text_of(here, "flags")))
+		return err_hint(e,
+				err_set(e, ERR_UNSUPPORTED,
+					"the guests of the file ran on '%.120s', and this host is "
+					"'%s', or has other features",
+					text_of(head, "cpu"), text_of(here, "cpu")),
+				"by KVM memory goes on on the same CPU only");
+	return 0;
+}
+
+/* --- Keys ------------------------------------------------------------------------------------------------------ */
+
+/* What the user's authorized_keys are after it: @in is in, @out (may be NULL) is not. */
+static int change_keys(struct drover_vm *vm, const char *in, const char *out, struct err *e)
+{
+	struct drover_exec x = DROVER_EXEC_INIT;
+	struct drover_result result;
+	struct drover_error pe;
+	scoped(mem) char *command = str_format(
+		"umask 077; f=~/.ssh/authorized_keys; mkdir -p ~/.ssh && touch $f && "
+		"{ grep -vF '%s' $f; true; } >$f.new && { [ -z '%s' ] || echo '%s' >>$f.new; } && "
+		"cat $f.new >$f && rm $f.new",
+		out, in, in);
+	int status;
+
+	if (!command)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	x.command = command;
+	x.timeout_ms = EXEC_MS;
+	if (drover_vm_exec(vm, &x, &result, &pe) < 0)
+		return private_error(e, &pe);
+	status = result.status;
+	drover_result_done(&result);
+	if (status != 0)
+		return err_set(e, ERR_SSH,
+			       "the keys that %s lets in cannot be changed: it ended with %d",
+			       vm->name, status);
+	return 0;
+}
+
+int cluster_take_keys(struct drover_cluster *c, struct err *e)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < c->n_vms && r == 0; i++) {
+		struct drover_vm *vm = c->vms[i];
+		scoped(mem) char *path = store_member_path(&c->store, vm->name, CAPTURE_LOGIN_KEY);
+		scoped(mem) char *public = path ? str_format("%s.pub", path) : NULL;
+		scoped(mem) char *came = NULL;
+		scoped(mem) char *own = NULL;
+
+		if (!public)
+			return err_set(e, ERR_NO_MEMORY, "out of memory");
+		if (!files_exist(path))
+			continue;
+		r = keys_make(path, "export", &came, e);
+		if (r == 0)
+			r = keys_ensure(&c->store, &own, e);
+		if (r == 0)
+			r = change_keys(vm, own, came, e);
+		if (r == 0 && (unlink(public) < 0 || unlink(path) < 0))
+			r = err_errno(e, -errno, "remove %s", path);
+	}
+	return r;
+}
+
+/* A new key into the capture, and into the members. */
+static int let_in(struct drover_capture *k, struct drover_cluster *c, char **ret, struct err *e)
+{
+	scoped(mem) char *path = str_format("%s/" CAPTURE_LOGIN_KEY, k->inside.root);
+	int r = path ? keys_make(path, "export", ret, e)
+		     : err_set(e, ERR_NO_MEMORY, "out of memory");
+
+	for (size_t i = 0; i < c->n_vms && r == 0; i++) {
+		const char *state = drover_vm_state(c->vms[i]);
+
+		if (strcmp(state, "running") != 0)
+			r = err_set(e, ERR_NOT_RUNNING,
+				    "%s is %s, and a key is to be let in before it is exported",
+				    c->vms[i]->name, state);
+		else
+			r = change_keys(c->vms[i], *ret, *ret, e);
+	}
+	return r;
+}
+
+/* Best effort: a member that cannot be asked now keeps a key whose other half is in the file alone. */
+static void put_out(struct drover_cluster *c, const char *key)
+{
+	struct err late = ERR_INIT;
+
+	for (size_t i = 0; i < c->n_vms; i++)
+		change_keys(c->vms[i], "", key, &late);
+}
+
+/* --- Export ---------------------------------------------------------------------------------------------------- */
+
+/* The file of the member that is written as @part; heap; NULL: out of memory. */
+static char *source_of(const struct drover_capture *k, size_t i, const char *part)
+{
+	const struct member_config *c = &k->configs[i];
+
+	if (strcmp(part, CAPTURE_LOGIN_KEY) == 0)
+		return str_format("%s/" CAPTURE_LOGIN_KEY, k->inside.root);
+	if (strcmp(part, CAPTURE_KERNEL) == 0)
+		return strdup(kernel_path(c) ? kernel_path(c) : "");
+	if (strcmp(part, CAPTURE_INITRD) == 0)
+		return strdup(kernel_initrd(c) ? kernel_initrd(c) : "");
+	return store_member_path(&k->inside, c->name, part);
+}
+
+/* The captured disk without points and without the image below it. */
+static int flatten(const struct drover_capture *k, size_t i, struct err *e)
+{
+	scoped(mem) char *disk = store_member_path(&k->inside, k->configs[i].name, DISK);
+
+	if (!disk)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	return files_exist(disk) ? disk_copy(disk, "qcow2", disk, e) : 0;
+}
+
+static int write_member(const struct drover_capture *k, size_t i, struct bundle *b, struct err *e)
+{
+	const char *name = k->configs[i].name;
+	int r = flatten(k, i, e);
+
+	for (size_t j = 0; j < N_PARTS && r == 0; j++) {
+		scoped(mem) char *path = source_of(k, i, parts[j]);
+		scoped(mem) char *as = str_format("%s/%s", name, parts[j]);
+
+		if (!path || !as)
+			return err_set(e, ERR_NO_MEMORY, "out of memory");
+		if (files_exist(path))
+			r = bundle_add(b, as, path, e);
+	}
+	return r;
+}
+
+static char *make_head(const struct drover_capture *k, struct err *e)
+{
+	scoped(json) json_t *root = describe_host(e);
+	json_t *members = json_array();
+	char *text;
+
+	if (!root) {
+		json_decref(members);
+		return NULL;
+	}
+	for (size_t i = 0; i < k->n; i++)
+		json_array_append_new(members, json_string(k->configs[i].name));
+	json_object_set_new(root, "format", json_integer(FORMAT));
+	json_object_set_new(root, "members", members);
+	text = json_dumps(root, JSON_COMPACT);
+	if (!text)
+		err_set(e, ERR_NO_MEMORY, "out of memory");
+	return text;
+}
+
+static int write_all(const struct drover_capture *k, const char *head, int fd, struct err *e)
+{
+	scoped(bundle) struct bundle *b = NULL;
+	int r = bundle_begin(fd, head, NULL, &b, e);
+
+	for (size_t i = 0; i < k->n && r == 0; i++)
+		r = write_member(k, i, b, e);
+	return r < 0 ? r : bundle_finish(b, e);
+}
+
+static int export_to(struct drover_capture *k, struct drover_cluster *c, int fd, int64_t *ret_held,
+		     struct err *e)
+{
+	scoped(mem) char *head = make_head(k, e);
+	scoped(mem) char *key = NULL;
+	int r = head ? let_in(k, c, &key, e) : err_code_number(e->code);
+
+	if (r == 0)
+		r = capture_take(k, c, ret_held, e);
+	if (key)
+		put_out(c, key);
+	return r < 0 ? r : write_all(k, head, fd, e);
+}
+
+int drover_cluster_export(struct drover_cluster *c, int fd, struct drover_error *pe)
+{
+	struct drover_capture *k = NULL;
+	struct err e = ERR_INIT;
+	int64_t held_ms = 0;
+	int r = capture_prepare(c, &k, &e);
+
+	if (r == 0)
+		r = export_to(k, c, fd, &held_ms, &e);
+	drover_capture_close(k);
+	return r < 0 ? public_error(pe, &e, r) : (int)held_ms;
+}
+
+/* --- Import ---------------------------------------------------------------------------------------------------- */
+
+static int add_member(struct drover_capture *k, const char *name, struct err *e)
+{
+	int r = name_check(name ? name : "", e);
+
+	for (size_t i = 0; i < k->n && r == 0; i++)
+		if (strcmp(k->configs[i].name, name) == 0)
+			r = err_set(e, ERR_INVALID, "the file is damaged: %s is in it twice", name);
+	if (r == 0)
+		r = store_member_mkdir(&k->inside, name, e);
+	if (r < 0)
+		return r;
+	snprintf(k->configs[k->n++].name, NAME_SIZE, "%s", name);
+	return 0;
+}
+
+static int on_head(void *arg, const char *text, struct err *e)
+{
+	struct drover_capture *k = arg;
+	scoped(json) json_t *head = json_loads(text, 0, NULL);
+	const json_t *members = json_object_get(head, "members");
+	size_t n = json_array_size(members);
+	json_int_t format = json_integer_value(json_object_get(head, "format"));
+	int r;
+
+	if (format != FORMAT)
+		return err_set(e, ERR_UNSUPPORTED,
+			       "the file has format %lld, and this drover reads format %d",
+			       (long long)format, FORMAT);
+	if (n == 0 || n > MAX_MEMBERS)
+		return err_set(e, ERR_INVALID, "the file is damaged: it has %zu members", n);
+	r = check_host(head, e);
+	if (r < 0)
+		return r;
+	k->configs = calloc(n, sizeof(*k->configs));
+	if (!k->configs)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	for (size_t i = 0; i < n && r == 0; i++)
+		r = add_member(k, json_string_value(json_array_get(members, i)), e);
+	return r;
+}
+
+static char *where(void *arg, const char *name, struct err *e)
+{
+	const struct drover_capture *k = arg;
+	const char *part = strchr(name, '/');
+	char *path = NULL;
+
+	for (size_t i = 0; i < k->n && part && !path; i++) {
+		const char *member = k->configs[i].name;
+		size_t len = strlen(member);
+
+		if (strncmp(name, member, len) != 0 || name + len != part)
+			continue;
+		for (size_t j = 0; j < N_PARTS && !path; j++)
+			if (strcmp(part + 1, parts[j]) == 0)
+				path = store_member_path(&k->inside, member, parts[j]);
+	}
+	if (!path)
+		err_set(e, ERR_INVALID, "the file has '%.100s' in it, which nobody asked for",
+			name);
+	return path;
+}
+
+static bool is_plain(const char *text)
+{
+	return text && *text && *text != '-' &&
+	       text[strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789_-")] == '\0';
+}
+
+static bool has_part(const struct drover_capture *k, const char *name, const char *part)
+{
+	scoped(mem) char *path = store_member_path(&k->inside, name, part);
+
+	return path && files_exist(path);
+}
+
+/* What a configuration out of a file may say: nothing about this host. */
+static int check_config(const struct drover_capture *k, const char *name,
+			const struct member_config *c, struct err *e)
+{
+	const char *wrong = NULL;
+
+	if (strcmp(c->name, name) != 0 || name_check(member_config_inside(c), NULL) < 0)
+		wrong = "name";
+	else if (strcmp(c->backend, "qemu") != 0)
+		wrong = "backend";
+	else if (*c->network && strcmp(c->network, "private") != 0)
+		wrong = "network";
+	else if (c->n_shares)
+		wrong = "shares";
+	else if (!is_plain(c->user))
+		wrong = "user";
+	else if (!has_part(k, name, MEMORY))
+		wrong = MEMORY;
+	else if (!has_part(k, name, CAPTURE_LOGIN_KEY))
+		wrong = CAPTURE_LOGIN_KEY;
+	else if (kernel_path(c) && !has_part(k, name, CAPTURE_KERNEL))
+		wrong = CAPTURE_KERNEL;
+	else if (kernel_initrd(c) && !has_part(k, name, CAPTURE_INITRD))
+		wrong = CAPTURE_INITRD;
+	else if (has_part(k, name, DISK) && !str_equal(c->disk_format, "qcow2"))
+		wrong = DISK;
+	return wrong ? err_set(e, ERR_INVALID, "the file is damaged: the %s of %s is not valid",
+			       wrong, name)
+		     : 0;
+}
+
+static void replace(char **text, char *by)
+{
+	free(*text);
+	*text = by;
+}
+
+/* What started it here is the member's own from now on; capture_deal says where it lies. */
+static int settle_kernel(struct member_config *c, struct err *e)
+{
+	bool has_kernel = kernel_path(c);
+	bool has_initrd = kernel_initrd(c);
+	char *line = has_kernel ? kernel_cmdline(c) : NULL;
+
+	replace(&c->cmdline, line);
+	replace(&c->kernel_path, has_kernel ? strdup(CAPTURE_KERNEL) : NULL);
+	replace(&c->initrd_path, has_initrd ? strdup(CAPTURE_INITRD) : NULL);
+	replace(&c->own_kernel, NULL);
+	replace(&c->own_initrd, NULL);
+	replace(&c->append, NULL);
+	if ((has_kernel && (!line || !c->kernel_path)) || (has_initrd && !c->initrd_path))
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	return 0;
+}
+
+static int load_member(struct drover_capture *k, struct member_config *c, struct err *e)
+{
+	scoped(mem) char *disk = NULL;
+	char name[NAME_SIZE];
+	int r;
+
+	memcpy(name, c->name, sizeof(name));
+	r = store_config_load(&k->inside, name, c, e);
+	if (r == 0)
+		r = check_config(k, name, c, e);
+	memcpy(c->name, name, sizeof(name));
+	if (r == 0)
+		r = settle_kernel(c, e);
+	if (r < 0 || !has_part(k, name, DISK))
+		return r;
+	disk = store_member_path(&k->inside, name, DISK);
+	return disk ? image_file_check_alone(disk, e) : err_set(e, ERR_NO_MEMORY, "out of memory");
+}
+
+int drover_capture_import(const char *home, int fd, struct drover_capture **ret,
+			  struct drover_error *pe)
+{
+	struct drover_capture *k = NULL;
+	struct err e = ERR_INIT;
+	int r = capture_new(home, &k, &e);
+
+	if (r == 0) {
+		const struct bundle_taker taker = {on_head, where, k};
+
+		r = bundle_read(fd, &taker, NULL, &e);
+	}
+	for (size_t i = 0; k && i < k->n && r == 0; i++)
+		r = load_member(k, &k->configs[i], &e);
+	if (r < 0) {
+		drover_capture_close(k);
+		return public_error(pe, &e, r);
+	}
+	*ret = k;
+	return 0;
+}

@@ -1,0 +1,80 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# A running cluster becomes a file, and goes on from it in another store: processes, connections, names.
+cd "$(dirname "$0")" && . ./lib.sh && . ./talk.sh
+
+file=$home/cluster.drover
+there=$home/there # another store, which has no key of the first
+
+# A process that counts the lines of /tmp/tick into /dev/shm/count.
+counter() {
+	guest s-1 'mkfifo /tmp/tick; setsid sh -c "exec 3<>/tmp/tick; n=0; while read -r line <&3; do n=\$((n + 1)); echo \$n >/tmp/new; mv /tmp/new /dev/shm/count; echo \$n >/tmp/told; done" >/dev/null 2>&1 </dev/null & mkfifo /tmp/told'
+}
+counts_to() { [ "$(guest "$1" 'echo tick >/tmp/tick; timeout 20 cat /tmp/told')" = "$2" ]; }
+boot_ids() { for i in 1 2; do guest "$1-$i" 'hostname; cat /proc/sys/kernel/random/boot_id' || return 1; done; }
+same_boot() { diff "$home/boots" <(boot_ids "$1"); }
+lets_in() { [ "$(guest "$1" 'grep -c ssh- ~/.ssh/authorized_keys')" = "$2" ]; } # so many keys
+is_private() { [ "$(stat -c %a "$file")" = 600 ] && ! find "$home" -maxdepth 1 -name 'cluster.drover.*' | grep .; }
+nothing_there() {
+	[ -z "$(find "$there/clusters" "$there/captures" -mindepth 1 -not -name .lock 2>/dev/null)" ] ||
+		{ find "$there"; return 1; }
+}
+no_came_key() { [ -z "$(find "$there/clusters" -name 'login_key*')" ]; }
+through_a_pipe() { "$DROVER" snapshot export s - | DROVER_HOME=$there "$DROVER" snapshot import -q -n 2 - p; }
+cut_off() { head -c $(($(stat -c %s "$file") * $1 / 100)) "$file" >"$home/cut"; }
+damage() { # one byte in the middle
+	cp "$file" "$home/cut" && printf 'x' | dd of="$home/cut" bs=1 seek=$(($(stat -c %s "$file") / 2)) conv=notrunc status=none
+}
+other_qemu() {
+	mkdir "$home/bin" && printf '#!/bin/sh\necho QEMU emulator version 1.2.3\n' >"$home/bin/qemu-system-x86_64" &&
+		chmod 755 "$home/bin/qemu-system-x86_64"
+}
+
+ok "image tiny is there" "$DROVER" image build tiny
+ok "two members boot" "$DROVER" up s -n 2 --image tiny --mem 256M --cpus 1
+ok "a connection between them" connect
+ok "a process counts" counter
+ok "to one" counts_to s-1 1
+boot_ids s >"$home/boots"
+ok "the cluster becomes a file" "$DROVER" snapshot export s "$file"
+echo "# two members of 256 MB are a file of $(($(stat -c %s "$file") >> 20)) MB"
+ok "that is its owner's alone, and nothing else is there" is_private
+ok "the key of the file is not let in any more" lets_in s-1 1
+ok "the original goes on" counts_to s-1 2
+ok "and loses nothing" carries s two
+fails "a name that no directory has is refused" 1 "cannot write .*No such file" "$DROVER" snapshot export s "$home/none/x"
+
+export DROVER_HOME=$there
+for share in 1 50 99; do
+	cut_off $share
+	fails "a file that ends after $share % is refused" 1 "not all of it|cut off or damaged" "$DROVER" snapshot import "$home/cut" n
+done
+ok "that leaves nothing" nothing_there
+damage
+fails "one with a wrong byte is refused" 1 "cut off or damaged|check sums" "$DROVER" snapshot import "$home/cut" n
+fails "another file is refused" 1 "not a file of 'drover snapshot export'" "$DROVER" snapshot import export.sh n
+ok "a host with another QEMU" other_qemu
+fails "is refused, with both versions" 1 "written under 'QEMU emulator version [0-9.]+.*this host has 'QEMU emulator version 1.2.3'" \
+	env PATH="$home/bin:$PATH" "$DROVER" snapshot import "$file" n
+ok "that leaves nothing too" nothing_there
+ok "in another store it goes on" "$DROVER" snapshot import -q "$file" n
+ok "without a boot, under its names inside" same_boot n
+ok "the process counts on" counts_to n-1 2
+ok "the connection carries more" carries n three
+ok "names resolve" guest n-1 'ping -c 1 -W 5 s-2'
+ok "the key of this store has the place of the one that came along, beside that of the first" lets_in n-1 2
+ok "which is gone" no_came_key
+ok "a member boots anew, by the kernel that came along" bash -c '"$0" down n-2 && "$0" up -q n-2' "$DROVER"
+ok "it is removed" "$DROVER" rm -f --all
+
+export DROVER_HOME=$home
+ok "through a pipe it becomes two" through_a_pipe
+export DROVER_HOME=$there
+ok "that go on from there" counts_to p-1-1 3
+ok "each for itself" counts_to p-2-1 3
+ok "they are removed" "$DROVER" rm -f --all
+ok "and nothing is left of them" nothing_there
+export DROVER_HOME=$home
+ok "rm" "$DROVER" rm -f --all
+ok "nothing is left" nothing_left
+done_testing
