@@ -21,6 +21,8 @@
  * - A host that cannot run guests skips the test, with the reason, as the framework skips. With DROVER_REQUIRE=1 that is
  *   a failure. Check cannot skip: there the test passes, and stderr has "# SKIP".
  *
+ * Tests that need much set-up start from a copy of a cluster that was set up once: DROVER_FIXTURE_BASE.
+ *
  * All is static: nothing to link but libdrover. One test at a time in a process.
  */
 #ifndef DROVER_FIXTURE_H
@@ -45,6 +47,8 @@ struct drover_fixture {
 	char name[64];                  /* of the cluster; its members are NAME-1 and so on */
 	const char *home;               /* borrowed from the options */
 	bool keep;
+	char inside[DROVER_FIXTURE_MEMBERS]
+		   [80]; /* what the members call themselves and each other */
 };
 
 /* The fixture of the test that runs, for what a framework calls when a test fails. */
@@ -99,34 +103,25 @@ static inline void drover_fixture_make_name(const char *test, char ret[64])
 	snprintf(ret + n, 64 - n, "%dx%04x", (int)getpid(), number);
 }
 
-/*
- * Starts @members members for @test. @o may be NULL; its detached and temporary are the fixture's to choose. 0;
- * DROVER_FIXTURE_SKIP when this host cannot, and @e says why; < 0: failed. Blocks as drover_cluster_start.
- */
-static inline int drover_fixture_start(struct drover_fixture *f, const char *test, size_t members,
-				       const struct drover_options *o, struct drover_error *e)
+/* What @f is before its cluster starts; @own: the caller's options and what the fixture chooses. */
+static inline void drover_fixture_init(struct drover_fixture *f, const char *test,
+				       const struct drover_options *o, struct drover_options *own)
 {
-	struct drover_options own = DROVER_OPTIONS_INIT;
-	char texts[DROVER_FIXTURE_MEMBERS][80];
-	const char *names[DROVER_FIXTURE_MEMBERS];
-	int r;
-
 	memset(f, 0, sizeof(*f));
 	if (o)
-		memcpy(&own, o, o->size < sizeof(own) ? o->size : sizeof(own));
-	if (members > DROVER_FIXTURE_MEMBERS)
-		members = DROVER_FIXTURE_MEMBERS;
+		memcpy(own, o, o->size < sizeof(*own) ? o->size : sizeof(*own));
 	drover_fixture_make_name(test, f->name);
-	for (size_t i = 0; i < members; i++) {
-		snprintf(texts[i], sizeof(texts[i]), "%s-%zu", f->name, i + 1);
-		names[i] = texts[i];
-	}
-	f->home = own.home;
+	f->home = own->home;
 	f->keep = drover_fixture_wants("DROVER_KEEP");
-	own.size = sizeof(own);
-	own.detached = f->keep;
-	own.temporary = !f->keep;
-	r = drover_cluster_start(names, members, &own, &f->cluster, e);
+	own->size = sizeof(*own);
+	own->detached = f->keep;
+	own->temporary = !f->keep;
+}
+
+/* What a start that returned @r is to a test. */
+static inline int drover_fixture_begin(struct drover_fixture *f, int r,
+				       const struct drover_error *e)
+{
 	if (r == 0) {
 		drover_fixture_current = f;
 		return 0;
@@ -136,6 +131,27 @@ static inline int drover_fixture_start(struct drover_fixture *f, const char *tes
 	    (!strcmp(e->code, "missing_program") || !strcmp(e->code, "host_not_ready")))
 		return DROVER_FIXTURE_SKIP;
 	return r;
+}
+
+/*
+ * Starts @members members for @test. @o may be NULL; its detached and temporary are the fixture's to choose. 0;
+ * DROVER_FIXTURE_SKIP when this host cannot, and @e says why; < 0: failed. Blocks as drover_cluster_start.
+ */
+static inline int drover_fixture_start(struct drover_fixture *f, const char *test, size_t members,
+				       const struct drover_options *o, struct drover_error *e)
+{
+	struct drover_options own = DROVER_OPTIONS_INIT;
+	const char *names[DROVER_FIXTURE_MEMBERS];
+
+	if (members > DROVER_FIXTURE_MEMBERS)
+		members = DROVER_FIXTURE_MEMBERS;
+	drover_fixture_init(f, test, o, &own);
+	for (size_t i = 0; i < members; i++) {
+		snprintf(f->inside[i], sizeof(f->inside[i]), "%s-%zu", f->name, i + 1);
+		names[i] = f->inside[i];
+	}
+	return drover_fixture_begin(f, drover_cluster_start(names, members, &own, &f->cluster, e),
+				    e);
 }
 
 /* The last lines of @text. */
@@ -256,6 +272,12 @@ static inline const char *drover_fixture_name(const struct drover_fixture *f, si
 	return drover_vm_name(drover_fixture_vm(f, i));
 }
 
+/* What member @i is called inside of the cluster: in a fork the name that it was set up with. */
+static inline const char *drover_fixture_inside(const struct drover_fixture *f, size_t i)
+{
+	return f->inside[i];
+}
+
 /*
  * Runs a line of shell in member @i: its exit status. When that is not 0, what it printed is on stderr; -1: it could not
  * be run, and stderr says why.
@@ -313,23 +335,33 @@ static inline int drover_fixture_run(const struct drover_fixture *f, size_t i, c
 /* Its entry in the list of tests. */
 #define drover_cmocka_unit_test(test) cmocka_unit_test_teardown(test, drover_cmocka_teardown)
 
+static inline struct drover_fixture *drover_cmocka_new(void **state)
+{
+	struct drover_fixture *f = (struct drover_fixture *)calloc(1, sizeof(*f));
+
+	assert_non_null(f);
+	*state = f; /* the teardown's */
+	return f;
+}
+
+static inline void drover_cmocka_check(const char *test, int r, const struct drover_error *e)
+{
+	if (r == DROVER_FIXTURE_SKIP) {
+		drover_fixture_say("SKIP %s: %s%s%s", test, DROVER_FIXTURE_WHY(*e));
+		skip();
+	}
+	if (r < 0)
+		fail_msg("%s: %s%s%s", test, DROVER_FIXTURE_WHY(*e));
+}
+
 static inline struct drover_fixture *drover_cmocka_start(void **state, const char *test,
 							 size_t members,
 							 const struct drover_options *o)
 {
-	struct drover_fixture *f = (struct drover_fixture *)calloc(1, sizeof(*f));
+	struct drover_fixture *f = drover_cmocka_new(state);
 	struct drover_error e;
-	int r;
 
-	assert_non_null(f);
-	*state = f; /* the teardown's */
-	r = drover_fixture_start(f, test, members, o, &e);
-	if (r == DROVER_FIXTURE_SKIP) {
-		drover_fixture_say("SKIP %s: %s%s%s", test, DROVER_FIXTURE_WHY(e));
-		skip();
-	}
-	if (r < 0)
-		fail_msg("%s: %s%s%s", test, DROVER_FIXTURE_WHY(e));
+	drover_cmocka_check(test, drover_fixture_start(f, test, members, o, &e), &e);
 	return f;
 }
 
@@ -353,29 +385,34 @@ static inline int drover_cmocka_teardown(void **state)
  * DROVER_CHECK_TEST(NAME, MEMBERS, ...) { body }; then tcase_add_test(tcase, NAME), and a tcase_set_timeout that is long
  * enough for a boot: Check's own is 4 seconds.
  */
-#define DROVER_CHECK_TEST(test, members, ...)                                                    \
-	static void test##_on_cluster(struct drover_fixture *fixture);                           \
-	START_TEST(test)                                                                         \
-	{                                                                                        \
-		const struct drover_options drover_o = {.size = sizeof(struct drover_options),   \
-							__VA_ARGS__};                            \
-		struct drover_fixture drover_f;                                                  \
-		struct drover_error drover_e;                                                    \
-		int drover_r =                                                                   \
-			drover_fixture_start(&drover_f, #test, (members), &drover_o, &drover_e); \
-                                                                                                 \
-		if (drover_r == DROVER_FIXTURE_SKIP) {                                           \
-			drover_fixture_say("SKIP %s: %s%s%s", #test,                             \
-					   DROVER_FIXTURE_WHY(drover_e));                        \
-			return;                                                                  \
-		}                                                                                \
-		if (drover_r < 0)                                                                \
-			ck_abort_msg("%s: %s%s%s", #test, DROVER_FIXTURE_WHY(drover_e));         \
-		test##_on_cluster(&drover_f);                                                    \
-		if (drover_fixture_end(&drover_f, true) < 0)                                     \
-			ck_abort_msg("the cluster could not be ended");                          \
-	}                                                                                        \
-	END_TEST                                                                                 \
+#define DROVER_CHECK_TEST(test, members, ...)                                                      \
+	DROVER_CHECK_BODY(test,                                                                    \
+			  drover_fixture_start(&drover_f, #test, (members), &drover_o, &drover_e), \
+			  __VA_ARGS__)
+
+#define DROVER_CHECK_BODY(test, begin, ...)                                                    \
+	static void test##_on_cluster(struct drover_fixture *fixture);                         \
+	START_TEST(test)                                                                       \
+	{                                                                                      \
+		const struct drover_options drover_o = {.size = sizeof(struct drover_options), \
+							__VA_ARGS__};                          \
+		struct drover_fixture drover_f;                                                \
+		struct drover_error drover_e;                                                  \
+		int drover_r = (begin);                                                        \
+                                                                                               \
+		(void)drover_o;                                                                \
+		if (drover_r == DROVER_FIXTURE_SKIP) {                                         \
+			drover_fixture_say("SKIP %s: %s%s%s", #test,                           \
+					   DROVER_FIXTURE_WHY(drover_e));                      \
+			return;                                                                \
+		}                                                                              \
+		if (drover_r < 0)                                                              \
+			ck_abort_msg("%s: %s%s%s", #test, DROVER_FIXTURE_WHY(drover_e));       \
+		test##_on_cluster(&drover_f);                                                  \
+		if (drover_fixture_end(&drover_f, true) < 0)                                   \
+			ck_abort_msg("the cluster could not be ended");                        \
+	}                                                                                      \
+	END_TEST                                                                               \
 	static void test##_on_cluster(struct drover_fixture *fixture)
 
 /* A failed assertion ends the test's process at once, without its teardown: what is to be done is done before. */
@@ -472,5 +509,7 @@ static inline int drover_tap_done(void)
 	printf("1..%u\n", drover_tap_count);
 	return drover_tap_failures > 0;
 }
+
+#include <drover_fixture_fork.h>
 
 #endif

@@ -27,7 +27,7 @@ says() {
 }
 
 if [ "${1:-}" = inside ]; then
-	ok "pytest runs the example" says '^=+ 3 passed in' pytest
+	ok "pytest runs the example" says '^=+ 5 passed in' pytest
 	ok "go test runs the example" says '^--- PASS: TestMembersReachEachOther' go
 	ok "a shell script runs the example" says '^ok 2 - the first reaches the second' shell
 	ok "ctest runs the example" says '^100% tests passed, 0 tests failed out of 2' ctest
