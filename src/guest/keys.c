@@ -81,7 +81,7 @@ static int load_public(const char *path, char **ret, struct err *e)
 	return *ret ? 0 : err_set(e, ERR_NO_MEMORY, "out of memory");
 }
 
-/* The file holds @text, or will. */
+/* The file holds @text, or will. Not synced: what a power cut leaves of it does not fit, and is written again. */
 static int settle(const char *path, const char *text, struct err *e)
 {
 	scoped(mem) char *old = NULL;
@@ -89,7 +89,7 @@ static int settle(const char *path, const char *text, struct err *e)
 
 	if (files_read(path, KEY_MAX, &old, NULL) == 0 && strcmp(old, text) == 0)
 		return 0;
-	r = files_replace(path, text, strlen(text), 0600);
+	r = files_publish(path, text, strlen(text), 0600);
 	return r < 0 ? err_errno(e, r, "cannot write %s", path) : 0;
 }
 

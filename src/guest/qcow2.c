@@ -108,6 +108,6 @@ int qcow2_write_empty(int fd, uint64_t bytes, const char *base, const char *base
 	if (r == 0)
 		r = write_at(fd, &block_at, sizeof(block_at), COUNTS_AT);
 	if (r == 0)
-		r = write_at(fd, counts, sizeof(counts), BLOCK_AT);
+		r = write_at(fd, counts, clusters * sizeof(counts[0]), BLOCK_AT);
 	return r == 0 && ftruncate(fd, (off_t)(clusters * CLUSTER)) < 0 ? -errno : r;
 }

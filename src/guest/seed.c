@@ -280,7 +280,7 @@ static int write_credential(struct credentials *c, const char *name, const char 
 	if (!paths)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	c->paths = paths;
-	r = files_replace(path, b.data, b.len, 0600);
+	r = files_publish(path, b.data, b.len, 0600); /* written again at each start */
 	if (r < 0)
 		return err_errno(e, r, "cannot write the credential %s", path);
 	c->paths[c->n++] = take_ptr(&path);
