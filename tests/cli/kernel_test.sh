@@ -56,6 +56,11 @@ ok "the same as qcow2" takes "$home/disk.qcow2" 6.1.0-10-amd64
 kernel "$home/boot" 6.8.0-60-generic
 disk "$home/bare" "$home/boot"
 ok "Ubuntu: from a partition of its own, the root is the other" takes "$home/disk.raw" 6.8.0-60-generic
+kernel "$home/arm/boot" 6.1.0-9-cloud-arm64
+kernel "$home/arm/boot" 6.1.0-10-cloud-arm64
+mkdir "$home/arm/etc" && echo ID=debian >"$home/arm/etc/os-release"
+disk "$home/arm"
+ok "kernels named as on arm64 are found, and ordered, likewise" takes "$home/disk.raw" 6.1.0-10-cloud-arm64
 disk "$home/bare"
 ok "a disk without a kernel is for firmware" takes_none
 disk "$root"
