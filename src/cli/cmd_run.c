@@ -11,6 +11,7 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
+#include "base/files.h"
 #include "base/str.h"
 #include "cli/cli.h"
 #include "cli/commands.h"
@@ -164,6 +165,32 @@ static int run_cluster(const struct names *names, const struct member_settings *
 	return r;
 }
 
+/* What run makes it removes: a member that is there already is somebody's. */
+static int check_new(const struct names *names)
+{
+	scoped(targets) struct targets t = {0};
+	int r = targets_find(NULL, 0, false, &t);
+
+	for (size_t i = 0; i < names->count && r == CLI_OK; i++)
+		if (targets_member(&t, names->v[i]))
+			r = say_error("member %s is there already, and run removes its members "
+				      "when the command ends: take another name",
+				      names->v[i]);
+	return r;
+}
+
+/* Told before a cluster is booted for it. */
+static int check_command(const char *command)
+{
+	scoped(mem) char *path = files_find_program(command);
+	int why = path || strchr(command, '/') ? errno : ENOENT;
+
+	if (path)
+		return CLI_OK;
+	say_error("cannot run '%s': %s", command, strerror(why));
+	return why == ENOENT ? CLI_NOT_FOUND : CLI_NOT_RUN;
+}
+
 static int run_run(const struct command *self, const void *settings, const struct args *a)
 {
 	const struct run_settings *s = settings;
@@ -182,9 +209,14 @@ static int run_run(const struct command *self, const void *settings, const struc
 	snprintf(prefix, sizeof(prefix), "run-%d", (int)getpid());
 	if (count == 0 && a->count == 0)
 		count = 1;
+	r = check_command(a->tail[0]);
+	if (r != CLI_OK)
+		return r;
 	r = names_make(self, a->count > 0 ? a->names : &own, a->count, count, &names);
 	if (r == CLI_OK)
 		r = shares_make(self, &s->m, &shares);
+	if (r == CLI_OK)
+		r = check_new(&names);
 	if (r != CLI_OK)
 		return r;
 	return run_cluster(&names, &s->m, &shares, a->tail);

@@ -430,6 +430,16 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 	run run --backend fake -- /no/such/program
 	[ "$status" -eq 127 ]
 	result $? "drover run says 127 for a program that is not there"
+	[ "$(cat "$home/err")" = "drover: cannot run '/no/such/program': No such file or directory" ]
+	result $? "and does so before a cluster is booted for it"
+	run run --backend fake -- /etc/passwd
+	[ "$status" -eq 126 ] && grep -q "cannot run '/etc/passwd': Permission denied" "$home/err"
+	result $? "drover run says 126 for a file that cannot be run"
+	does '^mine ' up mine --quiet --backend fake
+	does '' down mine
+	refuses 1 "member mine is there already, and run removes its members" run mine -- true
+	does '^mine +stopped' ls mine
+	does '^mine: removed' rm -f mine
 	does '^\[\]$' ls --json
 fi
 
