@@ -4,15 +4,32 @@
 #include "cli/cli.h"
 #include "cli/commands.h"
 
+/* What stands above a command, and above those that follow it. */
+static const struct {
+	const struct command *first;
+	const char *title;
+} groups[] = {
+	{&command_up, "Make and end"},
+	{&command_exec, "Go in and out"},
+	{&command_ls, "Look"},
+	{&command_pause, "Hold and copy"},
+	{&command_image, "Images, host"},
+	{&command_version, "About drover"},
+};
+
 static int help_all(void)
 {
 	printf("usage: drover COMMAND [OPTIONS] [NAME...]\n\n"
-	       "Real Linux virtual machines, alone or as a cluster, for tests and development.\n\n"
-	       "Commands:\n");
-	for (const struct command *const *c = cli_commands; *c; c++)
+	       "Real Linux virtual machines, alone or as a cluster, for tests and development.\n");
+	for (const struct command *const *c = cli_commands; *c; c++) {
+		for (size_t i = 0; i < sizeof(groups) / sizeof(groups[0]); i++)
+			if (groups[i].first == *c)
+				printf("\n%s:\n", groups[i].title);
 		if (!(*c)->hidden)
 			printf("  %-11s %s\n", (*c)->name, (*c)->summary);
-	printf("\n'drover help COMMAND' tells more.\n");
+	}
+	printf("\nTo begin: drover up web -n 2, drover ls, drover ssh web-1, drover rm web.\n"
+	       "'drover help COMMAND' tells more, and so does the page drover-COMMAND(1).\n");
 	return say_done();
 }
 

@@ -8,17 +8,17 @@
 #include "cli/commands.h"
 
 const struct command *const cli_commands[] = {
-	&command_up,    &command_ls,       &command_stats,
-	&command_top,   &command_events,   &command_timeline,
-	&command_wait,  &command_ssh,      &command_ssh_config,
-	&command_exec,  &command_cp,       &command_run,
-	&command_logs,  &command_console,  &command_forward,
-	&command_net,   &command_pause,    &command_resume,
-	&command_fork,  &command_snapshot, &command_reset,
-	&command_kill,  &command_down,     &command_rm,
-	&command_image, &command_audit,    &command_doctor,
-	&command_prune, &command_version,  &command_help,
-	&command_dial,  &command_complete, NULL,
+	&command_up,       &command_run,        &command_down,
+	&command_kill,     &command_rm,         &command_exec,
+	&command_ssh,      &command_ssh_config, &command_cp,
+	&command_console,  &command_forward,    &command_net,
+	&command_ls,       &command_top,        &command_stats,
+	&command_events,   &command_wait,       &command_logs,
+	&command_timeline, &command_pause,      &command_resume,
+	&command_snapshot, &command_reset,      &command_fork,
+	&command_image,    &command_doctor,     &command_audit,
+	&command_prune,    &command_version,    &command_help,
+	&command_dial,     &command_complete,   NULL,
 };
 
 const struct command *cli_find_command(const char *name)

@@ -184,8 +184,8 @@ refuses 1 "there is no program /nowhere/ch" up web --backend cloud-hypervisor --
 # --- help
 does '^drover [0-9]' version
 does '^drover [0-9]' --version
-does 'Commands:' help
-does 'Commands:' --help
+does '^Make and end:' help
+does '^Make and end:' --help
 does '--image' help up
 does '--image' up --help
 does '^usage: drover exec ' exec -h

@@ -41,7 +41,7 @@ has_the_symbols() {
 command_runs() { LD_LIBRARY_PATH=$(libdir) "$(find "$root" -path '*/bin/drover')" version; }
 has_a_page_per_command() {
 	local c missing=0
-	for c in $(LD_LIBRARY_PATH=$(libdir) "$(find "$root" -path '*/bin/drover')" help | awk '/^Commands:/ { on = 1; next } on && /^  / { print $1 }'); do
+	for c in $(LD_LIBRARY_PATH=$(libdir) "$(find "$root" -path '*/bin/drover')" help | awk '/^  / { print $1 }'); do
 		[ "$c" = help ] || [ "$c" = version ] || [ -n "$(find "$root" -name "drover-$c.1*")" ] || { echo "no page for $c"; missing=1; }
 	done
 	return $missing

@@ -48,7 +48,7 @@ def differences(command, text):
         yield f'only in the {where}: {"-" + letter + ", " if letter else ""}--{name} {value}'
 
 
-commands = re.findall(r'^  (\S+)  +\S', said('help').split('\nCommands')[1], re.M)
+commands = re.findall(r'^  (\S+)  +\S', said('help'), re.M)
 overview = (man / 'drover.1.scd').read_text()
 pages = {path.name for path in man.glob('*.scd')}
 with_page = [c for c in commands if c not in ('help', 'version')]
