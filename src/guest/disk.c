@@ -4,7 +4,6 @@
 #include "base/files.h"
 #include "base/scoped.h"
 #include "guest/image.h"
-#include "guest/qcow2.h"
 #include "guest/run.h"
 
 #include <errno.h>
@@ -13,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* What opens the disk takes "a:b" for a protocol; from '/' on a path is a path. */
+/* qemu-img takes "a:b" for a protocol; from '/' on a path is a path. */
 static int absolute(const char *path, char ret[PATH_MAX])
 {
 	char cwd[PATH_MAX];
@@ -26,61 +25,70 @@ static int absolute(const char *path, char ret[PATH_MAX])
 	return n >= PATH_MAX ? -ENAMETOOLONG : 0;
 }
 
-/* Why a disk cannot be made at @path. */
-static int not_made(const char *path, int r, struct err *e)
+static int create_failed(const char *path, const char *base, const struct buf *tail, struct err *e)
 {
-	if (r == -ENOSPC)
+	const char *why = run_last_line(tail);
+
+	if (strstr(why, strerror(ENOSPC)) || strstr(why, "No space left"))
 		return err_set(e, ERR_NO_SPACE, "no space left for the disk %s", path);
-	return err_errno(e, r, "cannot make the disk %s", path);
+	if (base && strstr(why, base))
+		return err_set(e, ERR_IMAGE, "the image %s cannot be used: %s", base, why);
+	return err_set(e, ERR_IO, "cannot make the disk %s: %s", path,
+		       *why ? why : "qemu-img failed");
 }
 
-/* Gives what is whole in @tmp, open as @fd, its name. */
-static int keep(int fd, const char *tmp, const char *path, struct err *e)
+/* Runs @argv, which makes @tmp, and gives that its name. */
+static int make(const char *const argv[], const char *tmp, const char *path, const char *base,
+		struct err *e)
 {
-	int r = fsync(fd) < 0 || rename(tmp, path) < 0 ? -errno : files_sync_parent(path);
+	scoped(buf) struct buf tail = BUF_INIT;
+	scoped(fd) int fd = -1;
+	int r = run_program(argv, NULL, NULL, NULL, &tail, e);
 
-	return r < 0 ? not_made(path, r, e) : 0;
+	if (r != 0)
+		return r < 0 ? r : create_failed(path, base, &tail, e);
+	fd = open(tmp, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || fsync(fd) < 0 || rename(tmp, path) < 0)
+		return err_errno(e, -errno, "cannot make the disk %s", path);
+	r = files_sync_parent(path);
+	return r < 0 ? err_errno(e, r, "cannot make the disk %s", path) : 0;
 }
 
-/* An empty file beside @full for what shall become it: @ret its name (heap), and its descriptor. */
+static int create(const char *tmp, const char *path, const char *base, const char *format,
+		  uint64_t bytes, struct err *e)
+{
+	char size[32];
+	const char *with_base[] = {"qemu-img", "create", "-q",   "-f", "qcow2", "-b",
+				   base,       "-F",     format, tmp,  size,    NULL};
+	const char *blank[] = {"qemu-img", "create", "-q", "-f", "qcow2", tmp, size, NULL};
+
+	snprintf(size, sizeof(size), "%llu", (unsigned long long)bytes);
+	return make(base ? with_base : blank, tmp, path, base, e);
+}
+
+/* An empty file beside @full for what shall become it; the name is heap. */
 static int make_tmp(const char *full, char **ret, struct err *e)
 {
 	scoped(mem) char *tmp = str_format("%s.XXXXXX", full);
 	int fd = tmp ? mkostemp(tmp, O_CLOEXEC) : -1;
 
 	if (fd < 0)
-		return not_made(full, tmp ? -errno : -ENOMEM, e);
+		return err_errno(e, tmp ? -errno : -ENOMEM, "cannot make the disk %s", full);
+	close(fd);
 	*ret = take_ptr(&tmp);
-	return fd;
-}
-
-static int convert(const char *from, const char *format, const char *tmp, const char *path,
-		   struct err *e)
-{
-	const char *argv[] = {"qemu-img", "convert", "-f", format, "-O", "qcow2", from, tmp, NULL};
-	scoped(buf) struct buf tail = BUF_INIT;
-	int r = run_program(argv, NULL, NULL, NULL, &tail, e);
-
-	if (r <= 0)
-		return r;
-	if (strstr(run_last_line(&tail), strerror(ENOSPC)))
-		return not_made(path, -ENOSPC, e);
-	return err_set(e, ERR_IO, "cannot make %s of %s: %s", path, from, run_last_line(&tail));
+	return 0;
 }
 
 int disk_copy(const char *from, const char *format, const char *path, struct err *e)
 {
+	const char *argv[] = {"qemu-img", "convert", "-f", format, "-O", "qcow2", from, NULL, NULL};
 	scoped(mem) char *tmp = NULL;
-	scoped(fd) int empty = make_tmp(path, &tmp, e);
-	scoped(fd) int fd = -1;
-	int r;
+	int r = make_tmp(path, &tmp, e);
 
-	if (empty < 0)
-		return empty;
-	r = convert(from, format, tmp, path, e);
-	fd = r == 0 ? open(tmp, O_RDONLY | O_CLOEXEC) : -1; /* it may be another file by now */
-	if (r == 0)
-		r = fd < 0 ? not_made(path, -errno, e) : keep(fd, tmp, path, e);
+	if (!tmp)
+		return r;
+	argv[7] = tmp;
+	r = make(argv, tmp, path, from, e);
 	if (r < 0)
 		unlink(tmp);
 	return r;
@@ -110,14 +118,14 @@ int disk_read_head(const char *disk, const char *format, const char *near, uint8
 		   size_t size, struct err *e)
 {
 	scoped(mem) char *tmp = NULL;
-	scoped(fd) int empty = -1;
 	scoped(fd) int fd = -1;
 	int r = 0;
 
 	memset(ret, 0, size);
 	if (strcmp(format, "raw") != 0) {
-		empty = make_tmp(near, &tmp, e);
-		r = empty < 0 ? empty : unpack_head(disk, format, size, tmp, e);
+		r = make_tmp(near, &tmp, e);
+		if (r == 0)
+			r = unpack_head(disk, format, size, tmp, e);
 	}
 	if (r == 0) {
 		fd = open(tmp ? tmp : disk, O_RDONLY | O_CLOEXEC);
@@ -137,7 +145,6 @@ int disk_create(const char *path, const char *base, const char *base_format, uin
 	char full[PATH_MAX];
 	scoped(mem) char *full_base = NULL;
 	scoped(mem) char *tmp = NULL;
-	scoped(fd) int fd = -1;
 	int r = absolute(path, full);
 
 	if (r < 0)
@@ -154,11 +161,10 @@ int disk_create(const char *path, const char *base, const char *base_format, uin
 		bytes = base_bytes;
 	if (bytes == 0)
 		return err_set(e, ERR_INVALID, "a disk of no size cannot be made");
-	fd = make_tmp(full, &tmp, e);
-	if (fd < 0)
-		return fd;
-	r = qcow2_write_empty(fd, bytes, full_base, base_format);
-	r = r < 0 ? not_made(full, r, e) : keep(fd, tmp, full, e);
+	r = make_tmp(full, &tmp, e);
+	if (!tmp)
+		return r;
+	r = create(tmp, full, full_base, base_format, bytes, e);
 	if (r < 0)
 		unlink(tmp);
 	return r;

@@ -66,7 +66,7 @@ int image_remove(const struct store *s, const char *name, struct err *e);
 
 /*
  * A qcow2 file at @path of @size_mb, on top of @base (may be NULL: blank). Atomic. @size_mb is raised to the base's own
- * size when smaller. ERR_IMAGE when the base is damaged, ERR_NO_SPACE, ERR_MISSING_PROGRAM (qemu-img, for a qcow2 base).
+ * size when smaller. ERR_IMAGE when the base is damaged, ERR_NO_SPACE, ERR_MISSING_PROGRAM (qemu-img).
  */
 int disk_create(const char *path, const char *base, const char *base_format, uint64_t size_mb,
 		struct err *e);
