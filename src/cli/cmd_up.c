@@ -27,6 +27,7 @@ struct up {
 	struct drover_options o;
 	struct progress *progress;
 	bool json;
+	bool quiet;
 };
 
 /* A member in error may still be in the care of its helper, but it does not run. */
@@ -104,6 +105,24 @@ static int report(const struct up *u, struct drover_cluster *c)
 	return say_done();
 }
 
+/* Takes back the first @n names that add_missing has added: what it made goes, the others rest again. */
+static void take_back(const struct up *u, struct drover_cluster *c, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		const char *name = u->names.v[i];
+		struct drover_vm *vm = ran_before(u, name) ? NULL : drover_cluster_find(c, name);
+		struct drover_error e;
+		int r = 0;
+
+		if (vm && targets_member(&u->store, name))
+			r = drover_vm_stop(vm, NULL, &e);
+		else if (vm)
+			r = drover_vm_destroy(vm, NULL, &e);
+		if (r < 0)
+			say_failed(name, &e);
+	}
+}
+
 static int add_missing(struct up *u, const struct drover_member *anchor,
 		       struct drover_cluster **ret)
 {
@@ -121,8 +140,10 @@ static int add_missing(struct up *u, const struct drover_member *anchor,
 	for (size_t i = 0; i < u->names.count; i++) {
 		if (ran_before(u, u->names.v[i]))
 			continue;
-		if (drover_cluster_add(*ret, u->names.v[i], &u->o, NULL, &e) < 0)
+		if (drover_cluster_add(*ret, u->names.v[i], &u->o, NULL, &e) < 0) {
+			take_back(u, *ret, i);
 			return interrupt_or_failed(&e);
+		}
 	}
 	return CLI_OK;
 }
@@ -144,6 +165,9 @@ static int bring_up(struct up *u)
 		r = interrupt_or_failed(&e);
 	if (r == CLI_OK)
 		r = report(u, c);
+	else if (interrupt_signal() && !u->json && !u->quiet)
+		fputs("note: interrupted: what was made is removed, what was booted is stopped\n",
+		      stderr);
 	drover_cluster_close(c);
 	return r;
 }
@@ -187,7 +211,7 @@ static int run_up(const struct command *self, const void *settings, const struct
 {
 	const struct up_settings *s = settings;
 	scoped(shares) struct shares shares = {0};
-	struct up u = {.json = s->m.json};
+	struct up u = {.json = s->m.json, .quiet = s->m.quiet};
 	int r;
 
 	if (a->count == 0)
@@ -203,7 +227,7 @@ static int run_up(const struct command *self, const void *settings, const struct
 	if (r == CLI_OK && s->m.count == 0)
 		r = names_expand(&u.names, &u.store);
 	if (r == CLI_OK) {
-		if (!s->m.json && !s->m.quiet)
+		if (!u.json && !u.quiet)
 			note_differences(&u, &s->m);
 		u.progress = progress_new(members_style(&s->m));
 		u.o = members_options(&s->m, u.progress, interrupt_catch());

@@ -203,14 +203,21 @@ static size_t draw_lines(const struct progress *p, size_t room, int width)
 	return shown + (hidden > 0);
 }
 
+/* What is drawn goes, and the cursor is where it began. */
+static void wipe(struct progress *p)
+{
+	if (p->drawn > 0)
+		fprintf(stderr, "\033[%zuA\r\033[J", p->drawn);
+	p->drawn = 0;
+}
+
 static void draw(struct progress *p)
 {
 	struct winsize ws = {0};
 
 	if (ioctl(STDERR_FILENO, TIOCGWINSZ, &ws) < 0 || ws.ws_col < 2 || ws.ws_row < 3)
 		ws = (struct winsize){.ws_col = DEFAULT_WIDTH, .ws_row = DEFAULT_HEIGHT};
-	if (p->drawn > 0)
-		fprintf(stderr, "\033[%zuA\r\033[J", p->drawn);
+	wipe(p);
 	p->drawn = draw_lines(p, ws.ws_row - 1U, ws.ws_col - 1);
 	fflush(stderr);
 }
@@ -257,15 +264,15 @@ static void progress_note(struct progress *p, const struct drover_progress *e)
 		print_plain(l);
 }
 
-/* Said whatever the style, and below what is drawn, which is drawn anew after it. */
+/* Said whatever the style, and above what is drawn, which is drawn anew with the next change. */
 static void warn(struct progress *p, const struct drover_progress *e)
 {
 	char text[1024];
 
 	snprintf(text, sizeof(text), "drover: warning: %s", e->text);
 	str_make_printable(text);
+	wipe(p);
 	fprintf(stderr, "%s\n", text);
-	p->drawn = 0;
 	if (p->style == PROGRESS_JSON)
 		print_json(e);
 }

@@ -435,6 +435,14 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 	run run --backend fake -- /etc/passwd
 	[ "$status" -eq 126 ] && grep -q "cannot run '/etc/passwd': Permission denied" "$home/err"
 	result $? "drover run says 126 for a file that cannot be run"
+	DROVER_FAKE_FAIL_CREATE=all-4 run up all -n 2 --quiet --backend fake
+	does '^all-3 ' up all-3 --quiet
+	does '' down all-3
+	refuses 1 "forced Create failure" up all -n 5 --quiet
+	does '^all-3 +stopped' ls all-3
+	ok "members that join are all taken back when one fails" out_is "all-1 all-2 all-3" \
+		eval 'echo $("$drover" ls -q all)'
+	does '^all-3: removed' rm -f all
 	does '^mine ' up mine --quiet --backend fake
 	does '' down mine
 	refuses 1 "member mine is there already, and run removes its members" run mine -- true
