@@ -75,7 +75,7 @@ struct drover_call {
 
 /*
  * What happens, while it happens. @member is "" for what concerns no single one. @stage is a stable word:
- * image, network, warning, prepare, start, boot, ssh, ready, error. @text is for a person, may be "". @percent is 0..100, or -1
+ * image, captured (of a fork), network, warning, prepare, start, boot, ssh, ready, error. @text is for a person, may be "". @percent is 0..100, or -1
  * where nobody knows. What lasts is told again about once a second. All borrowed during the call, which comes from inside
  * the blocking function, in its thread.
  */

@@ -242,16 +242,23 @@ int cluster_open_named(char *name, struct drover_cluster **ret);
 
 /* Fills @e for @name, a member or a cluster, that does not run. */
 void member_not_running(const char *name, struct drover_error *e);
-/* Prints the names of all their members. */
-void clusters_tell(struct drover_cluster *const all[], size_t n);
-void clusters_close(struct drover_cluster *const all[], size_t n);
-
 /*
  * The member @name on a handle of its cluster, which the caller closes. NULL with @e, and nothing to close, when there is
  * none or it does not run.
  */
 struct drover_vm *member_open(const char *name, struct drover_cluster **ret,
 			      struct drover_error *e);
+
+/* --- captures.c: what copies of a cluster start from */
+
+/* What `snapshot export` wrote to @path, or to standard input for "-". CLI_OK, or another status when said. */
+int capture_read_file(const char *path, struct drover_capture **ret);
+/* The same of a path with a '/' in it; else the running cluster @from, captured now. */
+int capture_open_named(char *from, struct drover_capture **ret);
+
+/* Prints the names of all their members. */
+void clusters_tell(struct drover_cluster *const all[], size_t n);
+void clusters_close(struct drover_cluster *const all[], size_t n);
 
 /* --- ssh_options.c: what ssh must be told to reach a member */
 

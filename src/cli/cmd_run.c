@@ -20,11 +20,14 @@ enum { HOME_DEPTH = 3 };
 
 struct run_settings {
 	struct member_settings m;
+	const char *from;
 };
 
 static const struct option_row run_options[] = {
 	{"count", 'n', OPTION_COUNT, offsetof(struct run_settings, m.count), "N",
 	 "how many members (default 1, when none is named)"},
+	{"from", 0, OPTION_TEXT, offsetof(struct run_settings, from), "CLUSTER",
+	 "on a copy of that running cluster, or of a file of snapshot export"},
 	MEMBER_OPTION_ROWS(struct run_settings),
 	{0},
 };
@@ -135,23 +138,12 @@ static int tell(struct drover_cluster *c)
 	return n > 0 ? tell_home(drover_vm_name(drover_cluster_vm(c, 0))) : 0;
 }
 
-static int run_cluster(const struct names *names, const struct member_settings *m,
-		       const struct shares *shares, char **argv)
+/* Runs the command beside @c, and removes that. */
+static int use_cluster(struct drover_cluster *c, char **argv)
 {
-	scoped(progress) struct progress *p = progress_new(members_style(m));
-	struct drover_cluster *c = NULL;
-	struct drover_options o;
 	struct drover_error e;
 	int r;
 
-	if (!p)
-		return say_error("out of memory");
-	o = members_options(m, p, interrupt_catch());
-	o.temporary = true;
-	o.shares = shares->v;
-	o.n_shares = shares->count;
-	if (drover_cluster_start((const char *const *)names->v, names->count, &o, &c, &e) < 0)
-		return interrupt_or_failed(&e);
 	if (interrupt_signal())
 		r = CLI_SIGNALED + interrupt_signal();
 	else if (tell(c) < 0)
@@ -191,6 +183,65 @@ static int check_command(const char *command)
 	return why == ENOENT ? CLI_NOT_FOUND : CLI_NOT_RUN;
 }
 
+static int run_cluster(const struct names *names, const struct member_settings *m,
+		       const struct shares *shares, char **argv)
+{
+	scoped(progress) struct progress *p = progress_new(members_style(m));
+	struct drover_cluster *c = NULL;
+	struct drover_options o;
+	struct drover_error e;
+
+	if (!p)
+		return say_error("out of memory");
+	o = members_options(m, p, interrupt_catch());
+	o.temporary = true;
+	o.shares = shares->v;
+	o.n_shares = shares->count;
+	if (drover_cluster_start((const char *const *)names->v, names->count, &o, &c, &e) < 0)
+		return interrupt_or_failed(&e);
+	return use_cluster(c, argv);
+}
+
+/* What members are made of is what the original's are: there is nothing to say about it. */
+static int check_from(const struct command *self, const struct member_settings *m,
+		      const struct args *a)
+{
+	bool says_more = m->image || m->backend || m->hypervisor || m->firmware || m->kernel ||
+			 m->initrd || m->append || m->network || m->cpus || m->mem || m->disk ||
+			 m->count || m->no_egress || m->fixtures.count || m->mounts.count;
+
+	if (a->count > 1)
+		return say_usage(self, "run --from takes one name for the copy, not %zu", a->count);
+	if (says_more)
+		return say_usage(self, "run --from makes a copy as it is: beside it go --quiet and "
+				       "--json only");
+	return CLI_OK;
+}
+
+static int run_copy(const struct run_settings *s, const char *name, char **argv)
+{
+	scoped(progress) struct progress *p = progress_new(members_style(&s->m));
+	scoped(mem) char *from = strdup(s->from);
+	struct drover_options o = DROVER_OPTIONS_INIT;
+	struct drover_capture *k = NULL;
+	struct drover_cluster *c = NULL;
+	struct drover_error e;
+	int r;
+
+	if (!p || !from)
+		return say_error("out of memory");
+	r = capture_open_named(from, &k);
+	if (r != CLI_OK)
+		return r;
+	o.on_progress = progress_on_event;
+	o.progress_arg = p;
+	o.cancel = interrupt_catch();
+	o.temporary = true;
+	r = drover_capture_start(k, name, 1, &o, &c, &e);
+	drover_capture_close(k);
+	return r < 0 ? interrupt_or_failed(&e) : use_cluster(c, argv);
+}
+
 static int run_run(const struct command *self, const void *settings, const struct args *a)
 {
 	const struct run_settings *s = settings;
@@ -207,11 +258,15 @@ static int run_run(const struct command *self, const void *settings, const struc
 		return say_usage(self, "option -n takes one prefix at most, not %zu names",
 				 a->count);
 	snprintf(prefix, sizeof(prefix), "run-%d", (int)getpid());
-	if (count == 0 && a->count == 0)
-		count = 1;
 	r = check_command(a->tail[0]);
 	if (r != CLI_OK)
 		return r;
+	if (s->from) {
+		r = check_from(self, &s->m, a);
+		return r == CLI_OK ? run_copy(s, a->count ? a->names[0] : prefix, a->tail) : r;
+	}
+	if (count == 0 && a->count == 0)
+		count = 1;
 	r = names_make(self, a->count > 0 ? a->names : &own, a->count, count, &names);
 	if (r == CLI_OK)
 		r = shares_make(self, &s->m, &shares);
@@ -224,7 +279,8 @@ static int run_run(const struct command *self, const void *settings, const struc
 
 const struct command command_run = {
 	.name = "run",
-	.usage = "[OPTIONS] [-n N] [NAME...] -- COMMAND [ARGUMENT...]",
+	.usage = "[OPTIONS] [-n N] [NAME...] -- COMMAND [ARGUMENT...] | "
+		 "--from CLUSTER [NAME] -- COMMAND [ARGUMENT...]",
 	.summary = "Run a command with a cluster that lives as long as it",
 	.options = run_options,
 	.settings_size = sizeof(struct run_settings),

@@ -194,17 +194,11 @@ static int start_file(struct drover_capture *k, const char *new, const struct sn
 
 static int load_file(const char *path, const char *new, const struct snapshot_settings *s)
 {
-	scoped(fd) int fd =
-		strcmp(path, "-") == 0 ? dup(STDIN_FILENO) : open(path, O_RDONLY | O_CLOEXEC);
 	struct drover_capture *k = NULL;
-	struct drover_error e;
-	int r;
+	int r = capture_read_file(path, &k);
 
-	if (fd < 0)
-		return say_error("cannot read %s: %s", path, strerror(errno));
-	if (drover_capture_import(NULL, fd, &k, &e) < 0)
-		return say_failed(path, &e);
-	r = start_file(k, new, s);
+	if (r == CLI_OK)
+		r = start_file(k, new, s);
 	drover_capture_close(k);
 	return r;
 }

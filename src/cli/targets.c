@@ -193,16 +193,3 @@ int cluster_open_named(char *name, struct drover_cluster **ret)
 		return say_failed(NULL, &e);
 	return CLI_OK;
 }
-
-void clusters_tell(struct drover_cluster *const all[], size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		for (size_t j = 0; j < drover_cluster_size(all[i]); j++)
-			puts(drover_vm_name(drover_cluster_vm(all[i], j)));
-}
-
-void clusters_close(struct drover_cluster *const all[], size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		drover_cluster_close(all[i]);
-}

@@ -293,10 +293,14 @@ static int take_in(struct drover_capture *k, const char *name, const char *what,
 int capture_take(struct drover_capture *k, struct drover_cluster *c, int64_t *ret_held_ms,
 		 struct err *e)
 {
-	int r = check_space(k, c, e);
+	scoped(mem) char *all = str_format("%s/captures", k->store.root);
+	scoped(fd) int turn = -1; /* who wants a copy while another is made waits for it */
+	int r = all ? check_space(k, c, e) : no_memory(e);
 
-	if (r == 0)
-		r = cluster_capture(c, k->inside.root, ret_held_ms, e);
+	turn = r < 0 ? r : lock_directory(all, true, e);
+	if (turn < 0)
+		return turn;
+	r = cluster_capture(c, k->inside.root, ret_held_ms, e);
 	for (size_t i = 0; i < k->n && r == 0; i++) {
 		r = take_in(k, k->configs[i].name, "memory", "memory", e);
 		if (r == 0)

@@ -45,6 +45,7 @@ struct forking {
 	drover_progress_fn *on_progress;
 	void *progress_arg;
 	pthread_mutex_t telling;
+	uint64_t began; /* uv_hrtime */
 };
 
 /* --- Check ----------------------------------------------------------------------------------------------------- */
@@ -186,6 +187,21 @@ static void on_progress(void *arg, const struct drover_progress *p)
 	pthread_mutex_unlock(&f->telling);
 }
 
+static void tell_captured(struct forking *f, int64_t held_ms)
+{
+	char text[64];
+
+	if (!f->on_progress)
+		return;
+	snprintf(text, sizeof(text), "held for %lld ms", (long long)held_ms);
+	on_progress(f, &(struct drover_progress){
+			       .member = "",
+			       .stage = "captured",
+			       .text = text,
+			       .percent = -1,
+			       .elapsed_ms = (int64_t)((uv_hrtime() - f->began) / 1000000)});
+}
+
 static void *start_one(void *arg)
 {
 	struct fork_one *one = arg;
@@ -312,7 +328,7 @@ static int fork_from(struct drover_capture *k, struct drover_cluster *running, c
 		     size_t count, const struct drover_options *o, struct drover_cluster *ret[],
 		     int64_t *ret_held_ms, struct err *e)
 {
-	struct forking f = {.from = k, .running = running, .n = count};
+	struct forking f = {.from = k, .running = running, .n = count, .began = uv_hrtime()};
 	int r;
 
 	pthread_mutex_init(&f.telling, NULL);
@@ -321,8 +337,11 @@ static int fork_from(struct drover_capture *k, struct drover_cluster *running, c
 		r = check(&f, name, e);
 	if (r == 0)
 		r = lay_out(&f, e);
-	if (r == 0 && running)
+	if (r == 0 && running) {
 		r = capture_take(k, running, ret_held_ms, e);
+		if (r == 0)
+			tell_captured(&f, *ret_held_ms);
+	}
 	if (r == 0)
 		r = deal_out(&f, e);
 	unlock(&f);

@@ -118,6 +118,13 @@ refuses 2 "pause needs a name" pause
 refuses 2 "snapshot needs one of" snapshot
 refuses 2 "snapshot save needs a cluster and a point" snapshot save web
 refuses 2 "snapshot cannot 'frob'" snapshot frob
+refuses 2 "snapshot export needs a cluster and a file" snapshot export web
+refuses 2 "snapshot import needs a file, and a name" snapshot import file
+refuses 1 "cannot read /nowhere/file: No such file" snapshot import /nowhere/file new
+refuses 1 "this is not a file of 'drover snapshot export'" snapshot import /etc/passwd new
+refuses 2 "run --from makes a copy as it is" run --from web -n 2 -- true
+refuses 2 "run --from takes one name" run --from web a b -- true
+refuses 1 "no member or cluster is called 'web'" run --from web -- true
 refuses 2 "reset needs a cluster" reset
 refuses 2 "fork needs a cluster, and a name" fork web
 refuses 1 "no member or cluster is called 'nope'" fork nope new
@@ -258,6 +265,11 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 	run snapshot ls -q web && [ "$(tr '\n' ' ' <"$home/out")" = "other clean " ]
 	result $? "snapshot ls -q tells the names, the last saved first"
 	refuses 1 "backend 'fake' cannot fork a running VM" fork web new
+	refuses 1 "backend 'fake' cannot fork a running VM" run --from web -- true
+	refuses 1 "cannot write $home/none/file: No such file" snapshot export web "$home/none/file"
+	refuses 1 "web-1 is paused, and a key is to be let in" snapshot export web "$home/file"
+	[ -z "$(find "$home" -name 'file*' -o -path '*/captures/*' -not -name .lock)" ]
+	result $? "a refused export leaves nothing"
 	run ls && ! grep -q new "$home/out" && ! find "$DROVER_HOME/clusters" -name 'new*' | grep -q .
 	result $? "a refused fork leaves nothing"
 	refuses 1 "there is a member 'web-1' already" fork web web

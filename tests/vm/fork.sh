@@ -7,6 +7,13 @@ same_inside() { # name, address, MAC, boot
 	local what='hostname; ip -4 addr show eth0 | grep inet; cat /sys/class/net/eth0/address /proc/sys/kernel/random/boot_id'
 	diff <(guest "s-$2" "$what") <(guest "$1-$2" "$what")
 }
+# s-1 sends a million lines to s-2, and a last one when it is told; of what came there /tmp/sum tells when all has come.
+sends() {
+	guest s-2 'mkfifo /tmp/sum; setsid sh -c "nc -l -p 5002 | head -n 1000001 | md5sum >/tmp/got; cat /tmp/got >/tmp/sum" >/dev/null 2>&1 </dev/null &' &&
+		guest s-1 'mkfifo /tmp/last; setsid sh -c "(seq 1 1000000; cat /tmp/last) | nc s-2 5002" >/dev/null 2>&1 </dev/null &'
+}
+all_came() { [ "$(guest "$1-1" 'echo last >/tmp/last' && guest "$1-2" 'timeout 60 cat /tmp/sum')" = "$({ seq 1 1000000; echo last; } | md5sum)" ]; }
+clock_is_right() { local there; there=$(guest "$1" 'date +%s') && [ $(($(date +%s) - there)) -le 5 ]; }
 asked() { same_inside s 1 && same_inside s 2; }
 forks() {
 	local held
@@ -35,7 +42,8 @@ ok "two members boot" "$DROVER" up s -n 2 --image tiny --mem 256M --cpus 1
 ok "a connection between them" connect
 ok "they have a state" state s-1 before
 ok "they are asked for the id of their boot, which the kernel makes then" asked
-ok "two copies are made" forks f -n 2
+ok "one sends much to the other" sends
+ok "two copies are made meanwhile" forks f -n 2
 ok "their memory has no name any more" no_memory_file
 ok "the first copy's state is the original's" is_state f-1-1 before
 ok "inside it is called the same, with the same address, and did not boot" same_inside f-1 1
@@ -43,6 +51,10 @@ ok "its other member too" same_inside f-1 2
 ok "the connection goes on in the first copy" carries f-1 two
 ok "and in the second, apart from it" carries f-2 three
 ok "and in the original" carries s four
+for cluster in s f-1 f-2; do
+	ok "all that was sent in $cluster has come, once and in order" all_came $cluster
+done
+ok "a copy's clock is the host's" clock_is_right f-2-2
 ok "what the copy changes" state f-1-1 changed
 ok "the original does not see" is_state s-1 before
 ok "nor does the other copy" is_state f-2-1 before

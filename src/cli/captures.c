@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+/* Where copies of a cluster start from, and what is said of them. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+
+int capture_read_file(const char *path, struct drover_capture **ret)
+{
+	scoped(fd) int fd =
+		strcmp(path, "-") == 0 ? dup(STDIN_FILENO) : open(path, O_RDONLY | O_CLOEXEC);
+	struct drover_error e;
+
+	if (fd < 0)
+		return say_error("cannot read %s: %s", path, strerror(errno));
+	if (drover_capture_import(NULL, fd, ret, &e) < 0)
+		return say_failed(path, &e);
+	return CLI_OK;
+}
+
+int capture_open_named(char *from, struct drover_capture **ret)
+{
+	struct drover_cluster *c = NULL;
+	struct drover_error e;
+	int r;
+
+	if (strchr(from, '/'))
+		return capture_read_file(from, ret);
+	r = cluster_open_named(from, &c);
+	if (r != CLI_OK)
+		return r;
+	if (drover_cluster_capture(c, ret, &e) < 0)
+		r = say_failed(NULL, &e);
+	drover_cluster_close(c);
+	return r;
+}
+
+void clusters_tell(struct drover_cluster *const all[], size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		for (size_t j = 0; j < drover_cluster_size(all[i]); j++)
+			puts(drover_vm_name(drover_cluster_vm(all[i], j)));
+}
+
+void clusters_close(struct drover_cluster *const all[], size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		drover_cluster_close(all[i]);
+}
