@@ -27,7 +27,6 @@ enum { MIB = 1 << 20, STAT_BLOCK = 512 };
 /* What a member has beside its configuration, its memory and its disk. */
 static const char *const keys[] = {"ssh_host_ed25519_key", "ssh_host_ed25519_key.pub", "seed.iso",
 				   CAPTURE_LOGIN_KEY};
-static const char efi_file[] = "efi.qcow2"; /* written by the guest: each copy has its own */
 
 static int no_memory(struct err *e)
 {
@@ -198,7 +197,7 @@ static int prepare_member_of(struct drover_capture *k, const struct drover_vm *v
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]) && r == 0; i++)
 		r = give_file(&k->store, vm->name, &k->inside, vm->name, keys[i], COPY, e);
 	if (r == 0)
-		r = give_file(&k->store, vm->name, &k->inside, vm->name, efi_file, COPY, e);
+		r = give_file(&k->store, vm->name, &k->inside, vm->name, CAPTURE_EFI, COPY, e);
 	return r < 0 ? r : store_config_save(&k->inside, c, e);
 }
 
@@ -357,7 +356,7 @@ int capture_deal(const struct drover_capture *k, size_t i, const char *name, boo
 	for (size_t j = 0; j < sizeof(keys) / sizeof(keys[0]) && r == 0; j++)
 		r = give_file(&k->inside, from, &k->store, name, keys[j], LINK, e);
 	if (r == 0)
-		r = give_file(&k->inside, from, &k->store, name, efi_file, COPY, e);
+		r = give_file(&k->inside, from, &k->store, name, CAPTURE_EFI, COPY, e);
 	if (r == 0)
 		r = give_file(&k->inside, from, &k->store, name, "disk.qcow2", last ? MOVE : COPY,
 			      e);

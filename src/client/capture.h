@@ -5,6 +5,8 @@
 
 #include "client/client.h"
 
+#define CAPTURE_EFI "efi.qcow2" /* written by the guest: each copy has its own */
+
 /* What members have only when they came out of a file (export.c). */
 #define CAPTURE_KERNEL    "kernel"
 #define CAPTURE_INITRD    "initrd"

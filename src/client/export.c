@@ -26,7 +26,7 @@ enum { FORMAT = 1, MAX_MEMBERS = 250, EXEC_MS = 60000, CPUINFO_MAX = 4 << 20 };
 
 /* What of a member is in the file; what it has not is left out. */
 static const char *const parts[] = {
-	CONFIG,     MEMORY,         DISK,           "efi.qcow2",       "ssh_host_ed25519_key",
+	CONFIG,     MEMORY,         DISK,           CAPTURE_EFI,       "ssh_host_ed25519_key",
 	"seed.iso", CAPTURE_KERNEL, CAPTURE_INITRD, CAPTURE_LOGIN_KEY, "ssh_host_ed25519_key.pub",
 };
 enum { N_PARTS = sizeof(parts) / sizeof(parts[0]) };
@@ -141,7 +141,7 @@ static int check_host(const json_t *head, struct err *e)
 
 /* --- Keys ------------------------------------------------------------------------------------------------------ */
 
-/* What the user's authorized_keys are after it: @in is in, @out (may be NULL) is not. */
+/* What the user's authorized_keys are after it: @in ("": none) is in, @out is not, unless it is the same. */
 static int change_keys(struct drover_vm *vm, const char *in, const char *out, struct err *e)
 {
 	struct drover_exec x = DROVER_EXEC_INIT;
@@ -457,9 +457,25 @@ static int settle_kernel(struct member_config *c, struct err *e)
 	return 0;
 }
 
+/* A disk that stands on another file would have QEMU open that, whatever it is. */
+static int check_disks(const struct drover_capture *k, const char *name, struct err *e)
+{
+	static const char *const disks[] = {DISK, CAPTURE_EFI};
+	int r = 0;
+
+	for (size_t i = 0; i < sizeof(disks) / sizeof(disks[0]) && r == 0; i++) {
+		scoped(mem) char *path = store_member_path(&k->inside, name, disks[i]);
+
+		if (!path)
+			return err_set(e, ERR_NO_MEMORY, "out of memory");
+		if (files_exist(path))
+			r = image_file_check_alone(path, e);
+	}
+	return r < 0 ? err_prefix(e, "the %s of the file", name) : 0;
+}
+
 static int load_member(struct drover_capture *k, struct member_config *c, struct err *e)
 {
-	scoped(mem) char *disk = NULL;
 	char name[NAME_SIZE];
 	int r;
 
@@ -470,10 +486,7 @@ static int load_member(struct drover_capture *k, struct member_config *c, struct
 	memcpy(c->name, name, sizeof(name));
 	if (r == 0)
 		r = settle_kernel(c, e);
-	if (r < 0 || !has_part(k, name, DISK))
-		return r;
-	disk = store_member_path(&k->inside, name, DISK);
-	return disk ? image_file_check_alone(disk, e) : err_set(e, ERR_NO_MEMORY, "out of memory");
+	return r < 0 ? r : check_disks(k, name, e);
 }
 
 int drover_capture_import(const char *home, int fd, struct drover_capture **ret,
