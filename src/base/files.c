@@ -30,6 +30,24 @@ int files_write_all(int fd, const void *data, size_t len)
 	return 0;
 }
 
+int files_write_at(int fd, const void *data, size_t len, off_t at)
+{
+	const char *p = data;
+
+	while (len > 0) {
+		ssize_t n = pwrite(fd, p, len, at);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+		p += n;
+		at += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
 int files_read(const char *path, size_t max, char **ret_data, size_t *ret_len)
 {
 	scoped(fd) int fd = open(path, O_RDONLY | O_CLOEXEC);

@@ -9,6 +9,8 @@
 
 /* Writes all of it, whatever write(2) returns at a time. */
 int files_write_all(int fd, const void *data, size_t len);
+/* The same at a place, which the descriptor does not move to. */
+int files_write_at(int fd, const void *data, size_t len, off_t at);
 
 /* Reads @path whole (at most @max bytes, else -EFBIG). @ret_data: heap, NUL added, caller frees. */
 int files_read(const char *path, size_t max, char **ret_data, size_t *ret_len);

@@ -245,22 +245,6 @@ static int read_text(struct reading *rd, struct archive_entry *entry, struct buf
 	return n < 0 ? is_damaged(rd, e) : 0;
 }
 
-static int write_block(int fd, const char *data, size_t len, off_t at)
-{
-	while (len > 0) {
-		ssize_t n = pwrite(fd, data, len, at);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		data += n;
-		at += n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
-
 static int unpack(struct reading *rd, struct archive_entry *entry, int fd, const char *path,
 		  struct err *e)
 {
@@ -274,7 +258,7 @@ static int unpack(struct reading *rd, struct archive_entry *entry, int fd, const
 	while ((r = archive_read_data_block(rd->archive, &data, &len, &at)) == ARCHIVE_OK) {
 		if (run_is_canceled(rd->cancel))
 			return err_set(e, ERR_CANCELED, "canceled");
-		r = write_block(fd, data, len, at);
+		r = files_write_at(fd, data, len, at);
 		if (r < 0)
 			return err_errno(e, r, "write %s", path);
 	}

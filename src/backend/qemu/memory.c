@@ -14,6 +14,7 @@
  */
 #include "backend/qemu/vm.h"
 
+#include "base/files.h"
 #include "base/scoped.h"
 #include "base/str.h"
 
@@ -122,22 +123,6 @@ static bool is_zero(const char *bytes, size_t len)
 	return bytes[0] == 0 && memcmp(bytes, bytes + 1, len - 1) == 0;
 }
 
-static int write_at(int fd, const char *bytes, size_t len, off_t at)
-{
-	while (len > 0) {
-		ssize_t n = pwrite(fd, bytes, len, at);
-
-		if (n == 0 || (n < 0 && errno != EINTR))
-			return n == 0 ? -EIO : -errno;
-		if (n > 0) {
-			bytes += n;
-			len -= (size_t)n;
-			at += n;
-		}
-	}
-	return 0;
-}
-
 /*
  * Bytes between two file systems: from the page cache of the one, without a buffer in between. What is all zero stays a
  * hole: QEMU fills the holes of a guest's memory by looking at them when it saves a point.
@@ -157,13 +142,13 @@ static int copy_mapped(int from, int to, off_t start, off_t end)
 		bool zero = is_zero(bytes + at, n);
 
 		if (zero && begun < at)
-			r = write_at(to, bytes + begun, at - begun, start + (off_t)begun);
+			r = files_write_at(to, bytes + begun, at - begun, start + (off_t)begun);
 		at += n;
 		if (zero)
 			begun = at;
 	}
 	if (r == 0 && begun < at)
-		r = write_at(to, bytes + begun, at - begun, start + (off_t)begun);
+		r = files_write_at(to, bytes + begun, at - begun, start + (off_t)begun);
 	munmap(bytes, len);
 	return r;
 }
