@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -133,12 +134,19 @@ static int on_cluster(const struct snapshot_settings *s, const struct args *a, s
 
 /* --- Files ------------------------------------------------------------------------------------------------------ */
 
-/* A new file beside @path, 0600, that gets its name when it is whole: the descriptor, and what it is called until then. */
+/*
+ * A new file beside @path, 0600, that gets its name when it is whole: the descriptor, and what it is called until then.
+ * What is no file (a pipe, a device) is written as it is.
+ */
 static int open_beside(const char *path, char **ret)
 {
 	scoped(mem) char *name = str_format("%s.XXXXXX", path);
-	int fd = name ? mkostemp(name, O_CLOEXEC) : -1;
+	struct stat st;
+	int fd;
 
+	if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
+		return open(path, O_WRONLY | O_CLOEXEC);
+	fd = name ? mkostemp(name, O_CLOEXEC) : -1;
 	if (fd >= 0)
 		*ret = take_ptr(&name);
 	return fd;

@@ -14,10 +14,9 @@
 #include "base/files.h"
 #include "base/scoped.h"
 #include "guest/run.h"
+#include "store/captures.h"
 
-#include <fcntl.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -35,64 +34,6 @@ static int no_memory(struct err *e)
 
 /* --- The directory --------------------------------------------------------------------------------------------- */
 
-/* Its .lock, as a descriptor. @wait: for whoever has it, which is not for long. */
-static int lock_directory(const char *dir, bool wait, struct err *e)
-{
-	scoped(mem) char *path = str_format("%s/.lock", dir);
-	scoped(fd) int fd = path ? open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600) : -1;
-	int r = 0;
-
-	if (!path)
-		return no_memory(e);
-	while (fd >= 0 && (r = flock(fd, wait ? LOCK_EX : LOCK_EX | LOCK_NB)) < 0 && errno == EINTR)
-		;
-	if (fd < 0 || r < 0)
-		return err_errno(e, -errno, "lock %s", path);
-	return take_fd(&fd);
-}
-
-/* Removes those whose makers have died. */
-static void sweep(const char *all)
-{
-	scoped(dir) DIR *dir = opendir(all);
-	const struct dirent *entry;
-
-	while (dir && (entry = readdir(dir))) {
-		scoped(mem) char *path = str_format("%s/%s", all, entry->d_name);
-		scoped(fd) int lock = -1;
-
-		if (entry->d_name[0] == '.' || !path)
-			continue;
-		lock = lock_directory(path, false, NULL);
-		if (lock >= 0)
-			files_remove_tree(path);
-	}
-}
-
-/* One is made at a time, so that none is swept before it is locked. */
-static int make_directory(struct drover_capture *k, struct err *e)
-{
-	scoped(mem) char *all = str_format("%s/captures", k->store.root);
-	scoped(mem) char *dir = str_format("%s/captures/XXXXXX", k->store.root);
-	scoped(fd) int making = -1;
-	int r;
-
-	if (!all || !dir)
-		return no_memory(e);
-	r = files_mkdir_all(all, 0700);
-	if (r < 0)
-		return err_errno(e, r, "make directory %s", all);
-	making = lock_directory(all, true, e);
-	if (making < 0)
-		return making;
-	sweep(all);
-	if (!mkdtemp(dir))
-		return err_errno(e, -errno, "make a directory in %s", all);
-	k->inside.root = take_ptr(&dir);
-	k->lock = lock_directory(k->inside.root, false, e);
-	return k->lock < 0 ? k->lock : 0;
-}
-
 int capture_new(const char *root, struct drover_capture **ret, struct err *e)
 {
 	struct drover_capture *k = calloc(1, sizeof(*k));
@@ -103,7 +44,7 @@ int capture_new(const char *root, struct drover_capture **ret, struct err *e)
 	k->lock = -1;
 	r = store_open(root, &k->store, e);
 	if (r == 0)
-		r = make_directory(k, e);
+		r = captures_make(&k->store, &k->inside.root, &k->lock, e);
 	if (r < 0)
 		drover_capture_close(k);
 	else
@@ -292,11 +233,10 @@ static int take_in(struct drover_capture *k, const char *name, const char *what,
 int capture_take(struct drover_capture *k, struct drover_cluster *c, int64_t *ret_held_ms,
 		 struct err *e)
 {
-	scoped(mem) char *all = str_format("%s/captures", k->store.root);
 	scoped(fd) int turn = -1; /* who wants a copy while another is made waits for it */
-	int r = all ? check_space(k, c, e) : no_memory(e);
+	int r = check_space(k, c, e);
 
-	turn = r < 0 ? r : lock_directory(all, true, e);
+	turn = r < 0 ? r : captures_lock(&k->store, e);
 	if (turn < 0)
 		return turn;
 	r = cluster_capture(c, k->inside.root, ret_held_ms, e);

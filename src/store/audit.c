@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "base/files.h"
 #include "base/scoped.h"
+#include "store/captures.h"
 #include "store/locks.h"
 
 #include <string.h>
@@ -270,6 +271,22 @@ static int tell_clusters(struct audit *a, struct err *e)
 	return 0;
 }
 
+/* What a client that was killed has captured and left; one that lives holds its lock. */
+static void tell_captures(struct audit *a)
+{
+	scoped(mem) char *all = str_format("%s/captures", a->store->root);
+	scoped(dir) DIR *dir = all ? opendir(all) : NULL;
+	const struct dirent *entry;
+
+	while (dir && (entry = readdir(dir))) {
+		scoped(mem) char *path = str_format("%s/%s", all, entry->d_name);
+		scoped(mem) char *lock = path ? str_format("%s/.lock", path) : NULL;
+
+		if (entry->d_name[0] != '.' && lock)
+			add(a, "directory", strdup(path), "", held_list_find(&a->held, lock));
+	}
+}
+
 /* The name whose sockets are called @file, or NULL. Borrowed. */
 static const char *name_of_socket(const struct audit *a, const char *file)
 {
@@ -320,6 +337,7 @@ static int begin(struct audit *a, const struct store *s, struct err *e)
 	a->out_of_memory = held_list_read(&a->held) < 0;
 	collect_helper_names(a);
 	tell_processes(a);
+	tell_captures(a);
 	r = tell_clusters(a, e);
 	if (r == 0)
 		r = tell_run(a, e);
@@ -434,6 +452,8 @@ int store_prune(const struct store *s, struct err *e)
 		first = first < 0 ? first : r;
 	}
 	if (prune_nameless(&a, first < 0 ? NULL : e) < 0 && first == 0)
+		first = -EIO;
+	if (captures_sweep(s, first < 0 ? NULL : e) < 0 && first == 0)
 		first = -EIO;
 	end(&a);
 	return first;

@@ -5,6 +5,7 @@
  *   <root>/clusters/<cluster>/<member>/   config.json disk.qcow2 seed.iso serial.log pid owner failure .lock ...
  *   <root>/run/<key>.sock .ctl            sockets (or $XDG_RUNTIME_DIR/drover/... when <root> is too long,
  *                                             else /tmp/drover-<uid>/..., yours alone or refused)
+ *   <root>/captures/XXXXXX/               what is captured of a cluster, laid out as a store (captures.h)
  *   <images>/                             $XDG_CACHE_HOME/drover/images, or <root>/images under DROVER_HOME
  *   <root>/id_ed25519[.pub]               <root>/helper-<first name>.log
  *

@@ -266,9 +266,11 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 	result $? "snapshot ls -q tells the names, the last saved first"
 	refuses 1 "backend 'fake' cannot fork a running VM" fork web new
 	refuses 1 "backend 'fake' cannot fork a running VM" run --from web -- true
+	refuses 1 "cannot write $home: Is a directory" snapshot export web "$home"
 	refuses 1 "cannot write $home/none/file: No such file" snapshot export web "$home/none/file"
 	refuses 1 "web-1 is paused, and a key is to be let in" snapshot export web "$home/file"
-	[ -z "$(find "$home" -name 'file*' -o -path '*/captures/*' -not -name .lock)" ]
+	refuses 1 "web-1 is paused, and a key is to be let in" snapshot export web /dev/null
+	[ -c /dev/null ] && [ -z "$(find "$home" -name 'file*' -o -path '*/captures/*' -not -name .lock)" ]
 	result $? "a refused export leaves nothing"
 	run ls && ! grep -q new "$home/out" && ! find "$DROVER_HOME/clusters" -name 'new*' | grep -q .
 	result $? "a refused fork leaves nothing"

@@ -22,6 +22,7 @@ forks() {
 	[ "$held" -le $((300 * slack)) ]
 }
 no_memory_file() { [ -z "$(find "$home/clusters" "$home/captures" -name memory -o -name '*.memory')" ]; }
+reclaimed() { "$DROVER" prune && no_memory_file && [ -z "$(find "$home/captures" -mindepth 1 -type d)" ]; }
 # A fork whose client is killed as soon as it has made something in the store: the originals run on.
 killed_fork() {
 	python3 - "$DROVER" "$home/clusters" <<'EOF'
@@ -66,6 +67,7 @@ fails "more than memory has room for is refused, with figures" 1 "may need [0-9]
 	"$DROVER" fork s many -n 1000
 ok "the refused left nothing" bash -c '! find "$0/clusters" -name "many*" | grep .' "$home"
 ok "a fork whose client is killed is none, and the originals run on" killed_fork
+ok "what it captured is nobody's, and goes" reclaimed
 mkdir -p "$home/clusters/k/k-1" && : >"$home/clusters/k/k-1/memory" # as if it had died later
 ok "a fork of that name is made all the same" "$DROVER" fork -q s k
 ok "with the state" is_state k-1 before
