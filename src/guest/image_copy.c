@@ -117,6 +117,10 @@ static int copy(struct copy *f, char ret_sha256[65], struct err *e)
 	int64_t at = 0;
 	int r;
 
+	if (in < 0 && strstr(f->source, "://"))
+		return err_set(e, ERR_INVALID,
+			       "%s: images come from files and by http, https and file URLs",
+			       f->source);
 	if (in < 0 && errno == ENOENT)
 		return err_set(e, ERR_NOT_FOUND, "there is no image file %s", f->source);
 	if (in < 0 || fstat(in, &st) < 0)

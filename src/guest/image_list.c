@@ -207,6 +207,16 @@ static int fetch(const struct store *s, const char *source, const char *name, co
 	return r;
 }
 
+/* What was fetched is at @path, where nobody has put it: the sentence about that file is about the source. */
+static int not_imported(const char *source, const char *path, struct err *e)
+{
+	struct err why = *e;
+
+	if (!str_starts(why.msg, path))
+		return err_prefix(e, "cannot import %s", source);
+	return err_set(e, why.code, "cannot import %s: it%s", source, why.msg + strlen(path));
+}
+
 /* Fills @dir. The caller removes it on failure. */
 static int import_into(const struct store *s, const char *dir, const char *source, const char *name,
 		       const char *sha256, atomic_bool *cancel, guest_progress_fn *progress,
@@ -235,7 +245,7 @@ static int import_into(const struct store *s, const char *dir, const char *sourc
 	if (r == 0 && strcmp(format, "qcow2") == 0)
 		r = image_file_check_alone(plain, e);
 	if (r < 0)
-		return err_prefix(e, "cannot import %s", source);
+		return not_imported(source, plain, e);
 	disk = str_format("%s/disk.%s", dir, format);
 	if (!disk || rename(plain, disk) < 0)
 		return err_errno(e, disk ? -errno : -ENOMEM, "cannot import %s", source);

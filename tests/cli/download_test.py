@@ -217,6 +217,9 @@ def test_lies():
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-o", "preallocation=full", image, "4M"], check=True)
     server.good(body=image.read_bytes(), length=1 << 20)
     fails("a qcow2 image cut short by a lie is found without a digest", fetch("/it.qcow2", None), "cut short")
+    server.good(body=b"<html>log in</html>")
+    fails("a web page: the sentence is about the URL, not about a file of ours", fetch("/it.qcow2", None),
+          f"{server.url}/it.qcow2: it is not a good qcow2 image")
     server.good(body=b"")
     fails("an empty answer", fetch(), "empty")
 
@@ -232,6 +235,7 @@ def test_where():
     gone.server_close()
     fails("no way there: the error says what to import",
           drover("image", "import", f"http://127.0.0.1:{port}/x.raw", "--name", "it"), "drover image import FILE")
+    fails("a URL of another kind", drover("image", "import", "ftp://x/it.raw", "--name", "it"), "http, https and file")
 
 
 def test_catalogue():
