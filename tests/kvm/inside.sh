@@ -104,7 +104,20 @@ die_with_their_client() {
 		[ -z "$(ip -brief link show type tun)" ]
 }
 
+# bench ROUNDS: against the hypervisor started by hand, for each that there is
+bench() {
+	local hypervisor
+	for hypervisor in qemu cloud-hypervisor; do
+		[ "$hypervisor" = qemu ] || command -v "$hypervisor" >/dev/null || continue
+		boot tiny "$1" "$hypervisor"
+	done
+}
+
 ok "KVM is there" kvm_is_there
+if [ "${1-}" = bench ]; then
+	bench "${2-5}"
+	exit
+fi
 ok "guests of this machine can run VMs" out_is yes nested_answer
 ok "but not when KVM is loaded without nesting" out_is_without_nesting no
 ok "unless they are translated" out_is_without_nesting yes DROVER_ACCEL=tcg

@@ -3,6 +3,8 @@
 # KVM for real, on a host without it: a member with nested virtualisation (QEMU translates AMD's svm), and in it drover
 # with QEMU by KVM and, when cloud-hypervisor is in PATH or DROVER_HYPERVISOR names it, with that too. The member runs the
 # programs of this host, which therefore is what the member is: Debian 12.
+#
+# usage: nested.sh [bench [ROUNDS]]    bench: bench/boot in the member, instead of the claims (tools/bench kvm)
 cd "$(dirname "$0")/../vm" && . ./lib.sh
 set -o pipefail
 
@@ -17,7 +19,7 @@ pack() {
 		paths+=("$(PATH=$PATH:/usr/sbin command -v "$file")")
 	done
 	mkdir -p "$bundle"/{bin,lib,cache,share/qemu}
-	install "${paths[@]}" ../kvm/inside.sh "$bundle/bin/" || return 1
+	install "${paths[@]}" ../kvm/inside.sh ../../bench/boot "$bundle/bin/" || return 1
 	if [ -n "$hypervisor" ]; then
 		install "$hypervisor" "$bundle/bin/cloud-hypervisor" || return 1
 	fi
@@ -61,7 +63,7 @@ ok "guests of this host can run VMs" out_is yes "$DROVER_TEST_NESTED"
 ok "a member boots" "$DROVER" up host --image debian-12 --cpus 2 --mem 3072
 ok "what drover needs is packed" pack
 ok "it is copied into the member" unpack
-inside
+inside "$@"
 ok "the member goes" "$DROVER" rm -f host
 ok "nothing is left" nothing_left
 done_testing
