@@ -188,6 +188,10 @@ static void note_differences(const struct up *u, const struct member_settings *s
 
 		if (!m)
 			continue;
+		if (runs(m) && (s->kernel || s->initrd || s->append))
+			fprintf(stderr,
+				"note: %s runs already: --kernel, --initrd and --append are for a boot\n",
+				m->name);
 		if (s->cpus && s->cpus != m->cpus) {
 			snprintf(kept, sizeof(kept), "%u CPUs", m->cpus);
 			note_kept(m->name, kept, "--cpus");

@@ -402,6 +402,9 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 	cd "$home"
 	does '^own ' up own --backend fake --kernel ./bzImage --initrd none --append "one two"
 	cd - >/dev/null
+	does 'running already' up own --backend fake --append three
+	ok "up says that a member that runs boots by no other kernel" \
+		grep -qx "note: own runs already: --kernel, --initrd and --append are for a boot" "$home/err"
 	ok "the kernel's path, which is made absolute, and the words are kept" \
 		eval 'grep -q "own_kernel.*: .$home/bzImage" "$DROVER_HOME/clusters/own/own/config.json" &&
 			grep -q "\"append\": \"one two\"" "$DROVER_HOME/clusters/own/own/config.json"'
