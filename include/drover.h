@@ -429,7 +429,7 @@ DROVER_API int drover_vm_console(struct drover_vm *vm, const struct drover_call 
 
 /* --- Watching ------------------------------------------------------------------------------------------------- */
 
-/* What a wait is for: exactly one of the first three. */
+/* What a wait is for: exactly one of the first three, or of drover_wait none. */
 struct drover_wait {
 	size_t size;
 	uint16_t port; /* a TCP port of the guest takes a connection */
@@ -452,6 +452,14 @@ struct drover_wait {
  */
 DROVER_API int drover_vm_wait_for(struct drover_vm *vm, const struct drover_wait *w,
 				  struct drover_error *e);
+
+/*
+ * The same for a member by name, which need not run or be there yet: waits until it runs, as the events of the store tell,
+ * and then for what @w is for, if it is for anything. Fails as soon as a start of it has failed, with the code of that.
+ * @home and @w may be NULL.
+ */
+DROVER_API int drover_wait(const char *home, const char *name, const struct drover_wait *w,
+			   struct drover_error *e);
 
 /* What a member did. All borrowed during the call; what an event does not carry is "". */
 struct drover_event {

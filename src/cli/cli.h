@@ -211,6 +211,8 @@ struct targets {
  * some patterns are unknown, or CLI_FAILED when the store could not be read.
  */
 int targets_find(char *const patterns[], size_t n, bool all, struct targets *ret);
+/* The same; what names nothing is a member that is yet to be made: stopped, without a helper. */
+int targets_find_new(char *const patterns[], size_t n, struct targets *ret);
 void targets_done(struct targets *t);
 
 /* The member @name, whether it runs or not, borrowed from @t. CLI_OK, or CLI_FAILED when said. End @t in both cases. */

@@ -15,6 +15,7 @@ struct wait_settings {
 	const char *command;
 	const char *state;
 	unsigned timeout;
+	bool is_new;
 };
 
 static const struct option_row wait_options[] = {
@@ -28,6 +29,8 @@ static const struct option_row wait_options[] = {
 	 "running|paused|stopped|error", "until it is that (default running)"},
 	{"timeout", 't', OPTION_SECONDS, offsetof(struct wait_settings, timeout), "SECONDS",
 	 "give up after that long (default 300)"},
+	{"new", 'n', OPTION_FLAG, offsetof(struct wait_settings, is_new), NULL,
+	 "first until they run, also those that are yet to be made"},
 	{0},
 };
 
@@ -36,23 +39,30 @@ static const struct option_row wait_options[] = {
 static const struct wait_settings
 	*wanted; /* of the process: the threads of targets_each have no other way to it */
 
-static int wait_one(const char *name, struct drover_error *e)
+/* One that runs. */
+static int wait_running(const char *name, const struct drover_wait *w, struct drover_error *e)
 {
-	struct drover_wait w = DROVER_WAIT_INIT;
 	struct drover_cluster *c = NULL;
 	struct drover_vm *vm = member_open(name, &c, e);
 	int r;
 
 	if (!vm)
 		return -1;
+	r = drover_vm_wait_for(vm, w, e);
+	drover_cluster_close(c);
+	return r;
+}
+
+static int wait_one(const char *name, struct drover_error *e)
+{
+	struct drover_wait w = DROVER_WAIT_INIT;
+
 	w.port = (uint16_t)wanted->port;
 	w.console = wanted->console;
 	w.command = wanted->command;
 	w.timeout_ms = wanted->timeout * MS;
 	w.cancel = interrupt_catch();
-	r = drover_vm_wait_for(vm, &w, e);
-	drover_cluster_close(c);
-	return r;
+	return wanted->is_new ? drover_wait(NULL, name, &w, e) : wait_running(name, &w, e);
 }
 
 static int wait_guests(const struct targets *t, const struct wait_settings *s)
@@ -171,7 +181,8 @@ static int run_wait(const struct command *self, const void *settings, const stru
 		return say_usage(self,
 				 "option --state: '%s' is not running, paused, stopped or error",
 				 s->state);
-	r = targets_find(a->names, a->count, false, &t);
+	r = s->is_new ? targets_find_new(a->names, a->count, &t)
+		      : targets_find(a->names, a->count, false, &t);
 	if (r != CLI_OK || t.unknown)
 		return CLI_FAILED;
 	r = for_guest ? wait_guests(&t, s) : wait_state(&t, s);

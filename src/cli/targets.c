@@ -89,10 +89,11 @@ int targets_find_member(const char *name, struct targets *t, const struct drover
 	return CLI_FAILED;
 }
 
-int targets_find(char *const patterns[], size_t n, bool all, struct targets *ret)
+/* Room for @n members more than there are. */
+static int list_members(size_t n, struct targets *ret)
 {
 	struct drover_error e;
-	scoped(mem) bool *marked = NULL;
+	struct drover_member *members;
 	int total;
 
 	*ret = (struct targets){0};
@@ -100,21 +101,62 @@ int targets_find(char *const patterns[], size_t n, bool all, struct targets *ret
 	if (total < 0)
 		return say_failed(NULL, &e);
 	ret->total = (size_t)total;
-	marked = calloc(ret->total + 1, sizeof(*marked));
-	ret->hit = calloc(ret->total + 1, sizeof(struct drover_member *));
-	if (!marked || !ret->hit) {
-		say_error("out of memory");
-		return CLI_FAILED;
-	}
-	for (size_t i = 0; i < n; i++)
-		if (mark(ret, patterns[i], marked) == 0) {
-			say_unknown(ret, patterns[i], true);
-			ret->unknown = true;
+	members = reallocarray(ret->members, ret->total + n + 1, sizeof(*members));
+	if (!members)
+		return say_error("out of memory");
+	ret->members = members;
+	return CLI_OK;
+}
+
+/* A member that is yet to be made; false when none can have that name. */
+static bool add_new(struct targets *t, const char *name)
+{
+	struct drover_member *m = &t->members[t->total];
+
+	if (name_check(name, NULL) < 0)
+		return false;
+	*m = (struct drover_member){.state = "stopped"};
+	snprintf(m->name, sizeof(m->name), "%s", name);
+	name_cluster(m->name, m->cluster);
+	t->total++;
+	return true;
+}
+
+static int find(char *const patterns[], size_t n, bool all, bool may_be_new, struct targets *ret)
+{
+	scoped(mem) bool *marked = NULL;
+	int r = list_members(n, ret);
+
+	if (r != CLI_OK)
+		return r;
+	marked = calloc(ret->total + n + 1, sizeof(*marked));
+	ret->hit = calloc(ret->total + n + 1, sizeof(struct drover_member *));
+	if (!marked || !ret->hit)
+		return say_error("out of memory");
+	for (size_t i = 0; i < n; i++) {
+		if (mark(ret, patterns[i], marked) > 0)
+			continue;
+		if (may_be_new && add_new(ret, patterns[i])) {
+			marked[ret->total - 1] = true;
+			continue;
 		}
+		say_unknown(ret, patterns[i], true);
+		ret->unknown = true;
+	}
 	for (size_t i = 0; i < ret->total; i++)
 		if (all || marked[i])
 			ret->hit[ret->count++] = &ret->members[i];
 	return CLI_OK;
+}
+
+int targets_find(char *const patterns[], size_t n, bool all, struct targets *ret)
+{
+	return find(patterns, n, all, false, ret);
+}
+
+int targets_find_new(char *const patterns[], size_t n, struct targets *ret)
+{
+	return find(patterns, n, false, true, ret);
 }
 
 void targets_done(struct targets *t)

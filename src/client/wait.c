@@ -313,3 +313,79 @@ int drover_vm_wait_for(struct drover_vm *vm, const struct drover_wait *from,
 		r = wait_command(&w, &e);
 	return r < 0 ? public_error(pe, &e, r) : 0;
 }
+
+/* --- By name, from before it runs or is there ---------------------------------------------------------------- */
+
+struct arrival {
+	const char *name;
+	bool was_told; /* of it at all */
+	struct err e;  /* why a start of it has failed */
+};
+
+static int on_arrival(void *arg, const struct drover_event *ev)
+{
+	struct arrival *a = arg;
+	bool is_first = !a->was_told; /* what it was before the wait */
+
+	if (strcmp(ev->member, a->name) != 0)
+		return 0;
+	a->was_told = true;
+	if (strcmp(ev->kind, "state") != 0)
+		return 0;
+	if (strcmp(ev->state, "error") == 0 && !is_first) {
+		err_set(&a->e, err_code_from_name(ev->code), "%s: it failed: %s", a->name,
+			ev->message);
+		return 1;
+	}
+	return strcmp(ev->state, "running") == 0;
+}
+
+static int wait_arrival(const char *home, const char *name, const struct waiting *w, struct err *e)
+{
+	struct arrival a = {.name = name, .e = ERR_INIT};
+	struct drover_watch watch = DROVER_WATCH_INIT;
+	struct drover_error pe;
+
+	watch.on_event = on_arrival;
+	watch.arg = &a;
+	watch.timeout_ms = (unsigned)time_left(w) + 1;
+	watch.cancel = w->o.cancel;
+	if (drover_events(home, &watch, &pe) < 0) {
+		private_error(e, &pe);
+		return e->code == ERR_TIMEOUT
+			       ? err_set(e, ERR_TIMEOUT, "%s was not running in time", name)
+			       : err_code_number(e->code);
+	}
+	return a.e.code == ERR_NONE ? 0 : err_copy(e, &a.e);
+}
+
+int drover_wait(const char *home, const char *name, const struct drover_wait *from,
+		struct drover_error *pe)
+{
+	struct waiting w = {0};
+	struct drover_cluster *c = NULL;
+	struct drover_vm *vm;
+	struct err e = ERR_INIT;
+	int r = options_take(&w.o, sizeof(w.o), from, "DROVER_WAIT_INIT", &e);
+
+	if (r == 0)
+		r = name_check(name, &e);
+	w.deadline = now_ms() + (w.o.timeout_ms ? w.o.timeout_ms : DEFAULT_MS);
+	if (r == 0)
+		r = wait_arrival(home, name, &w, &e);
+	if (r < 0)
+		return public_error(pe, &e, r);
+	if (!w.o.port && !w.o.console && !w.o.command)
+		return 0;
+	r = drover_cluster_open(home, name, &c, pe);
+	if (r < 0)
+		return r;
+	vm = drover_cluster_find(c, name);
+	w.o.timeout_ms = (unsigned)time_left(&w) + 1;
+	r = vm ? drover_vm_wait_for(vm, &w.o, pe)
+	       : public_error(
+			 pe, &e,
+			 err_set(&e, ERR_NOT_RUNNING, "member %s is not running any more", name));
+	drover_cluster_close(c);
+	return r;
+}

@@ -345,6 +345,13 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 	exec 5>&- 6>&-
 	does '^web-3 +stopped' ls
 	does '^web-3: stopped$' wait web-3 --state stopped
+	"$drover" wait late --new --port 80 --timeout 20 >"$home/late" 2>&1 &
+	late=$!
+	run up late --backend fake --quiet
+	wait "$late" && grep -qx 'late: port 80 is open' "$home/late"
+	result $? "wait --new hears of a member that is made meanwhile"
+	run rm -f late
+	refuses 1 "never: never was not running in time" wait never --new --port 80 --timeout 1
 	refuses 1 "'web-3' is not running" stats web-3
 	refuses 1 "member web-3 is not running" wait web-3 --port 80
 	does '^new .*drover ssh new$' up new --quiet --backend fake

@@ -266,6 +266,56 @@ static void test_another_thread_ends_a_wait_and_a_watch(void **state)
 	assert_int_equal(drover_cluster_destroy(c, NULL, &e), 0);
 }
 
+struct waiter {
+	struct drover_wait w;
+	int r;
+	struct drover_error e;
+};
+
+static void *wait_for_other(void *arg)
+{
+	struct waiter *w = arg;
+
+	w->r = drover_wait(home, other[0], &w->w, &w->e);
+	return NULL;
+}
+
+static void test_a_member_is_waited_for_before_it_is_there(void **state)
+{
+	struct waiter running = {.w = DROVER_WAIT_INIT};
+	struct waiter port = {.w = DROVER_WAIT_INIT};
+	struct drover_cluster *c;
+	pthread_t threads[2];
+	struct drover_error e;
+
+	port.w.port = 80;
+	port.w.timeout_ms = running.w.timeout_ms = HOME_DEADLINE_MS;
+	assert_int_equal(pthread_create(&threads[0], NULL, wait_for_other, &running), 0);
+	assert_int_equal(pthread_create(&threads[1], NULL, wait_for_other, &port), 0);
+	c = start(other, 1);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(pthread_join(threads[i], NULL), 0);
+	assert_int_equal(running.r, 0);
+	assert_int_equal(port.r, 0);
+	assert_int_equal(drover_cluster_destroy(c, NULL, &e), 0);
+}
+
+static void test_a_wait_for_one_that_never_comes_ends_by_its_deadline(void **state)
+{
+	struct waiter never = {.w = DROVER_WAIT_INIT};
+	struct drover_cluster *c = start(pair, 2); /* others are no matter */
+	struct drover_error e;
+
+	never.w.timeout_ms = SHORT_MS;
+	wait_for_other(&never);
+	assert_true(never.r < 0);
+	assert_string_equal(never.e.code, "timeout");
+	assert_string_equal(never.e.sentence, "db was not running in time");
+	assert_true(drover_wait(home, "No_Name", NULL, &e) < 0);
+	assert_string_equal(e.code, "invalid_name");
+	assert_int_equal(drover_cluster_destroy(c, NULL, &e), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -277,6 +327,8 @@ int main(void)
 		HOME_TEST(test_a_wait_is_for_one_thing_and_ends),
 		HOME_TEST(test_a_wait_ends_with_its_member),
 		HOME_TEST(test_another_thread_ends_a_wait_and_a_watch),
+		HOME_TEST(test_a_member_is_waited_for_before_it_is_there),
+		HOME_TEST(test_a_wait_for_one_that_never_comes_ends_by_its_deadline),
 	};
 
 	return RUN_HOME_TESTS(tests);
