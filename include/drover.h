@@ -18,7 +18,8 @@
  *   true, and drover_vm_state says what did.
  * - Functions return >= 0 for success and < 0 for failure; then *e says why. @e may be NULL.
  * - The library has no global state, prints nothing, installs no signal handler and never exits. Different clusters may
- *   be used from different threads at once; one cluster and its VMs from one thread at a time.
+ *   be used from different threads at once; one cluster and its VMs from one thread at a time. In a program that has
+ *   closed descriptor 0, 1 or 2, /dev/null takes its place.
  * - Text that a function returns by pointer belongs to the object that it was asked of and lives as long, unless the
  *   comment says that the caller frees it.
  * - For tests there is drover_fixture.h.

@@ -13,6 +13,7 @@
 #include "base/list.h"
 #include "client/ssh.h"
 #include "drover.h"
+#include "loop/loop.h"
 #include "loop/timer.h"
 #include "store/store.h"
 

@@ -152,11 +152,10 @@ struct drover_cluster *cluster_new(struct store *store, const char *primary, str
 	c->store = *store;
 	*store = (struct store){0};
 	c->session = (struct session){.pidfd = -1, .ctl_fd = -1};
-	r = uv_loop_init(&c->loop);
+	r = loop_init(&c->loop, e);
 	if (r < 0) {
 		store_close(&c->store);
 		free(c);
-		err_errno(e, r, "make an event loop");
 		return NULL;
 	}
 	o.loop = &c->loop;

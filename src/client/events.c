@@ -417,8 +417,8 @@ int drover_events(const char *home, const struct drover_watch *o, struct drover_
 
 	if (r == 0)
 		r = store_open(home, &store, &e);
-	if (r == 0 && uv_loop_init(&loop) < 0)
-		r = err_set(&e, ERR_NO_MEMORY, "out of memory or descriptors");
+	if (r == 0)
+		r = loop_init(&loop, &e);
 	if (r < 0)
 		return public_error(pe, &e, r);
 	r = watch_directory(&ev, &e);

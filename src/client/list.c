@@ -112,9 +112,9 @@ static int list_members(const struct store *store, const struct name_list *names
 
 	if (!status || !known)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
-	r = uv_loop_init(&loop);
+	r = loop_init(&loop, e);
 	if (r < 0)
-		return err_errno(e, r, "make an event loop");
+		return r;
 	r = ask_all(&loop, store, names, status, known, e);
 	uv_run(&loop, UV_RUN_DEFAULT);
 	uv_loop_close(&loop);

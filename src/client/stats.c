@@ -156,8 +156,8 @@ int drover_stats(const char *home, struct drover_stats **ret, struct drover_erro
 	uv_loop_t loop;
 	int r = store_open(home, &store, &e);
 
-	if (r == 0 && uv_loop_init(&loop) < 0)
-		r = err_set(&e, ERR_NO_MEMORY, "out of memory or descriptors");
+	if (r == 0)
+		r = loop_init(&loop, &e);
 	if (r < 0)
 		return public_error(pe, &e, r);
 	r = ask_all(&g, &loop, &store, &e);

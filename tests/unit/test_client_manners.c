@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: MIT */
+/* What a library leaves alone in the program that it is part of: signals, output, directory, environment, descriptors. */
+#include "client_home.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/stat.h>
+
+extern char **environ;
+
+enum { SIGNALS = 65 };
+
+struct manners {
+	struct sigaction actions[SIGNALS];
+	sigset_t mask;
+	mode_t umask;
+	char cwd[256];
+	size_t variables;
+};
+
+static void is_left_alone(const struct manners *a, const struct manners *b)
+{
+	for (int i = 1; i < SIGNALS; i++) {
+		assert_ptr_equal(a->actions[i].sa_handler, b->actions[i].sa_handler);
+		assert_int_equal(a->actions[i].sa_flags, b->actions[i].sa_flags);
+		assert_int_equal(sigismember(&a->mask, i), sigismember(&b->mask, i));
+	}
+	assert_int_equal(a->umask, b->umask);
+	assert_string_equal(a->cwd, b->cwd);
+	assert_int_equal(a->variables, b->variables);
+}
+
+static void look(struct manners *m)
+{
+	memset(m, 0, sizeof(*m));
+	for (int i = 1; i < SIGNALS; i++)
+		sigaction(i, NULL, &m->actions[i]);
+	pthread_sigmask(SIG_SETMASK, NULL, &m->mask);
+	m->umask = umask(0);
+	umask(m->umask);
+	assert_non_null(getcwd(m->cwd, sizeof(m->cwd)));
+	while (environ[m->variables])
+		m->variables++;
+}
+
+static void use_it_all(struct drover_cluster *c)
+{
+	struct drover_vm *vm = drover_cluster_vm(c, 0);
+	struct drover_point *points = NULL;
+	struct drover_check *checks = NULL;
+	struct drover_image *images = NULL;
+	struct drover_thing *things = NULL;
+	struct drover_wait w = DROVER_WAIT_INIT;
+	struct drover_error e;
+	int fd = drover_vm_dial(vm, 80, NULL, &e);
+
+	assert_true(fd >= 0);
+	close(fd);
+	w.port = 80;
+	assert_int_equal(drover_vm_wait_for(vm, &w, &e), 0);
+	assert_int_equal(drover_vm_pause(vm, NULL, &e), 0);
+	assert_int_equal(drover_vm_resume(vm, NULL, &e), 0);
+	assert_true(drover_cluster_snapshot_save(c, "p", NULL, &e) >= 0);
+	assert_true(drover_cluster_reset(c, NULL, &e) >= 0);
+	assert_int_equal(drover_cluster_snapshot_list(c, NULL, &points, &e), 1);
+	assert_true(drover_doctor(home, &checks, &e) > 0);
+	assert_true(drover_image_list(home, &images, &e) >= 0);
+	assert_true(drover_audit(home, &things, &e) > 0);
+	assert_true(drover_vm_pause(vm, &(struct drover_call){0}, &e) <
+		    0); /* a failure is silent too */
+	free(points);
+	free(checks);
+	free(images);
+	free(things);
+}
+
+/* Both outputs into a file; back again, and how much came. */
+struct capture {
+	FILE *file;
+	int before[2];
+};
+
+static void capture_begin(struct capture *c)
+{
+	fflush(stdout);
+	fflush(stderr);
+	c->file = tmpfile();
+	assert_non_null(c->file);
+	for (int i = 0; i < 2; i++) {
+		c->before[i] = dup(i + 1);
+		dup2(fileno(c->file), i + 1);
+	}
+}
+
+static off_t capture_end(struct capture *c)
+{
+	struct stat st = {.st_size = -1};
+
+	fflush(stdout);
+	fflush(stderr);
+	for (int i = 0; i < 2; i++) {
+		dup2(c->before[i], i + 1);
+		close(c->before[i]);
+	}
+	fstat(fileno(c->file), &st);
+	fclose(c->file);
+	return st.st_size;
+}
+
+static void test_nothing_is_printed_and_the_process_stays_as_it_is(void **state)
+{
+	struct drover_options o = fake_options();
+	struct capture output;
+	struct drover_cluster *c;
+	struct manners before;
+	struct manners after;
+	struct drover_error e;
+	off_t printed;
+	int r;
+
+	look(&before);
+	capture_begin(&output);
+	c = start_pair(&o);
+	use_it_all(c);
+	r = drover_cluster_destroy(c, NULL, &e);
+	printed = capture_end(&output);
+	look(&after);
+	assert_int_equal(r, 0);
+	assert_int_equal(printed, 0);
+	is_left_alone(&before, &after);
+}
+
+/* SIGPIPE as a program begins with it: whoever writes to what is gone would die. */
+static void test_a_helper_that_is_gone_is_an_error_and_no_death(void **state)
+{
+	struct drover_options o = fake_options();
+	struct drover_cluster *c = start_pair(&o);
+	struct drover_vm *vm = drover_cluster_vm(c, 0);
+	struct drover_member *members = NULL;
+	struct drover_error e;
+
+	signal(SIGPIPE, SIG_DFL);
+	assert_int_equal(drover_list(home, &members, NULL), 2);
+	assert_int_equal(kill(members[0].pid, SIGKILL), 0);
+	free(members);
+	assert_true(drover_vm_pause(vm, NULL, &e) < 0);
+	assert_true(drover_vm_dial(vm, 80, NULL, &e) < 0);
+	assert_true(drover_cluster_snapshot_save(c, "p", NULL, &e) < 0);
+	assert_string_equal(drover_vm_state(vm), "stopped");
+	assert_int_equal(drover_cluster_destroy(c, NULL, &e), 0);
+}
+
+/* Some daemons have it so; libuv would abort when it closed one of its own that got such a number. */
+static void test_a_program_without_standard_descriptors_is_served(void **state)
+{
+	struct drover_options o = fake_options();
+	struct drover_cluster *c = NULL;
+	struct drover_error e = {.sentence = ""};
+	int before[3];
+	int started;
+	int ended = -1;
+
+	fflush(stdout);
+	fflush(stderr);
+	for (int i = 0; i < 3; i++) {
+		before[i] = fcntl(i, F_DUPFD_CLOEXEC, 20);
+		close(i);
+	}
+	started = drover_cluster_start(pair, 2, &o, &c, &e);
+	if (started == 0)
+		ended = drover_cluster_destroy(c, NULL, &e);
+	for (int i = 0; i < 3; i++) {
+		dup2(before[i], i);
+		close(before[i]);
+	}
+	assert_string_equal(e.sentence, "");
+	assert_int_equal(started, 0);
+	assert_int_equal(ended, 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		HOME_TEST(test_nothing_is_printed_and_the_process_stays_as_it_is),
+		HOME_TEST(test_a_helper_that_is_gone_is_an_error_and_no_death),
+		HOME_TEST(test_a_program_without_standard_descriptors_is_served),
+	};
+
+	return RUN_HOME_TESTS(tests);
+}
