@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # A thin front on Meson: each target does all that it needs, on a fresh Debian 12 machine too.
-.PHONY: all setup demo check check-fault check-kvm format clean
+.PHONY: all setup demo check check-fault check-kvm check-threads check-valgrind format clean
 
 all:
 	tools/build
@@ -28,6 +28,14 @@ check-fault: setup
 check-kvm: setup
 	tools/build
 	meson test -C build --suite kvm --print-errorlogs; status=$$?; tools/tally build/meson-logs/testlog.json; exit $$status
+
+# Clusters in threads of one process, with ThreadSanitizer; unit tests and the command under valgrind. Both are in check too.
+check-threads: setup
+	tools/threads
+
+check-valgrind: setup
+	tools/build
+	tools/valgrind build
 
 format:
 	clang-format -i $$(git ls-files '*.c' '*.h')
