@@ -312,9 +312,12 @@ DROVER_API int drover_cluster_fork(struct drover_cluster *c, const char *name, s
  */
 struct drover_capture;
 
-/* Returns and refuses as drover_cluster_fork. *@ret is the caller's, and is of no use when its process has ended. */
-DROVER_API int drover_cluster_capture(struct drover_cluster *c, struct drover_capture **ret,
-				      struct drover_error *e);
+/*
+ * Returns and refuses as drover_cluster_fork. *@ret is the caller's, and is of no use when its process has ended. Blocks up
+ * to 120 s. @o may be NULL.
+ */
+DROVER_API int drover_cluster_capture(struct drover_cluster *c, const struct drover_call *o,
+				      struct drover_capture **ret, struct drover_error *e);
 
 /* Starts @count copies: names, options, @ret and what is refused as for drover_cluster_fork. */
 DROVER_API int drover_capture_start(struct drover_capture *k, const char *name, size_t count,

@@ -80,7 +80,7 @@ static inline int drover_fixture_capture(struct drover_fixture_base *b, struct d
 		return -1;
 	}
 	memcpy(b->inside, f->inside, sizeof(b->inside));
-	r = drover_cluster_capture(f->cluster, &b->capture, &b->error);
+	r = drover_cluster_capture(f->cluster, NULL, &b->capture, &b->error);
 	if (r >= 0)
 		drover_fixture_note(b);
 	return r < 0 ? r : 0;

@@ -32,7 +32,7 @@ int capture_open_named(char *from, struct drover_capture **ret)
 	r = cluster_open_named(from, &c);
 	if (r != CLI_OK)
 		return r;
-	if (drover_cluster_capture(c, ret, &e) < 0)
+	if (drover_cluster_capture(c, NULL, ret, &e) < 0)
 		r = say_failed(NULL, &e);
 	drover_cluster_close(c);
 	return r;

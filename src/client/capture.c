@@ -164,15 +164,14 @@ int capture_prepare(struct drover_cluster *c, struct drover_capture **ret, struc
 	return r;
 }
 
-int64_t cluster_memory_used(struct drover_cluster *c, struct err *e)
+int64_t cluster_memory_used(struct drover_cluster *c, const struct limits *l, struct err *e)
 {
 	scoped(mem) struct drover_stats *rows = NULL;
-	struct drover_error pe;
-	int n = drover_cluster_stats(c, &rows, &pe);
+	int n = cluster_stats(c, l, &rows, e);
 	int64_t used = 0;
 
 	if (n < 0)
-		return private_error(e, &pe);
+		return n;
 	for (int i = 0; i < n; i++)
 		used += rows[i].memory_bytes > 0 ? rows[i].memory_bytes : 0;
 	return used;
@@ -196,9 +195,10 @@ int64_t capture_memory_used(const struct drover_capture *k)
 }
 
 /* Memory and disks once; a file system that shares blocks between copies needs less. */
-static int check_space(const struct drover_capture *k, struct drover_cluster *c, struct err *e)
+static int check_space(const struct drover_capture *k, struct drover_cluster *c,
+		       const struct limits *l, struct err *e)
 {
-	int64_t need = cluster_memory_used(c, e);
+	int64_t need = cluster_memory_used(c, l, e);
 	struct statvfs fs;
 	int64_t have;
 
@@ -230,16 +230,16 @@ static int take_in(struct drover_capture *k, const char *name, const char *what,
 	return 0;
 }
 
-int capture_take(struct drover_capture *k, struct drover_cluster *c, int64_t *ret_held_ms,
-		 struct err *e)
+int capture_take(struct drover_capture *k, struct drover_cluster *c, const struct limits *l,
+		 int64_t *ret_held_ms, struct err *e)
 {
-	scoped(fd) int turn = -1; /* who wants a copy while another is made waits for it */
-	int r = check_space(k, c, e);
+	scoped(lock) int turn = -1; /* who wants a copy while another is made waits for it */
+	int r = check_space(k, c, l, e);
 
 	turn = r < 0 ? r : captures_lock(&k->store, e);
 	if (turn < 0)
 		return turn;
-	r = cluster_capture(c, k->inside.root, ret_held_ms, e);
+	r = cluster_capture(c, k->inside.root, l, ret_held_ms, e);
 	for (size_t i = 0; i < k->n && r == 0; i++) {
 		r = take_in(k, k->configs[i].name, "memory", "memory", e);
 		if (r == 0)
@@ -248,16 +248,19 @@ int capture_take(struct drover_capture *k, struct drover_cluster *c, int64_t *re
 	return r;
 }
 
-int drover_cluster_capture(struct drover_cluster *c, struct drover_capture **ret,
-			   struct drover_error *pe)
+int drover_cluster_capture(struct drover_cluster *c, const struct drover_call *o,
+			   struct drover_capture **ret, struct drover_error *pe)
 {
 	struct drover_capture *k = NULL;
+	struct limits l;
 	struct err e = ERR_INIT;
 	int64_t held_ms = 0;
-	int r = capture_prepare(c, &k, &e);
+	int r = limits_from(o, &l, &e);
 
 	if (r == 0)
-		r = capture_take(k, c, &held_ms, &e);
+		r = capture_prepare(c, &k, &e);
+	if (r == 0)
+		r = capture_take(k, c, &l, &held_ms, &e);
 	if (r < 0) {
 		drover_capture_close(k);
 		return public_error(pe, &e, r);

@@ -27,8 +27,8 @@ int capture_new(const char *root, struct drover_capture **ret, struct err *e);
 int capture_prepare(struct drover_cluster *c, struct drover_capture **ret, struct err *e);
 
 /* Memory and disks of @c, which is held meanwhile, into what was prepared. */
-int capture_take(struct drover_capture *k, struct drover_cluster *c, int64_t *ret_held_ms,
-		 struct err *e);
+int capture_take(struct drover_capture *k, struct drover_cluster *c, const struct limits *l,
+		 int64_t *ret_held_ms, struct err *e);
 
 /*
  * Makes @name, which is locked and has a directory, a member that goes on from the captured member @i. @last: nobody
@@ -38,7 +38,7 @@ int capture_deal(const struct drover_capture *k, size_t i, const char *name, boo
 		 struct err *e);
 
 /* Bytes of memory that the running members have now, or < 0; that the captured ones had. */
-int64_t cluster_memory_used(struct drover_cluster *c, struct err *e);
+int64_t cluster_memory_used(struct drover_cluster *c, const struct limits *l, struct err *e);
 int64_t capture_memory_used(const struct drover_capture *k);
 
 #endif

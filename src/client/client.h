@@ -41,6 +41,8 @@ struct limits {
 	struct drover_cancel *cancel;
 };
 int limits_from(const struct drover_call *o, struct limits *ret, struct err *e);
+/* Between two steps of a call that blocks: 0, or < 0 with @e when @cancel (may be NULL) has ended it. */
+int check_canceled(const struct drover_cancel *cancel, struct err *e);
 
 /* What a call's options amount to: every default filled in. Texts are borrowed from the caller's options. */
 struct settings {
@@ -261,7 +263,8 @@ int names_check_idle(const struct store *store, const char *const names[], size_
 /* store_member_lock, after a helper that is just leaving has let go. Blocks for that, shortly. */
 int member_lock(const struct store *store, const char *name, int *ret_fd, struct err *e);
 /* point.c: holds all members and writes each one's memory and disk to DIR/NAME.memory and .disk (docs/protocol.md). */
-int cluster_capture(struct drover_cluster *c, const char *dir, int64_t *ret_held_ms, struct err *e);
+int cluster_capture(struct drover_cluster *c, const char *dir, const struct limits *l,
+		    int64_t *ret_held_ms, struct err *e);
 
 /*
  * wake.c: waits until each member that runs answers on SSH, and sets its clock; sessions of before are closed. For guests
@@ -272,6 +275,10 @@ int cluster_wake(struct drover_cluster *c, uint64_t timeout_ms, struct drover_ca
 /* Ends what is under way on the members' handles (as canceled) and gives them new ones. */
 void cluster_renew_handles(struct drover_cluster *c);
 void vm_renew_handle(struct drover_vm *vm);
+
+/* stats.c: as drover_cluster_stats, which is this without limits. */
+int cluster_stats(struct drover_cluster *c, const struct limits *l, struct drover_stats **ret,
+		  struct err *e);
 
 /* Removes a member that does not run, under its lock. Removing what is not there is success. */
 int member_remove_locked(const struct store *store, const char *name, struct err *e);

@@ -305,7 +305,7 @@ static int export_to(struct drover_capture *k, struct drover_cluster *c, int fd,
 	int r = head ? let_in(k, c, &key, e) : err_code_number(e->code);
 
 	if (r == 0)
-		r = capture_take(k, c, ret_held, e);
+		r = capture_take(k, c, &(struct limits){0}, ret_held, e);
 	if (key)
 		put_out(c, key);
 	return r < 0 ? r : write_all(k, head, fd, e);

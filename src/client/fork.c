@@ -100,10 +100,11 @@ static int make_names(struct forking *f, const char *new, struct err *e)
  */
 static int check_memory(const struct forking *f, struct err *e)
 {
+	const struct limits l = {.cancel = f->options.cancel};
 	int64_t have = host_available_mb();
 	int64_t need;
 	int64_t used =
-		f->running ? cluster_memory_used(f->running, e) : capture_memory_used(f->from);
+		f->running ? cluster_memory_used(f->running, &l, e) : capture_memory_used(f->from);
 
 	if (used < 0)
 		return (int)used;
@@ -162,9 +163,12 @@ static int deal_out(struct forking *f, struct err *e)
 	int r = 0;
 
 	for (size_t k = 0; k < f->n && r == 0; k++)
-		for (size_t i = 0; i < f->from->n && r == 0; i++)
-			r = capture_deal(f->from, i, f->forks[k].names.names[i],
-					 f->running && k + 1 == f->n, e);
+		for (size_t i = 0; i < f->from->n && r == 0; i++) {
+			r = check_canceled(f->options.cancel, e);
+			if (r == 0)
+				r = capture_deal(f->from, i, f->forks[k].names.names[i],
+						 f->running && k + 1 == f->n, e);
+		}
 	return r;
 }
 
@@ -338,7 +342,8 @@ static int fork_from(struct drover_capture *k, struct drover_cluster *running, c
 	if (r == 0)
 		r = lay_out(&f, e);
 	if (r == 0 && running) {
-		r = capture_take(k, running, ret_held_ms, e);
+		r = capture_take(k, running, &(struct limits){.cancel = f.options.cancel},
+				 ret_held_ms, e);
 		if (r == 0)
 			tell_captured(&f, *ret_held_ms);
 	}

@@ -38,7 +38,7 @@ static void on_answer(void *arg, int r, const struct reply *p, int fd, const str
 		a->r = reply_take_points(p, &a->points, &a->n_points, &a->error);
 }
 
-/* The request ends by its own deadline; a helper that does not know it closes the connection. @l may be NULL. */
+/* The request ends by its own deadline; a helper that does not know it closes the connection. */
 static int ask_all(struct drover_cluster *c, const struct request *q, const struct limits *l,
 		   struct answer *ret, struct err *e)
 {
@@ -58,7 +58,7 @@ static int ask_all(struct drover_cluster *c, const struct request *q, const stru
 	name_list_done(&doors);
 	if (!rpc)
 		return r < 0 ? r : err_code_number(e->code);
-	r = wait_loop(&c->loop, &ret->pending, l ? l->timeout_ms : 0, l ? l->cancel : NULL, e);
+	r = wait_loop(&c->loop, &ret->pending, l->timeout_ms, l->cancel, e);
 	if (r < 0)
 		rpc_cancel(rpc); /* the helper goes on with it */
 	else if (ret->r < 0)
@@ -84,11 +84,12 @@ static int ask_for(struct drover_cluster *c, enum verb verb, const char *point,
 	return r < 0 ? r : ask(c, verb, point, &l, ret, e);
 }
 
-int cluster_capture(struct drover_cluster *c, const char *dir, int64_t *ret_held_ms, struct err *e)
+int cluster_capture(struct drover_cluster *c, const char *dir, const struct limits *l,
+		    int64_t *ret_held_ms, struct err *e)
 {
 	const struct request q = {.verb = VERB_CAPTURE, .dir = (char *)dir, .all = true};
 	scoped(answer) struct answer a = {0};
-	int r = ask_all(c, &q, NULL, &a, e);
+	int r = ask_all(c, &q, l, &a, e);
 
 	if (r == 0)
 		*ret_held_ms = a.held_ms;

@@ -62,20 +62,18 @@ static void on_stats(void *arg, int r, const struct reply *p, int fd, const stru
 		g->first = *e;
 }
 
-static int ask(struct gathering *g, uv_loop_t *loop, const struct store *store,
-	       const struct name_list *doors, struct err *e)
+static struct rpc *ask(struct gathering *g, uv_loop_t *loop, const struct store *store,
+		       const struct name_list *doors, struct err *e)
 {
 	const struct request q = {.verb = VERB_STATS};
+	struct rpc *rpc = rpc_start(loop, store, doors, &q, 0, STATS_MS, on_stats, g, e);
 
-	if (!rpc_start(loop, store, doors, &q, 0, STATS_MS, on_stats, g, e))
-		return err_code_number(e->code);
-	g->pending++;
-	return 0;
+	g->pending += rpc != NULL;
+	return rpc;
 }
 
-/* Takes the rows out of @g, in success only. */
-static int finish(struct gathering *g, int r, struct drover_stats **ret, struct drover_error *pe,
-		  struct err *e)
+/* Takes the rows out of @g, in success only. Their number. */
+static int finish(struct gathering *g, int r, struct drover_stats **ret, struct err *e)
 {
 	if (r == 0 && g->first.code != ERR_NONE)
 		r = err_copy(e, &g->first);
@@ -83,29 +81,42 @@ static int finish(struct gathering *g, int r, struct drover_stats **ret, struct 
 		r = err_set(e, ERR_NO_MEMORY, "out of memory");
 	if (r < 0) {
 		free(g->rows);
-		return public_error(pe, e, r);
+		return r;
 	}
 	*ret = g->rows;
 	return (int)g->n;
 }
 
-int drover_cluster_stats(struct drover_cluster *c, struct drover_stats **ret,
-			 struct drover_error *pe)
+int cluster_stats(struct drover_cluster *c, const struct limits *l, struct drover_stats **ret,
+		  struct err *e)
 {
 	struct gathering g = {.first = ERR_INIT};
 	struct name_list doors = {0};
-	struct err e = ERR_INIT;
+	struct rpc *rpc = NULL;
 	int r = 0;
 
 	for (size_t i = 0; i < c->n_vms && r == 0; i++)
 		if (c->vms[i]->handle && name_list_add(&doors, c->vms[i]->name) < 0)
-			r = err_set(&e, ERR_NO_MEMORY, "out of memory");
-	if (r == 0 && doors.n > 0)
-		r = ask(&g, &c->loop, &c->store, &doors, &e);
+			r = err_set(e, ERR_NO_MEMORY, "out of memory");
+	if (r == 0 && doors.n > 0) {
+		rpc = ask(&g, &c->loop, &c->store, &doors, e);
+		r = rpc ? 0 : err_code_number(e->code);
+	}
 	if (r == 0)
-		r = wait_loop(&c->loop, &g.pending, 0, NULL, &e);
+		r = wait_loop(&c->loop, &g.pending, l->timeout_ms, l->cancel, e);
+	if (r < 0 && g.pending > 0)
+		rpc_cancel(rpc);
 	name_list_done(&doors);
-	return finish(&g, r, ret, pe, &e);
+	return finish(&g, r, ret, e);
+}
+
+int drover_cluster_stats(struct drover_cluster *c, struct drover_stats **ret,
+			 struct drover_error *pe)
+{
+	struct err e = ERR_INIT;
+	int r = cluster_stats(c, &(struct limits){0}, ret, &e);
+
+	return r < 0 ? public_error(pe, &e, r) : r;
 }
 
 int drover_vm_stats(struct drover_vm *vm, struct drover_stats *ret, struct drover_error *pe)
@@ -141,8 +152,8 @@ static int ask_all(struct gathering *g, uv_loop_t *loop, const struct store *sto
 		pids[i] = store_owner_alive(store, names.names[i]);
 		for (size_t j = 0; j < i; j++)
 			is_asked = is_asked || pids[j] == pids[i];
-		if (pids[i] && !is_asked)
-			r = ask(g, loop, store, &one, e);
+		if (pids[i] && !is_asked && !ask(g, loop, store, &one, e))
+			r = err_code_number(e->code);
 	}
 	name_list_done(&names);
 	return r;
@@ -164,5 +175,6 @@ int drover_stats(const char *home, struct drover_stats **ret, struct drover_erro
 	wait_loop(&loop, &g.pending, 0, NULL, NULL); /* each ends by its own deadline */
 	uv_run(&loop, UV_RUN_DEFAULT);
 	uv_loop_close(&loop);
-	return finish(&g, r, ret, pe, &e);
+	r = finish(&g, r, ret, &e);
+	return r < 0 ? public_error(pe, &e, r) : r;
 }

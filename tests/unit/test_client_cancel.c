@@ -130,6 +130,23 @@ static int call_wait_console(struct drover_cluster *c, const struct drover_call 
 	return drover_vm_wait_for(first_of(c), &w, e);
 }
 
+static int call_fork(struct drover_cluster *c, const struct drover_call *o, struct drover_error *e)
+{
+	struct drover_options options = fake_options();
+	struct drover_cluster *copy = NULL;
+
+	options.cancel = o->cancel;
+	return drover_cluster_fork(c, "copy", 1, &options, &copy, e);
+}
+
+static int call_capture(struct drover_cluster *c, const struct drover_call *o,
+			struct drover_error *e)
+{
+	struct drover_capture *capture = NULL;
+
+	return drover_cluster_capture(c, o, &capture, e);
+}
+
 static int call_forward(struct drover_cluster *c, const struct drover_call *o,
 			struct drover_error *e)
 {
@@ -149,6 +166,7 @@ static const struct try with_call[] = {
 	{"snapshot save", call_save},
 	{"snapshot list", call_points},
 	{"snapshot remove", call_drop},
+	{"capture", call_capture},
 	{"wait for a port", call_wait_port},
 	{"wait for the console", call_wait_console},
 	{"stop", call_stop},
@@ -157,7 +175,8 @@ static const struct try with_call[] = {
 	{"stop by name", call_stop_by_name},
 	{"remove by name", call_remove_by_name},
 };
-static const struct try with_cancel[] = {{"reset", call_reset}, {"forward", call_forward}};
+static const struct try with_cancel[] = {
+	{"reset", call_reset}, {"forward", call_forward}, {"fork", call_fork}};
 
 static int64_t now_ms(void)
 {
