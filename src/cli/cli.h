@@ -232,7 +232,10 @@ bool targets_match(const struct args *a, const char *member);
 /* The member called @name, or NULL. */
 const struct drover_member *targets_member(const struct targets *t, const char *name);
 
-/* Runs @work for all of @t->hit side by side; prints "name: <text>" for each as @text says. Returns CLI_OK/_FAILED. */
+/*
+ * Runs @work for all of @t->hit side by side; prints "name: <text>" for each (@done_text NULL: @work
+ * tells by itself). Returns CLI_OK/_FAILED.
+ */
 typedef int target_fn(const char *name, struct drover_error *e);
 int targets_each(const struct targets *t, target_fn *work, const char *done_text,
 		 const char *ignored_code, const char *ignored_text);

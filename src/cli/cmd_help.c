@@ -55,17 +55,32 @@ const struct command command_help = {
 	.run = run_help,
 };
 
+struct version_settings {
+	bool json;
+};
+
+static const struct option_row version_options[] = {
+	{"json", 0, OPTION_FLAG, offsetof(struct version_settings, json), NULL, "a JSON object"},
+	{0},
+};
+
 static int run_version(const struct command *self, const void *settings, const struct args *a)
 {
+	const struct version_settings *s = settings;
+
 	if (a->count > 0)
 		return say_usage(self, "version takes no arguments");
+	if (s->json)
+		return say_json(json_pack("{s:s}", "version", drover_version()));
 	printf("drover %s\n", drover_version());
 	return say_done();
 }
 
 const struct command command_version = {
 	.name = "version",
-	.usage = "",
+	.usage = "[--json]",
 	.summary = "Show the version",
+	.options = version_options,
+	.settings_size = sizeof(struct version_settings),
 	.run = run_version,
 };

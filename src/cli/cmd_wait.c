@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* drover wait: for a port, a line on the console, a command or a state of each member that is named. */
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/str.h"
 #include "cli/cli.h"
 #include "cli/commands.h"
 
@@ -16,6 +18,7 @@ struct wait_settings {
 	const char *state;
 	unsigned timeout;
 	bool is_new;
+	bool json;
 };
 
 static const struct option_row wait_options[] = {
@@ -31,8 +34,46 @@ static const struct option_row wait_options[] = {
 	 "give up after that long (default 300)"},
 	{"new", 'n', OPTION_FLAG, offsetof(struct wait_settings, is_new), NULL,
 	 "first until they run, also those that are yet to be made"},
+	{"json", 0, OPTION_FLAG, offsetof(struct wait_settings, json), NULL,
+	 "a JSON object a line"},
 	{0},
 };
+
+static const char *state_of(const struct wait_settings *s)
+{
+	return s->state ? s->state : "running";
+}
+
+/* That it is so for @name. In one call of stdio, for threads do it. */
+static void tell(const struct wait_settings *s, const char *name)
+{
+	scoped(mem) char *text = NULL;
+	json_t *o;
+
+	if (s->json) {
+		o = json_pack("{s:s}", "member", name);
+		if (s->port)
+			json_object_set_new(o, "port", json_integer(s->port));
+		else if (s->console)
+			json_object_set_new(o, "console", json_string(s->console));
+		else if (s->command)
+			json_object_set_new(o, "command", json_string(s->command));
+		else
+			json_object_set_new(o, "state", json_string(state_of(s)));
+		text = json_dumps(o, JSON_COMPACT);
+		json_decref(o);
+	} else if (s->port) {
+		text = str_format("%s: port %u is open", name, s->port);
+	} else {
+		text = str_format("%s: %s", name,
+				  s->console   ? "the console has shown it"
+				  : s->command ? "the command has succeeded"
+					       : state_of(s));
+	}
+	if (text)
+		printf("%s\n", text);
+	fflush(stdout);
+}
 
 /* --- Port, console, command ---------------------------------------------------------------------------------- */
 
@@ -62,25 +103,23 @@ static int wait_one(const char *name, struct drover_error *e)
 	w.command = wanted->command;
 	w.timeout_ms = wanted->timeout * MS;
 	w.cancel = interrupt_catch();
-	return wanted->is_new ? drover_wait(NULL, name, &w, e) : wait_running(name, &w, e);
+	if ((wanted->is_new ? drover_wait(NULL, name, &w, e) : wait_running(name, &w, e)) < 0)
+		return -1;
+	tell(wanted, name);
+	return 0;
 }
 
 static int wait_guests(const struct targets *t, const struct wait_settings *s)
 {
-	char done[64] = "the command has succeeded";
-
-	if (s->port)
-		snprintf(done, sizeof(done), "port %u is open", s->port);
-	else if (s->console)
-		snprintf(done, sizeof(done), "the console has shown it");
 	wanted = s;
-	return targets_each(t, wait_one, done, NULL, NULL);
+	return targets_each(t, wait_one, NULL, NULL, NULL);
 }
 
 /* --- State --------------------------------------------------------------------------------------------------- */
 
 struct state_wait {
 	const struct targets *targets;
+	const struct wait_settings *settings;
 	const char *state;
 	bool *reached; /* one a target */
 	bool *heard;
@@ -113,8 +152,7 @@ static int on_event(void *arg, const struct drover_event *ev)
 			continue;
 		w->heard[i] = true;
 		if (is_reached(w, m, ev, is_first)) {
-			printf("%s: %s\n", m->name, w->state);
-			fflush(stdout);
+			tell(w->settings, m->name);
 		} else if (!strcmp(ev->state, "error") && !(is_first && m->pid == 0)) {
 			w->status = say_error("%s: it failed: %s", m->name, ev->message);
 		} else {
@@ -131,7 +169,8 @@ static int wait_state(const struct targets *t, const struct wait_settings *s)
 	scoped(mem) bool *reached = calloc(t->count + 1, sizeof(*reached));
 	scoped(mem) bool *heard = calloc(t->count + 1, sizeof(*heard));
 	struct state_wait w = {.targets = t,
-			       .state = s->state ? s->state : "running",
+			       .settings = s,
+			       .state = state_of(s),
 			       .reached = reached,
 			       .heard = heard,
 			       .left = t->count,

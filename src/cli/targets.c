@@ -202,6 +202,8 @@ int targets_each(const struct targets *t, target_fn *work, const char *done_text
 
 		if (j->threaded)
 			pthread_join(j->thread, NULL);
+		if (j->r >= 0 && !done_text)
+			continue; /* @work has told */
 		if (j->r >= 0)
 			printf("%s: %s\n", j->name, done_text);
 		else if (ignored_code && !strcmp(j->e.code, ignored_code))

@@ -193,6 +193,7 @@ does '^drover [0-9]' version
 does '^drover [0-9]' --version
 does '^Make and end:' help
 does '^Make and end:' --help
+does '^  "version": "[0-9.]+"$' version --json
 does '--image' help up
 does '--image' up --help
 does '^usage: drover exec ' exec -h
@@ -242,6 +243,9 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 	documented audit --json
 	documented doctor --json
 	documented events --json --for 1
+	documented wait --json web
+	documented wait --json --port 80 web-1
+	does '^\{"member":"web-1","port":80\}$' wait --json --port 80 web-1
 	documented up web -n 2 --json --backend fake
 	does '^web-1 +0\.0 s +0 ' stats
 	does '"net_sent_bytes": 0' stats --json web-2
@@ -261,6 +265,7 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 	does '^web-1 +paused' ls
 	does '^web: saved as clean, held for' snapshot save web clean
 	does '^web-2: saved as other, held for' snapshot save web-2 other
+	documented snapshot ls web --json
 	does '^clean ' snapshot ls web
 	run snapshot ls -q web && [ "$(tr '\n' ' ' <"$home/out")" = "other clean " ]
 	result $? "snapshot ls -q tells the names, the last saved first"
@@ -351,7 +356,7 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 	wait "$late" && grep -qx 'late: port 80 is open' "$home/late"
 	result $? "wait --new hears of a member that is made meanwhile"
 	run rm -f late
-	refuses 1 "never: never was not running in time" wait never --new --port 80 --timeout 1
+	refuses 1 "never was not running in time" wait never --new --port 80 --timeout 1
 	refuses 1 "'web-3' is not running" stats web-3
 	refuses 1 "member web-3 is not running" wait web-3 --port 80
 	does '^new .*drover ssh new$' up new --quiet --backend fake
