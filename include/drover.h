@@ -16,7 +16,9 @@
  *   deadline and a cancel of the caller's, in a struct drover_call or in options of their own; others end within 30 s.
  * - A call that gave up ("timeout", "canceled") has left handles as they were; what a helper was asked for may still come
  *   true, and drover_vm_state says what did.
- * - Functions return >= 0 for success and < 0 for failure; then *e says why. @e may be NULL.
+ * - Functions return >= 0 for success and < 0 for failure; then *e says why, and what they return by pointer is left as it
+ *   was. @e may be NULL. Codes that any call may have: io_error, no_space, out_of_memory, permission_denied, unreachable.
+ * - @home, where the state is kept, may be NULL: $DROVER_HOME, else ~/.local/state/drover. So may each structure of options.
  * - The library has no global state, prints nothing, installs no signal handler and never exits. Different clusters may
  *   be used from different threads at once; one cluster and its VMs from one thread at a time. In a program that has
  *   closed descriptor 0, 1 or 2, /dev/null takes its place.
@@ -154,32 +156,37 @@ struct drover_vm;
 /*
  * Starts a cluster of @n members and waits until each accepts an SSH login. New members get a disk of the image;
  * members that exist are booted with the disk and the size that they have. All or nothing: on failure members made by
- * this call are removed, those that existed are stopped. A member that runs already is an error (already_running).
- * @o may be NULL. The cluster is the caller's: drover_cluster_close, or _destroy.
+ * this call are removed, those that existed are stopped. The cluster is the caller's: drover_cluster_close, or _destroy.
+ * Blocks up to @o's timeout_ms, and as long as it takes to build or download an image that is not there yet.
+ *
+ * already_running: a member; not_found, bad_image: the image; missing_program, host_not_ready: what this host lacks, with
+ * the remedy as the hint; no_free_address; boot_failed; ssh_failed; timeout; canceled.
  */
 DROVER_API int drover_cluster_start(const char *const names[], size_t n,
 				    const struct drover_options *o, struct drover_cluster **ret,
 				    struct drover_error *e);
 
 /*
- * The running cluster that @member belongs to, with all its running members. not_running when it does not run.
- * @home may be NULL.
+ * The running cluster that @member belongs to, with all its running members. The handle is the caller's, as that of a
+ * start; closing it ends nothing. not_running, not_found: @member.
  */
 DROVER_API int drover_cluster_open(const char *home, const char *member,
 				   struct drover_cluster **ret, struct drover_error *e);
 
 /*
  * Adds one more member, made and booted as by drover_cluster_start, or boots one of the handle's again that was stopped.
- * @ret (may be NULL) is the cluster's.
+ * @ret (may be NULL) is the cluster's. Blocks and fails as that; then the others run on as before.
  */
 DROVER_API int drover_cluster_add(struct drover_cluster *c, const char *name,
 				  const struct drover_options *o, struct drover_vm **ret,
 				  struct drover_error *e);
 
+/* The members that the handle knows, in the order in which they came; they are the cluster's. */
 DROVER_API size_t drover_cluster_size(const struct drover_cluster *c);
 DROVER_API struct drover_vm *drover_cluster_vm(struct drover_cluster *c,
 					       size_t i); /* NULL: no such */
-DROVER_API struct drover_vm *drover_cluster_find(struct drover_cluster *c, const char *name);
+DROVER_API struct drover_vm *drover_cluster_find(struct drover_cluster *c,
+						 const char *name); /* NULL: no such */
 
 /* The cluster's "a.b.c.0/24", or "" when its network does not say. */
 DROVER_API const char *drover_cluster_subnet(const struct drover_cluster *c);
@@ -195,7 +202,10 @@ struct drover_namespaces {
 	int pid; /* for the children of who calls setns */
 };
 
-/* The descriptors in @ret are the caller's. */
+/*
+ * The descriptors in @ret are the caller's. Does not wait for anybody. not_running: the cluster has ended; unsupported: its
+ * backend has no network.
+ */
 DROVER_API int drover_cluster_namespaces(struct drover_cluster *c, struct drover_namespaces *ret,
 					 struct drover_error *e);
 
@@ -205,20 +215,26 @@ DROVER_API int drover_cluster_stop(struct drover_cluster *c, const struct drover
 
 /*
  * Stops all members and removes them with their disks, then frees the handle, in success and failure. Blocks up to 60 s,
- * and as long as it takes to remove files. Gives up before all have stopped: nothing is removed, a bound cluster's power is
- * cut, a detached one goes on stopping by itself. @o may be NULL.
+ * and as long as it takes to remove files. When it gives up before all have stopped, nothing is removed; a bound cluster's
+ * power is cut, a detached one goes on stopping by itself. @o may be NULL.
  */
 DROVER_API int drover_cluster_destroy(struct drover_cluster *c, const struct drover_call *o,
 				      struct drover_error *e);
 
-/* Frees the handle. A bound cluster ends at once (its disks stay); a detached one runs on. NULL is harmless. */
+/*
+ * Frees the handle. A bound cluster ends, which is waited for, up to 60 s (its disks stay); a detached one runs on. NULL is
+ * harmless.
+ */
 DROVER_API void drover_cluster_close(struct drover_cluster *c);
 
 DROVER_API const char *drover_vm_name(const struct drover_vm *vm);
 DROVER_API const char *drover_vm_address(const struct drover_vm *vm); /* "" while not known */
 DROVER_API const char *drover_vm_user(const struct drover_vm *vm);    /* who logs in by SSH */
 
-/* What the helper says now: starting, running, paused, stopping, stopped, error. Static text. */
+/*
+ * What the helper says now: starting, running, paused, stopping, stopped, error. Static text. Blocks up to 2 s; a helper that
+ * has not answered by then counts as gone: stopped.
+ */
 DROVER_API const char *drover_vm_state(struct drover_vm *vm);
 
 /*
@@ -284,7 +300,8 @@ struct drover_reset {
  * Puts all members back to a point, in place: memory, devices and disks; no boot. Members run or are paused afterwards as
  * they were before. Of those that run, the clock is set to the host's time over SSH, and the call ends when that is
  * done. Connections into the cluster end; those between members are again as they were at the point. Returns for how
- * many ms the members were held. not_found: there is no such point, and nothing was touched. @o may be NULL.
+ * many ms the members were held. not_found: there is no such point, and nothing was touched. @o may be NULL. Blocks up to
+ * 120 s, and then for the guests. When it gives up, members may have been put back and their clocks not set.
  */
 DROVER_API int drover_cluster_reset(struct drover_cluster *c, const struct drover_reset *o,
 				    struct drover_error *e);
@@ -374,7 +391,9 @@ struct drover_result {
 
 /*
  * Runs a command in the guest over SSH, in a session that is kept from call to call. < 0 only when it could not be
- * run or watched to its end; a command that fails is success with its status. drover_result_done(@ret) frees.
+ * run or watched to its end; a command that fails is success with its status. drover_result_done(@ret) frees. Blocks until
+ * the command has ended, unless @x has a deadline; a command that was given up loses its session, and may run on.
+ * not_running, also when the member ends meanwhile; ssh_failed; unreachable; timeout; canceled, also by on_output.
  */
 DROVER_API int drover_vm_exec(struct drover_vm *vm, const struct drover_exec *x,
 			      struct drover_result *ret, struct drover_error *e);
@@ -435,7 +454,7 @@ DROVER_API int drover_vm_console(struct drover_vm *vm, const struct drover_call 
 
 /* What a wait is for: exactly one of the first three, or of drover_wait none. */
 struct drover_wait {
-	size_t size;
+	size_t size;   /* sizeof(struct drover_wait) */
 	uint16_t port; /* a TCP port of the guest takes a connection */
 	const char
 		*console; /* a POSIX extended regular expression that a line of the console fits */
@@ -483,7 +502,7 @@ struct drover_event {
 typedef int drover_event_fn(void *arg, const struct drover_event *event);
 
 struct drover_watch {
-	size_t size;
+	size_t size; /* sizeof(struct drover_watch) */
 	drover_event_fn *on_event;
 	void *arg;
 	unsigned timeout_ms;          /* default: none */
@@ -566,7 +585,7 @@ struct drover_boot {
 	int64_t ready_ms;   /* logged in */
 };
 
-/* Of the last boot that ended well, whether the member runs or not. not_found: no such member, or never booted. */
+/* Of the last boot that ended well, whether the member runs or not; from its files. not_found: no such, or never booted. */
 DROVER_API int drover_boot_times(const char *home, const char *name, struct drover_boot *ret,
 				 struct drover_error *e);
 
@@ -596,7 +615,7 @@ struct drover_thing {
 /* All of it. *@ret is heap: free() it. Returns their number. @home may be NULL. */
 DROVER_API int drover_audit(const char *home, struct drover_thing **ret, struct drover_error *e);
 
-/* Ends and removes what the audit says is nobody's, and nothing else. @home may be NULL. */
+/* Ends and removes what the audit says is nobody's, and nothing else. Blocks up to 30 s. */
 DROVER_API int drover_prune(const char *home, struct drover_error *e);
 
 /* --- Images --------------------------------------------------------------------------------------------------- */
@@ -613,12 +632,19 @@ struct drover_image {
 /* The catalogue and what is cached. *@ret is heap: free() it. Returns their number. */
 DROVER_API int drover_image_list(const char *home, struct drover_image **ret,
 				 struct drover_error *e);
-/* Builds or downloads the image unless it is cached. Of @o only home, on_progress and cancel are used. */
+/*
+ * Builds or downloads the image unless it is cached. Of @o only home, on_progress and cancel are used. Blocks as long as
+ * that takes. not_found: there is no such image, and no such file.
+ */
 DROVER_API int drover_image_get(const char *name, const struct drover_options *o,
 				struct drover_error *e);
-/* Takes a file or URL into the cache under @name. @sha256 may be NULL. */
+/*
+ * Takes a file or URL into the cache under @name; @o and blocking as above. @sha256, in hexadecimal, may be NULL. bad_image:
+ * it is no disk, or not the one of @sha256; already_exists: the name is taken.
+ */
 DROVER_API int drover_image_import(const char *source, const char *name, const char *sha256,
 				   const struct drover_options *o, struct drover_error *e);
+/* Removes it from the cache. not_found: it is not there; busy: a member's disk stands on it. */
 DROVER_API int drover_image_remove(const char *home, const char *name, struct drover_error *e);
 
 /* --- The host ------------------------------------------------------------------------------------------------- */

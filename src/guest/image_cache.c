@@ -51,8 +51,8 @@ bool image_is_cached(const struct store *s, const char *name)
 
 static int damaged(struct err *e, const char *name, const char *what)
 {
-	return err_set(e, ERR_IMAGE, "image %s is damaged: %s; remove it with `drover image rm %s`",
-		       name, what, name);
+	return err_hint(e, err_set(e, ERR_IMAGE, "image %s is damaged: %s", name, what),
+			"remove it, and it is made anew: drover image rm %s", name);
 }
 
 /* A file that image.json names, inside the image's directory: *@ret is its path, NULL when the field is absent. */

@@ -285,18 +285,18 @@ int image_import(const struct store *s, const char *source, const char *name, co
 	r = image_in_catalog(name, e);
 	if (r != 0)
 		return r < 0 ? r
-			     : err_set(e, ERR_EXISTS,
-				       "'%s' is an image of the catalogue: choose another name",
-				       name);
+			     : err_hint(e,
+					err_set(e, ERR_EXISTS, "'%s' is an image of the catalogue",
+						name),
+					"choose another name");
 	r = image_stock_find(name, &stock, e);
 	if (r >= 0)
 		r = image_lock(s, name, cancel, &lock, e);
 	if (r < 0)
 		return r;
 	if (image_is_cached(s, name))
-		return err_set(e, ERR_EXISTS,
-			       "image %s exists: remove it first with `drover image rm %s`", name,
-			       name);
+		return err_hint(e, err_set(e, ERR_EXISTS, "image %s exists", name),
+				"remove it first: drover image rm %s", name);
 	/* a vendor's image brought by hand is the vendor's or none */
 	if (stock.sha256)
 		sha256 = stock.sha256;

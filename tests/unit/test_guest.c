@@ -165,7 +165,7 @@ static void a_damaged_image_is_named_with_the_remedy(void **state)
 	image_done(&i);
 	assert_true(image_resolve(&st, "one", NULL, NULL, NULL, &i, &e) < 0);
 	assert_int_equal(e.code, ERR_IMAGE);
-	assert_non_null(strstr(e.msg, "drover image rm one"));
+	assert_non_null(strstr(e.hint, "drover image rm one"));
 	assert_int_equal(image_remove(&st, "one", &e), 0);
 	assert_false(files_exist(at("images/one")));
 	assert_int_equal(image_resolve(&st, "one", NULL, NULL, NULL, &i, &e), 0);
