@@ -89,6 +89,13 @@ int targets_find_member(const char *name, struct targets *t, const struct drover
 	return CLI_FAILED;
 }
 
+/* What the analyzer does not know of say_error. */
+static int no_memory(void)
+{
+	say_error("out of memory");
+	return CLI_FAILED;
+}
+
 /* Room for @n members more than there are. */
 static int list_members(size_t n, struct targets *ret)
 {
@@ -98,12 +105,14 @@ static int list_members(size_t n, struct targets *ret)
 
 	*ret = (struct targets){0};
 	total = drover_list(NULL, &ret->members, &e);
-	if (total < 0)
-		return say_failed(NULL, &e);
+	if (total < 0) {
+		say_failed(NULL, &e);
+		return CLI_FAILED;
+	}
 	ret->total = (size_t)total;
 	members = reallocarray(ret->members, ret->total + n + 1, sizeof(*members));
 	if (!members)
-		return say_error("out of memory");
+		return no_memory();
 	ret->members = members;
 	return CLI_OK;
 }
@@ -132,7 +141,7 @@ static int find(char *const patterns[], size_t n, bool all, bool may_be_new, str
 	marked = calloc(ret->total + n + 1, sizeof(*marked));
 	ret->hit = calloc(ret->total + n + 1, sizeof(struct drover_member *));
 	if (!marked || !ret->hit)
-		return say_error("out of memory");
+		return no_memory();
 	for (size_t i = 0; i < n; i++) {
 		if (mark(ret, patterns[i], marked) > 0)
 			continue;
