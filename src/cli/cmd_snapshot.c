@@ -165,8 +165,11 @@ static int save_file(struct drover_cluster *c, const char *name, const char *pat
 		return say_error("cannot write %s: %s", path, strerror(errno));
 	if (isatty(fd))
 		return say_error("the file would go to the terminal: name one, or use > FILE");
+	interrupt_catch(); /* it goes on to its end, which is near, so that the key is put out again */
 	ms = drover_cluster_export(c, fd, &e);
-	if (ms < 0)
+	if (interrupt_signal())
+		r = CLI_SIGNALED + interrupt_signal();
+	else if (ms < 0)
 		r = say_failed(NULL, &e);
 	else if (beside && (fsync(fd) < 0 || rename(beside, path) < 0))
 		r = say_error("cannot write %s: %s", path, strerror(errno));

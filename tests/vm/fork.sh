@@ -9,7 +9,7 @@ same_inside() { # name, address, MAC, boot
 }
 # s-1 sends a million lines to s-2, and a last one when it is told; of what came there /tmp/sum tells when all has come.
 sends() {
-	guest s-2 'mkfifo /tmp/sum; setsid sh -c "nc -l -p 5002 | head -n 1000001 | md5sum >/tmp/got; cat /tmp/got >/tmp/sum" >/dev/null 2>&1 </dev/null &' &&
+	guest s-2 'mkfifo /tmp/sum /tmp/open; setsid sh -c "exec 3<>/tmp/open; nc -l -p 5002 <&3 | head -n 1000001 | md5sum >/tmp/got; cat /tmp/got >/tmp/sum" >/dev/null 2>&1 </dev/null &' &&
 		guest s-1 'mkfifo /tmp/last; setsid sh -c "(seq 1 1000000; cat /tmp/last) | nc s-2 5002" >/dev/null 2>&1 </dev/null &'
 }
 all_came() { [ "$(guest "$1-1" 'echo last >/tmp/last' && guest "$1-2" 'timeout 60 cat /tmp/sum')" = "$({ seq 1 1000000; echo last; } | md5sum)" ]; }
