@@ -55,6 +55,11 @@ static bool is_told(const struct audit *a, const char *kind, const char *what)
 
 /* --- Processes and what they hold ------------------------------------------------------------------------------ */
 
+static void tell_one(void *arg, const char *kind, const char *what, const char *member, pid_t owner)
+{
+	add(arg, kind, what ? strdup(what) : NULL, member, owner);
+}
+
 /* The devices of the process's network, its loopback aside. */
 static void tell_interfaces(struct audit *a, const struct process *p)
 {
@@ -106,6 +111,8 @@ static void tell_namespaces(struct audit *a, const struct process *p)
 		add(a, "namespace", strdup(its), p->member, p->owner);
 		if (strcmp(kinds[i], "net") == 0)
 			tell_interfaces(a, p);
+		if (strcmp(kinds[i], "mnt") == 0)
+			audit_mounts_of(p, tell_one, a);
 	}
 }
 
@@ -207,6 +214,15 @@ static void tell_files(struct audit *a, const char *name, const char *path, pid_
 	}
 }
 
+static bool is_held_now(const char *lock)
+{
+	struct held_list now;
+	bool is_held = held_list_read(&now) == 0 && held_list_find(&now, lock) != 0;
+
+	free(now.all);
+	return is_held;
+}
+
 static void tell_member(struct audit *a, const char *name)
 {
 	scoped(mem) char *path = store_member_path(a->store, name, NULL);
@@ -214,15 +230,19 @@ static void tell_member(struct audit *a, const char *name)
 	pid_t owner = find_owner(a, name);
 	uint64_t ticks;
 	pid_t holder;
+	bool is_held;
 
 	if (!path || !lock) {
 		a->out_of_memory = true;
 		return;
 	}
 	holder = held_list_find(&a->held, lock);
-	if (holder && procid_start_ticks(holder, &ticks) < 0)
-		holder = owner; /* who took it has left it to the next helper */
-	if (holder)
+	is_held = holder != 0;
+	if (holder && procid_start_ticks(holder, &ticks) < 0) {
+		holder = owner; /* who took it has left it to the next helper, or has just gone */
+		is_held = owner || is_held_now(lock);
+	}
+	if (is_held)
 		add(a, "lock", strdup(lock), name, holder);
 	owner = owner ? owner : holder;
 	if (!store_member_exists(a->store, name))
@@ -313,17 +333,21 @@ static int tell_run(struct audit *a, struct err *e)
 
 		if (strcmp(file, ".") == 0 || strcmp(file, "..") == 0)
 			continue;
-		add(a, str_ends(file, ".net") ? "directory" : "socket",
+		add(a,
+		    entry->d_type == DT_DIR   ? "directory"
+		    : entry->d_type == DT_REG ? "file"
+					      : "socket",
 		    str_format("%s/%s", a->store->run, file), name ? name : "",
 		    name ? find_owner(a, name) : 0);
 	}
 	return 0;
 }
 
-static void tell_host(void *arg, const char *kind, const char *what, const char *member,
-		      pid_t owner)
+/* What is mounted there is whoever's runs there. */
+static void tell_mount(void *arg, const char *kind, const char *what, const char *member,
+		       pid_t owner)
 {
-	add(arg, kind, what ? strdup(what) : NULL, member, owner);
+	tell_one(arg, kind, what, member, *member ? find_owner(arg, member) : owner);
 }
 
 static int begin(struct audit *a, const struct store *s, struct err *e)
@@ -341,7 +365,8 @@ static int begin(struct audit *a, const struct store *s, struct err *e)
 	r = tell_clusters(a, e);
 	if (r == 0)
 		r = tell_run(a, e);
-	return r < 0 ? r : audit_host(s, tell_host, a, e);
+	audit_mounts_here(s, tell_mount, a);
+	return r < 0 ? r : audit_host(s, tell_one, a, e);
 }
 
 static void end(struct audit *a)

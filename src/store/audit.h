@@ -39,7 +39,7 @@ int store_end_orphans(const struct process_list *l, struct err *e);
 
 struct thing {
 	const char *
-		kind; /* static: process, namespace, interface, lock, pidfile, socket, directory, file, unreadable; record, bridge, tap, table */
+		kind; /* static: process, namespace, interface, lock, mount, pidfile, socket, directory, file, unreadable; record, bridge, tap, table */
 	char *what;   /* owned */
 	char member[NAME_SIZE]; /* "" when nobody knows */
 	pid_t owner;            /* the live process that it belongs to; 0: none */
@@ -72,6 +72,9 @@ int store_prune(const struct store *s, struct err *e);
 typedef void audit_tell(void *arg, const char *kind, const char *what, const char *member,
 			pid_t owner);
 int audit_host(const struct store *s, audit_tell *tell, void *arg, struct err *e);
+/* audit_mounts.c: what @p sees mounted and the caller does not; what is mounted on files of the store, without an owner. */
+void audit_mounts_of(const struct process *p, audit_tell *tell, void *arg);
+void audit_mounts_here(const struct store *s, audit_tell *tell, void *arg);
 /* Whether there is anything of ours, of whatever store, that the caller could remove. */
 bool audit_host_has_things(void);
 

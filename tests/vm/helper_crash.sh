@@ -42,6 +42,15 @@ session_goes_on() {
 	rc=$?
 	[ "$line" = still ] && [ "$rc" -eq 0 ] || { echo "exec ended with $rc after '$line'"; return 1; }
 }
+# audit_tells MEMBER KIND...: there is one of each kind, whose owner is the supervisor, and nothing is nobody's
+audit_tells() {
+	local all kind pid
+	pid=$(cat "$home"/clusters/*/"$1"/pid)
+	all=$("$DROVER" audit) || { echo "$all"; return 1; }
+	for kind in "${@:2}"; do
+		grep -Eq "^$kind +$1 +$pid +" <<<"$all" || { echo "no $kind: $all"; return 1; }
+	done
+}
 both_run() { [ "$("$DROVER" ls | grep -c ' running ')" -eq 2 ] || { "$DROVER" ls; return 1; }; }
 runs_on() {
 	local now
@@ -118,6 +127,7 @@ vm_dies_unseen() {
 
 ok "image tiny is built or there" "$DROVER" image build tiny
 ok "two members boot, detached" "$DROVER" up t -n 2 --image tiny
+ok "audit tells each thing of it with its owner" audit_tells t-1 process namespace interface mount lock pidfile socket directory
 session_goes_on >"$home/said" 2>&1 # not in a subshell: it remembers what the guest said
 tap_result $? "a session that was open when the helper was killed goes on" || sed 's/^/# /' "$home/said"
 ok "both members run" both_run
