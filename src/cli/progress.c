@@ -267,12 +267,13 @@ static void progress_note(struct progress *p, const struct drover_progress *e)
 /* Said whatever the style, and above what is drawn, which is drawn anew with the next change. */
 static void warn(struct progress *p, const struct drover_progress *e)
 {
-	char text[1024];
+	scoped(mem) char *text = str_format("drover: warning: %s", e->text);
 
-	snprintf(text, sizeof(text), "drover: warning: %s", e->text);
-	str_make_printable(text);
 	wipe(p);
-	fprintf(stderr, "%s\n", text);
+	if (text) {
+		str_make_printable(text);
+		fprintf(stderr, "%s\n", text);
+	}
 	if (p->style == PROGRESS_JSON)
 		print_json(e);
 }

@@ -16,6 +16,7 @@
 #include "loop/loop.h"
 #include "loop/timer.h"
 #include "store/store.h"
+#include "wire/names.h"
 
 #include <stdatomic.h>
 #include <uv.h>
@@ -97,10 +98,10 @@ void host_reconcile(const struct store *store, const struct settings *s);
 /* --- session.c: one helper process and the hold on it ---------------------------------------------------------- */
 
 struct session {
-	pid_t pid;                  /* 0 when it was not started here */
-	int pidfd;                  /* or -1 */
-	int ctl_fd;                 /* bound: while it is open the helper lives; or -1 */
-	char warning[ERR_MSG_SIZE]; /* what the user should know, "": nothing */
+	pid_t pid;                      /* 0 when it was not started here */
+	int pidfd;                      /* or -1 */
+	int ctl_fd;                     /* bound: while it is open the helper lives; or -1 */
+	char warning[WIRE_MAX_WARNING]; /* what the user should know, "": nothing */
 };
 
 /* The path of the helper program: heap, the caller frees; NULL: out of memory. It may be missing. */

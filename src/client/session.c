@@ -70,8 +70,8 @@ struct launch {
 	char **env;
 	char *log; /* its path; NULL: none is kept */
 	int log_fd;
-	int ready[2]; /* we read 0, the helper writes 1 */
-	char bound[16];
+	int ready[2];    /* we read 0, the helper writes 1 */
+	char client[16]; /* our pid */
 };
 
 static inline void scoped_launch(struct launch *l)
@@ -170,11 +170,9 @@ static int spawn_session(const struct session_options *o, struct launch *l, pid_
 		argv[n++] = "--network";
 		argv[n++] = o->network;
 	}
-	if (!o->detached) {
-		snprintf(l->bound, sizeof(l->bound), "%d", (int)getpid());
-		argv[n++] = "--bound";
-		argv[n++] = l->bound;
-	}
+	snprintf(l->client, sizeof(l->client), "%d", (int)getpid());
+	argv[n++] = o->detached ? "--starter" : "--bound";
+	argv[n++] = l->client;
 	if (o->temporary)
 		argv[n++] = "--remove";
 	return spawn(l, argv, ret, e);
@@ -228,15 +226,15 @@ static int read_failure(int fd, char *code, struct err *e)
 	return *hint ? err_hint(e, r, "%s", hint + strlen("hint ")) : r;
 }
 
-/* "ready", or "error CODE SENTENCE"; before it perhaps "warning SENTENCE", for @warning (ERR_MSG_SIZE bytes). */
+/* "ready", or "error CODE SENTENCE"; before it perhaps "warning SENTENCE", for @warning (WIRE_MAX_WARNING bytes). */
 static int read_ready(int fd, const char *log, struct drover_cancel *cancel, char *warning,
 		      struct err *e)
 {
-	char line[ERR_MSG_SIZE + 64];
+	char line[WIRE_MAX_WARNING + 64];
 	int r = read_line(fd, log, cancel, line, sizeof(line), e);
 
 	while (r == 0 && str_starts(line, "warning ")) {
-		snprintf(warning, ERR_MSG_SIZE, "%.*s", ERR_MSG_SIZE - 1,
+		snprintf(warning, WIRE_MAX_WARNING, "%.*s", WIRE_MAX_WARNING - 1,
 			 line + strlen("warning "));
 		r = read_line(fd, log, cancel, line, sizeof(line), e);
 	}
@@ -334,7 +332,7 @@ int session_start(const struct session_options *o, struct session *ret, struct e
 int session_reconcile(const struct store *store, struct err *e)
 {
 	scoped(launch) struct launch l = {.log_fd = -1, .ready = {-1, -1}};
-	char warning[ERR_MSG_SIZE];
+	char warning[WIRE_MAX_WARNING];
 	pid_t pid = 0;
 	int r = prepare_launch(store, NULL, &l, e);
 

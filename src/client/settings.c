@@ -212,7 +212,7 @@ int settings_from(const struct drover_options *options, struct settings *ret, st
 void settings_progress(const struct settings *s, const char *member, const char *stage, int percent,
 		       const char *fmt, ...)
 {
-	char text[ERR_MSG_SIZE];
+	char text[WIRE_MAX_WARNING];
 	va_list ap;
 
 	if (!s->on_progress)

@@ -113,24 +113,56 @@ static void on_ctl_connection(void *arg, int fd, uid_t peer)
 		ctl_conn_free(c);
 }
 
+/* One that waits to be booted. */
+static struct member *find_unbooted(struct helper *h)
+{
+	list_for_each (pos, &h->members) {
+		struct member *m = list_entry(pos, struct member, link);
+
+		if (m->state == MEMBER_STARTING && !m->booting && !m->vm && !m->fresh &&
+		    !m->unanswered_boot)
+			return m;
+	}
+	return NULL;
+}
+
+/* Whoever comes next would take them for members that are about to run. */
+static void end_unbooted(struct helper *h)
+{
+	struct member *m;
+
+	while (!h->closing && (m = find_unbooted(h))) {
+		helper_log("%s: whoever was to boot it is gone", m->name);
+		member_stop(m, true, NULL);
+	}
+}
+
 static void on_client_dead(uv_poll_t *poll, int status, int events)
 {
 	struct helper *h = poll->data;
 
 	uv_poll_stop(poll);
-	client_is_gone(h);
+	if (h->o->bound)
+		client_is_gone(h);
+	else
+		end_unbooted(h);
 }
 
 int ctl_open(struct helper *h, struct err *e)
 {
 	scoped(mem) char *path = store_socket_path(h->o->store, h->o->members.names[0], "ctl");
-	int r;
 
 	if (!path)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
-	r = listener_open(&h->loop, path, on_ctl_connection, h, &h->ctl, e);
-	if (r < 0 || h->o->client_pidfd < 0)
-		return r;
+	return listener_open(&h->loop, path, on_ctl_connection, h, &h->ctl, e);
+}
+
+int ctl_watch_client(struct helper *h, struct err *e)
+{
+	int r;
+
+	if (h->o->client_pidfd < 0)
+		return 0;
 	r = uv_poll_init(&h->loop, &h->client_poll, h->o->client_pidfd);
 	if (r < 0)
 		return err_errno(e, r, "watch the client");

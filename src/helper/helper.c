@@ -225,6 +225,8 @@ static int begin(struct helper *h, struct err *e)
 		r = again ? take_over(h, e) : register_members(h, e);
 	if (r == 0 && h->o->bound)
 		r = ctl_open(h, e);
+	if (r == 0)
+		r = ctl_watch_client(h, e);
 	if (r == 0 && !h->o->bound)
 		timer_start(&h->loop, IDLE_MS, on_idle, h, &h->idle);
 	return r;
@@ -254,7 +256,7 @@ void helper_tell_failure(int fd, const struct err *e)
 
 static void tell_ready(struct helper *h, int r, const struct err *e)
 {
-	char line[ERR_MSG_SIZE + 64] = "";
+	char line[WIRE_MAX_WARNING + 64] = "";
 	int fd = h->o->ready_fd;
 
 	if (r < 0) {
@@ -264,7 +266,7 @@ static void tell_ready(struct helper *h, int r, const struct err *e)
 	if (fd < 0)
 		return;
 	if (h->o->warning)
-		snprintf(line, sizeof(line), "warning %s\n", h->o->warning);
+		snprintf(line, sizeof(line), "warning %.*s\n", WIRE_MAX_WARNING - 1, h->o->warning);
 	files_write_all(fd, line, strlen(line));
 	files_write_all(fd, "ready\n", strlen("ready\n"));
 	close(fd);

@@ -82,7 +82,7 @@ struct helper_options {
 	const char *backend;       /* name */
 	struct procid identity;    /* the process that pidfiles name */
 	bool bound;
-	int client_pidfd; /* bound: readable when the client is dead; taken, -1 when not to be had */
+	int client_pidfd;    /* readable when the client is dead; taken, -1 when not to be had */
 	const char *warning; /* borrowed: for who waits on ready_fd; NULL: none */
 	int ready_fd; /* "ready\n" is written to it once every socket listens; taken, -1: nobody asks */
 	bool namespaced; /* peers of unmapped uids are judged by the socket's file mode alone */
@@ -218,6 +218,8 @@ struct member *call_booted_target(struct call *c, const struct request *q);
 
 /* ctl.c: the bind handshake and the watch over the client. */
 int ctl_open(struct helper *h, struct err *e);
+/* Hears of the death of whoever started it: members that nobody boots then end, and when it is bound, all of them. */
+int ctl_watch_client(struct helper *h, struct err *e);
 void ctl_close(struct helper *h);
 
 #endif

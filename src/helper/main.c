@@ -25,6 +25,7 @@ struct arguments {
 	const char *backend;
 	const char *network;
 	pid_t bound;
+	pid_t starter;
 	int ready_fd;
 	bool remove;
 	bool reconcile;
@@ -33,7 +34,7 @@ struct arguments {
 
 static const char usage[] =
 	"Usage: drover-helper --members NAME[,NAME...] [--backend NAME] [--network NAME]\n"
-	"                     [--bound PID] [--remove] [--ready-fd N]\n"
+	"                     [--bound PID | --starter PID] [--remove] [--ready-fd N]\n"
 	"       drover-helper --reconcile [--backend NAME]\n"
 	"       drover-helper --check | --version | --help\n"
 	"\n"
@@ -72,6 +73,7 @@ enum {
 	OPT_BACKEND,
 	OPT_NETWORK,
 	OPT_BOUND,
+	OPT_STARTER,
 	OPT_READY,
 	OPT_REMOVE,
 	OPT_RECONCILE,
@@ -85,6 +87,7 @@ static const struct option options[] = {
 	{"backend", required_argument, NULL, OPT_BACKEND},
 	{"network", required_argument, NULL, OPT_NETWORK},
 	{"bound", required_argument, NULL, OPT_BOUND},
+	{"starter", required_argument, NULL, OPT_STARTER},
 	{"ready-fd", required_argument, NULL, OPT_READY},
 	{"remove", no_argument, NULL, OPT_REMOVE},
 	{"reconcile", no_argument, NULL, OPT_RECONCILE},
@@ -111,6 +114,10 @@ static int take_option(int option, struct arguments *a, struct err *e)
 	case OPT_BOUND:
 		r = parse_number("bound", optarg, 1, &number, e);
 		a->bound = (pid_t)number;
+		return r;
+	case OPT_STARTER:
+		r = parse_number("starter", optarg, 1, &number, e);
+		a->starter = (pid_t)number;
 		return r;
 	case OPT_READY:
 		r = parse_number("ready-fd", optarg, 0, &number, e);
@@ -201,13 +208,14 @@ static int mark_children(const struct helper_options *o, struct err *e)
 /* Everything that is to be known of the host's processes: pid 1 of the sandbox sees them no more. */
 static int identify(const struct arguments *a, struct helper_options *o, struct err *e)
 {
+	pid_t client = a->bound ? a->bound : a->starter;
 	int r;
 
-	if (a->bound) {
-		o->client_pidfd = (int)syscall(SYS_pidfd_open, a->bound, 0);
+	if (client) {
+		o->client_pidfd = (int)syscall(SYS_pidfd_open, client, 0);
 		if (o->client_pidfd < 0 && errno == ESRCH)
-			return err_set(e, ERR_NOT_FOUND, "--bound: there is no process %d",
-				       (int)a->bound);
+			return err_set(e, ERR_NOT_FOUND, "--%s: there is no process %d",
+				       a->bound ? "bound" : "starter", (int)client);
 	}
 	r = procid_of(getpid(), &o->identity);
 	return r < 0 ? err_errno(e, r, "read /proc/self") : mark_children(o, e);

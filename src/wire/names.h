@@ -69,7 +69,8 @@ enum {
 	WIRE_IDLE_MS = 600000,        /* a kept connection without a request */
 	WIRE_MAX_CONNECTIONS = 256,   /* open at once per helper */
 	WIRE_MAX_QUEUED = 256 * 1024, /* reply bytes a peer may leave unread */
-	WIRE_MAX_INFLIGHT = 64        /* requests of one connection that wait for their reply */
+	WIRE_MAX_INFLIGHT = 64,       /* requests of one connection that wait for their reply */
+	WIRE_MAX_WARNING = 2048       /* bytes of a warning on the ready descriptor, its NUL too */
 };
 
 #endif
