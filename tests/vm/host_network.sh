@@ -157,7 +157,7 @@ firewall_warns() {
 	grep -q '^drover: warning: ' <<<"$warning" && grep -q "policy drop" "$home/helper-b.log" || return 1
 	grep -o "nft 'insert rule ip filter INPUT [^']*'" <<<"$warning" | bash -e || return 1
 	grep -o "nft 'insert rule ip filter FORWARD [^']*'" <<<"$warning" >"$home/rule"
-	grep -o "iptables-legacy -I FORWARD .*ACCEPT" <<<"$warning" >"$home/legacy-rule"
+	grep -o "iptables-legacy -I FORWARD .*ACCEPT" <<<"$warning" >"$home/legacy-rule" || return 1
 	wait "$up"
 }
 table_without_record() {
@@ -188,7 +188,7 @@ fails_with() {
 }
 
 play_host && start_neighbour || { echo "Bail out! no host to play on"; exit 1; }
-fails "without CAP_NET_ADMIN the error names --network private" 1 '--network host .*--network private' \
+fails "without CAP_NET_ADMIN the error names --network private" 1 'hint: --network private' \
 	setpriv --bounding-set=-net_admin "$DROVER" up no --image tiny --network host
 fails "the fake has no such network" 1 "'fake' has no network on the host" \
 	"$DROVER" up no --backend fake --network host
