@@ -133,6 +133,7 @@ static void end_unbooted(struct helper *h)
 
 	while (!h->closing && (m = find_unbooted(h))) {
 		helper_log("%s: whoever was to boot it is gone", m->name);
+		store_member_forget(h->o->store, m->name); /* what was made of it so far */
 		member_stop(m, true, NULL);
 	}
 }

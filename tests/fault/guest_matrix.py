@@ -29,7 +29,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from kill_matrix import Wrong, left_of
+from kill_matrix import Wrong, left_of, print_table
 
 DROVER, HELPER = (str(Path(p).resolve()) for p in sys.argv[1:3])
 PATTERN = sys.argv[3] if len(sys.argv) > 3 else ""
@@ -421,12 +421,6 @@ def run_case(case):
     return leaks, stay, None
 
 
-def print_table(rows):
-    print("# lifetime  network  victim       cases  survived  leaks  longest to what is to go gone")
-    for (lifetime, network, victim), (count, alive, leaks, longest) in rows.items():
-        print(f"# {lifetime:8}  {network:7}  {victim:11}  {count:5}  {alive:8}  {leaks:5}  {longest:8} ms")
-
-
 def main():
     play_host()
     todo = [row for row in cases() if re.search(PATTERN, str(row))]
@@ -440,12 +434,13 @@ def main():
               flush=True)
         if wrong:
             print("# " + wrong.replace("\n", "\n# "), flush=True)
-        total = rows.setdefault((row.lifetime, row.network, row.victim), [0, 0, 0, 0])
+        total = rows.setdefault((row.victim, row.lifetime, row.network), [0, 0, 0, 0])
         total[0] += 1
         total[1] += bool(stay)
         total[2] += max(leaks, 0)
         total[3] = max(total[3], case.clean_ms)
-    print_table(rows)
+    print_table(("kill -9 of", "cases", "survived", "leaks", "longest to clean, ms"),
+                [(", ".join(key), *figures) for key, figures in rows.items()])
     return 1 if failed else 0
 
 

@@ -9,6 +9,7 @@ that run; rm works; nothing is left. TAP, one line for each victim.
 """
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -79,6 +80,11 @@ class Sweep:
         if states != ["running", "running"]:
             raise Wrong(f"after the next up the members are {states}")
         self.run("rm", "-f", "web")
+        for pidfd in self.helpers():  # rm ends with the last member; its helper is about to
+            gone = select.select([pidfd], [], [], PATIENCE)[0]
+            os.close(pidfd)
+            if not gone:
+                raise Wrong("a helper does not end")
         left = [t["what"] for t in json.loads(self.run("audit", "--json"))] + left_of(self.home / "h")
         if left:
             raise Wrong(f"left: {left}")
