@@ -135,7 +135,7 @@ reclaimed_by() { # what a supervisor that was killed left goes with the next COM
 }
 # As a supervisor that was killed leaves it, but for the dead themselves.
 leave_things() {
-	ip link add drv0123abcd type bridge && nft add table ip drover_0123abcd &&
+	ip link add drv0123abcd type bridge && nft add table ip drover_0123abcd && mkdir -p /run/drover/networks &&
 		cat >/run/drover/networks/drv0123abcd.json <<-END
 		{"root": "$home", "member": "gone", "subnet": "10.83.77.0/24", "uplinks": [], "net_ns": $(stat -Lc %i /proc/self/ns/net),
 		 "owner": {"pid": $$, "start_ticks": 1, "boot_id": "$(cat /proc/sys/kernel/random/boot_id)",
@@ -164,7 +164,7 @@ table_without_record() {
 	nft add table ip drover_01234567 && "$DROVER" prune && ! nft list table ip drover_01234567 2>/dev/null
 }
 damaged() {
-	echo '{' >/run/drover/networks/drv01234567.json
+	mkdir -p /run/drover/networks && echo '{' >/run/drover/networks/drv01234567.json
 	"$DROVER" audit | grep -q '^unreadable .*drv01234567.json' &&
 		fails_with 1 'drv01234567.json: it is no JSON' "$DROVER" prune &&
 		rm /run/drover/networks/drv01234567.json && "$DROVER" prune
