@@ -28,7 +28,7 @@ struct events {
 	struct list feeds;
 	bool is_store;      /* of all of @store, not of one helper */
 	bool told_resting;  /* and of the members that do not run */
-	bool has_heard;     /* something at all */
+	bool refused;       /* a helper tells of no events */
 	int result;         /* what the caller's function said */
 	unsigned pending;   /* 1 until it is over */
 	unsigned directory; /* 1 while @fs is open */
@@ -62,7 +62,6 @@ static void tell(struct events *ev, struct drover_event *what)
 {
 	if (ev->pending == 0)
 		return;
-	ev->has_heard = true;
 	what->time_ms = unix_ms();
 	ev->result = ev->o.on_event(ev->o.arg, what);
 	if (ev->result != 0)
@@ -188,6 +187,10 @@ static void on_watch(void *arg, const struct watch_event *w)
 
 	if (!w) {
 		feed_again(f);
+		return;
+	}
+	if (!*w->kind) {
+		ev->refused = true;
 		return;
 	}
 	f->lost = 0;
@@ -402,7 +405,8 @@ int drover_cluster_events(struct drover_cluster *c, const struct drover_watch *o
 	if (r == 0)
 		r = run_events(&ev, &e);
 	close_feeds(&ev);
-	if (r == 0 && !ev.has_heard && store_owner_alive(&c->store, door))
+	if (r == 0 &&
+	    ev.refused) /* a connection that just ended says nothing: killed processes do so before they are gone */
 		r = err_set(&e, ERR_UNSUPPORTED, "the helper of %s tells of no events", door);
 	return r < 0 ? public_error(pe, &e, r) : r;
 }

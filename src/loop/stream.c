@@ -316,13 +316,15 @@ static void on_poll(uv_poll_t *h, int status, int events)
 {
 	struct stream *s = h->data;
 
-	if (status < 0) {
-		events = UV_READABLE; /* recvmsg tells what it is */
-	}
+	if (status < 0)
+		events = UV_READABLE | UV_WRITABLE; /* recvmsg or send tells what it is */
 	if ((events & UV_WRITABLE) && !list_is_empty(&s->queue))
 		write_turn(s);
 	if (!s->closing && (events & UV_READABLE))
 		read_turn(s);
+	/* libuv has stopped to look, but bytes that came before a reset are read first, and its end after them. */
+	if (status < 0 && !s->closing && !s->held && !s->draining)
+		watch(s);
 }
 
 static struct stream *stream_new(uv_loop_t *loop, int fd, stream_read_cb *on_read, void *arg)

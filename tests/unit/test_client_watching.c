@@ -2,11 +2,16 @@
 /* Events, figures and waits of libdrover, in front of a real helper that runs the fake backend. */
 #include "client_home.h"
 
+#include <dirent.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 enum { SHORT_MS = 50 };
 
@@ -103,6 +108,117 @@ static void test_a_killed_helper_ends_the_events_with_each_member_gone(void **st
 	assert_non_null(strstr(h.text, "web-2 gone ;"));
 	assert_int_equal(drover_cluster_events(c, &w, &e), 0);
 	drover_cluster_destroy(c, NULL, &e);
+}
+
+/* --- A helper that is played --- */
+
+static struct played {
+	int listeners[2];
+	const char *
+		answer; /* to whoever asks; closing it with the request unread resets the connection */
+	int stop[2];
+} played;
+
+static void *play(void *arg)
+{
+	struct pollfd p[3] = {{.fd = played.listeners[0], .events = POLLIN},
+			      {.fd = played.listeners[1], .events = POLLIN},
+			      {.fd = played.stop[0], .events = POLLIN}};
+
+	while (poll(p, 3, -1) > 0 && !p[2].revents)
+		for (int i = 0; i < 2; i++) {
+			int fd = p[i].revents ? accept(p[i].fd, NULL, NULL) : -1;
+			struct pollfd request = {.fd = fd, .events = POLLIN};
+
+			if (fd < 0)
+				continue;
+			poll(&request, 1, HOME_DEADLINE_MS);
+			send(fd, played.answer, strlen(played.answer), MSG_NOSIGNAL);
+			close(fd);
+		}
+	return NULL;
+}
+
+/* Puts a socket of ours where the real one was, which is kept beside it; or takes it away again. */
+static void replace_socket(const char *dir, const char *name, int *listener)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	char kept[sizeof(a.sun_path)];
+
+	snprintf(a.sun_path, sizeof(a.sun_path), "%.70s/%.30s", dir, name);
+	snprintf(kept, sizeof(kept), "%.100s.kept", a.sun_path);
+	if (*listener >= 0) {
+		close(*listener);
+		assert_int_equal(rename(kept, a.sun_path), 0);
+		return;
+	}
+	assert_int_equal(rename(a.sun_path, kept), 0);
+	*listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(*listener, (struct sockaddr *)&a, sizeof(a)), 0);
+	assert_int_equal(listen(*listener, 8), 0);
+}
+
+static int is_socket(const struct dirent *entry)
+{
+	size_t len = strlen(entry->d_name);
+
+	return len > 5 && strcmp(entry->d_name + len - 5, ".sock") == 0;
+}
+
+static void replace_sockets(void)
+{
+	struct dirent **entries = NULL;
+	char dir[80];
+	int n;
+
+	snprintf(dir, sizeof(dir), "%s/run", home);
+	n = scandir(dir, &entries, is_socket, alphasort);
+	assert_int_equal(n, 2);
+	for (int i = 0; i < n; i++) {
+		replace_socket(dir, entries[i]->d_name, &played.listeners[i]);
+		free(entries[i]);
+	}
+	free(entries);
+}
+
+/* What drover_cluster_events says of a helper that lives and answers so. */
+static int events_of_one_that_answers(const char *answer, struct drover_error *e)
+{
+	struct drover_cluster *c = start(pair, 2);
+	struct heard h = {.text = ""};
+	struct drover_watch w = watch_for(&h);
+	struct drover_error ignored;
+	pthread_t thread;
+	int r;
+
+	played = (struct played){.listeners = {-1, -1}, .answer = answer};
+	assert_int_equal(pipe(played.stop), 0);
+	replace_sockets();
+	assert_int_equal(pthread_create(&thread, NULL, play, NULL), 0);
+	r = drover_cluster_events(c, &w, e);
+	assert_int_equal(write(played.stop[1], "", 1), 1);
+	pthread_join(thread, NULL);
+	close(played.stop[0]);
+	close(played.stop[1]);
+	replace_sockets();
+	assert_int_equal(drover_cluster_destroy(c, NULL, &ignored), 0);
+	return r;
+}
+
+static void test_a_helper_that_knows_no_watch_is_told_of(void **state)
+{
+	struct drover_error e;
+
+	assert_true(events_of_one_that_answers("{\"error\":\"unknown command\"}\n", &e) < 0);
+	assert_string_equal(e.code, "unsupported");
+}
+
+/* A process that was killed closes its sockets a while before it is gone: it lives still when they have ended. */
+static void test_a_connection_that_ends_without_a_word_ends_the_events(void **state)
+{
+	struct drover_error e;
+
+	assert_int_equal(events_of_one_that_answers("", &e), 0);
 }
 
 static void test_a_store_tells_members_at_rest_and_clusters_that_start(void **state)
@@ -321,6 +437,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		HOME_TEST(test_a_cluster_tells_who_runs_and_who_stops),
 		HOME_TEST(test_a_killed_helper_ends_the_events_with_each_member_gone),
+		HOME_TEST(test_a_helper_that_knows_no_watch_is_told_of),
+		HOME_TEST(test_a_connection_that_ends_without_a_word_ends_the_events),
 		HOME_TEST(test_a_store_tells_members_at_rest_and_clusters_that_start),
 		HOME_TEST(test_watching_ends_by_time_by_cancel_and_by_who_listens),
 		HOME_TEST(test_figures_are_of_those_that_run),

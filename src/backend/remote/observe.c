@@ -70,6 +70,8 @@ static void hear_event(struct remote *b, const struct watch_event *ev)
 	struct member_status s = {.name = ""};
 	struct remote_vm *vm = find_vm(b, ev->member);
 
+	if (!*ev->kind)
+		return; /* its end follows */
 	b->watch_tries = 0;
 	if (strcmp(ev->kind, WIRE_EVENT_STATE) == 0 && vm) {
 		snprintf(s.state, sizeof(s.state), "%s", ev->state);

@@ -58,7 +58,7 @@ static void tell(struct watch *w, const char *text, size_t len)
 		.reason = text_of(root, "reason"),
 	};
 
-	if (*ev.kind && (*ev.member || strcmp(ev.kind, WIRE_EVENT_RESTARTED) == 0))
+	if (*ev.kind ? *ev.member || strcmp(ev.kind, WIRE_EVENT_RESTARTED) == 0 : *ev.error != 0)
 		w->on_event(w->arg, &ev);
 	json_decref(root);
 }

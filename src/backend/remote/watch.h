@@ -19,7 +19,10 @@ struct watch_event {
 	const char *reason; /* of restarted, which is of no member: how the last helper ended */
 };
 
-/* @ev NULL: nothing more comes; the watch is still its owner's to close. watch_close is allowed inside. */
+/*
+ * @ev NULL: nothing more comes; the watch is still its owner's to close. A kind "": the helper tells of no events, and
+ * error says why. watch_close is allowed inside.
+ */
 typedef void watch_fn(void *arg, const struct watch_event *ev);
 
 /* Asks for events on @fd, a connected socket of a helper (taken, also on failure). 0 or -errno. */
