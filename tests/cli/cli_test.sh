@@ -361,10 +361,15 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 	refuses 1 "member web-3 is not running" wait web-3 --port 80
 	does '^new .*drover ssh new$' up new --quiet --backend fake
 	does '^new: removed$' rm -f new
+	: >"$home/out"
+	while read -r -t 20 line <&7; do # up to what was told last: it may be told later than rm returns
+		printf '%s\n' "$line" >>"$home/out"
+		[[ $line != *'"new"'*'"gone"'* && $line != *'"gone"'*'"new"'* ]] || break
+	done
 	kill -TERM "$listener"
 	status=0
 	wait "$listener" || status=$?
-	cat <&7 >"$home/out"
+	cat <&7 >>"$home/out"
 	exec 7<&-
 	[ "$status" -eq 143 ] && python3 - "$home/out" <<-'PY'
 	import json, sys
