@@ -122,6 +122,9 @@ struct helper {
 	struct point_round *round; /* of save, load, points or drop; at most one */
 };
 
+/* Exit code of a helper in a sandbox whose client is gone: pid 1 ends with it at once, and the kernel ends the rest. */
+enum { HELPER_CLIENT_GONE = 255 };
+
 /* helper.c */
 /* Whether a helper of this backend can take over the VMs of one that crashed. */
 bool helper_can_adopt(const char *backend);

@@ -329,7 +329,7 @@ static int run_sandboxed(const struct arguments *a, struct helper_options *o, st
 		store_sweep_owner(o->store, o->identity.pid, a->remove && violent);
 		if (violent && a->remove)
 			remove_members(o->store, &a->members);
-		return r - 256;
+		return r - 256 == HELPER_CLIENT_GONE ? 0 : r - 256;
 	}
 	enter_init(o, &sandbox);
 	sandbox.owner = &owner;
