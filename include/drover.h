@@ -144,6 +144,12 @@ struct drover_options {
 	const char *kernel;
 	const char *initrd;
 	const char *append;
+	/*
+	 * New members go on from a template, a guest of that image and size that was ready once, instead of booting; where there
+	 * is none it is made first. For images that drover builds without cloud-init, on QEMU, with a private network and
+	 * without shares; anything else is "unsupported".
+	 */
+	bool warm;
 };
 #define DROVER_OPTIONS_INIT                           \
 	{                                             \
@@ -625,7 +631,7 @@ struct drover_image {
 	char description[128];
 	char path[512];  /* "" when not cached */
 	char origin[16]; /* built, downloaded, imported */
-	int64_t bytes;   /* on disk, 0 when not cached */
+	int64_t bytes;   /* on disk, templates included; 0 when not cached */
 	bool cached;
 };
 

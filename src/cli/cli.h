@@ -298,6 +298,7 @@ struct member_settings {
 	unsigned count;
 	const char *network;
 	bool no_egress;
+	bool warm;
 	bool json;
 	bool quiet;
 	struct option_list fixtures;
@@ -350,6 +351,9 @@ struct member_settings {
 		 offsetof(settings, m.mounts),                                               \
 		 "HOST:GUEST[:ro|:rw]",                                                      \
 		 "directory HOST, live, at GUEST; :rw lets the guest write (repeatable)"},   \
+		{"warm",      0,                                                             \
+		 OPTION_FLAG, offsetof(settings, m.warm),                                    \
+		 NULL,        "go on from a template instead of booting"},                   \
 		{"no-egress", 0,                                                             \
 		 OPTION_FLAG, offsetof(settings, m.no_egress),                               \
 		 NULL,        "no way out of the cluster's network"},                        \

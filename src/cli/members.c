@@ -150,6 +150,7 @@ struct drover_options members_options(const struct member_settings *m, struct pr
 	o.initrd = m->initrd;
 	o.append = m->append;
 	o.no_egress = m->no_egress;
+	o.warm = m->warm;
 	o.network = m->network;
 	o.on_progress = progress_on_event;
 	o.progress_arg = p;

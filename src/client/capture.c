@@ -13,6 +13,7 @@
 
 #include "base/files.h"
 #include "base/scoped.h"
+#include "guest/guest.h"
 #include "guest/run.h"
 #include "store/captures.h"
 
@@ -69,16 +70,6 @@ void drover_capture_close(struct drover_capture *k)
 
 /* --- Files ------------------------------------------------------------------------------------------------------ */
 
-static int copy_file(const char *from, const char *to, struct err *e)
-{
-	const char *argv[] = {"cp", "--reflink=auto", "--sparse=always", "-p", "--", from, to,
-			      NULL};
-	scoped(buf) struct buf tail = BUF_INIT;
-	int r = run_program(argv, NULL, NULL, NULL, &tail, e);
-
-	return r > 0 ? err_set(e, ERR_IO, "copy %s: %s", from, run_last_line(&tail)) : r;
-}
-
 enum how { COPY, LINK, MOVE };
 
 /* @file of a member of @in for a member of @out; one that is not there is nothing to do. */
@@ -94,7 +85,7 @@ static int give_file(const struct store *in, const char *from_name, const struct
 	if (!files_exist(from))
 		return 0;
 	if (how == COPY)
-		return copy_file(from, to, e);
+		return disk_copy_file(from, to, e);
 	r = how == LINK ? link(from, to) : rename(from, to);
 	return r < 0 ? err_errno(e, -errno, "make %s of %s", to, from) : 0;
 }

@@ -13,11 +13,13 @@
 #include "base/list.h"
 #include "client/ssh.h"
 #include "drover.h"
+#include "guest/template.h"
 #include "loop/loop.h"
 #include "loop/timer.h"
 #include "store/store.h"
 #include "wire/names.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <uv.h>
 
@@ -72,6 +74,8 @@ struct settings {
 	const char *kernel; /* a path, "image", or NULL: not named; so the others */
 	const char *initrd; /* also "none" */
 	const char *append;
+	bool warm;        /* new members start from a template */
+	bool second_line; /* what runs shall become one */
 };
 int settings_from(const struct drover_options *o, struct settings *ret, struct err *e);
 void settings_progress(const struct settings *s, const char *member, const char *stage, int percent,
@@ -82,8 +86,8 @@ int settings_find_backend(struct settings *s, const struct store *store,
 			  const struct name_list *names, struct err *e);
 
 /* The same for @name, which joins @c: its helper has one backend. */
-int settings_join_backend(struct settings *s, const struct drover_cluster *c, const char *name,
-			  struct err *e);
+int settings_join(struct settings *s, const struct drover_cluster *c, const char *name,
+		  struct err *e);
 
 /*
  * The network of a cluster of @names: what the caller wants, else what the members had; and their subnet of the host,
@@ -142,6 +146,8 @@ struct prepare {
 	struct member_config config; /* owned */
 	char image_disk[PATH_MAX];   /* base of a new disk, "" for a blank one */
 	char image_format[16];
+	char warm_key
+		[TEMPLATE_KEY_SIZE]; /* of the template that a new member goes on from, or "" */
 	bool is_new;
 	bool is_fake;
 	atomic_bool *cancel;
@@ -150,6 +156,25 @@ struct prepare {
 };
 void prepare_done(struct prepare *p); /* frees what @p owns; a zeroed one is fine */
 int prepare_member(struct prepare *p, struct err *e);
+/* What @image, of prepare_image, has for disk and memory of the new member. */
+void prepare_base(struct prepare *p, const struct prepare *image);
+
+/* --- image.c ------------------------------------------------------------------------------------------------------ */
+
+/*
+ * The guest code looks at a flag, the caller's cancel is a descriptor: a thread waits for the one and sets the other, for
+ * as long as the blocking call lasts.
+ */
+struct cancel_bridge {
+	pthread_t thread;
+	int cancel_fd;
+	int stop_fd;
+	atomic_bool *flag;
+	bool running;
+};
+int bridge_begin(struct cancel_bridge *b, struct drover_cancel *cancel /* may be NULL */,
+		 atomic_bool *flag, struct err *e);
+void bridge_end(struct cancel_bridge *b);
 
 /* Resolves the image that @s names and fills the parts of @p that come from it. Blocks: may build or download. */
 int prepare_image(const struct store *store, const struct settings *s, atomic_bool *cancel,
@@ -158,6 +183,31 @@ int prepare_image(const struct store *store, const struct settings *s, atomic_bo
 /* A new member's configuration: the image's part from @image, the sizes from the settings. @c is filled in failure too. */
 int prepare_config(struct member_config *c, const struct prepare *image, const char *name,
 		   const struct settings *s, struct err *e);
+
+/* --- warm.c: starts from a template ------------------------------------------------------------------------------- */
+
+/* What new members go on from. */
+struct warm {
+	char key[TEMPLATE_KEY_SIZE]; /* "": they boot */
+	bool made;                   /* by this call, so a next would be no better */
+};
+int warm_check_settings(const struct settings *s, struct err *e);
+/*
+ * prepare_image for @n new members, and where @s wants that the template that fits, which is made when there is none: blocks for a boot then.
+ * When there is one @s gets half of the time, so that some is left if the template does not work.
+ */
+int warm_image(struct settings *s, size_t n, atomic_bool *cancel, struct prepare *image,
+	       struct warm *warm, struct err *e);
+/* A start from @w ended with @e: removes it when it may be the cause. True: trying once more makes sense. */
+bool warm_blame(const struct warm *w, const struct settings *s, const struct err *e);
+/* Disk and memory of the template to a new member; blocking, for a work thread. */
+int warm_deal(const struct prepare *p, struct err *e);
+
+/* --- start.c ------------------------------------------------------------------------------------------------------ */
+
+/* drover_cluster_start with the options filled in. */
+int cluster_start(const char *const names[], size_t n, const struct settings *s,
+		  struct drover_cluster **ret, struct err *e);
 
 /* --- kernel.c: a kernel of the user's own ------------------------------------------------------------------------ */
 

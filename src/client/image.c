@@ -10,21 +10,9 @@
 #include <string.h>
 #include <sys/eventfd.h>
 
-/*
- * The guest code looks at a flag, the caller's cancel is a descriptor: a thread waits for the one and sets the other, for
- * as long as the blocking call lasts.
- */
-struct bridge {
-	pthread_t thread;
-	int cancel_fd;
-	int stop_fd;
-	atomic_bool *flag;
-	bool running;
-};
-
 static void *bridge_thread(void *arg)
 {
-	struct bridge *b = arg;
+	struct cancel_bridge *b = arg;
 	struct pollfd p[] = {{.fd = b->cancel_fd, .events = POLLIN},
 			     {.fd = b->stop_fd, .events = POLLIN}};
 
@@ -35,7 +23,7 @@ static void *bridge_thread(void *arg)
 	return NULL;
 }
 
-static int start_thread(struct bridge *b)
+static int start_thread(struct cancel_bridge *b)
 {
 	sigset_t all;
 	sigset_t before;
@@ -48,10 +36,10 @@ static int start_thread(struct bridge *b)
 	return r;
 }
 
-static int bridge_begin(struct bridge *b, struct drover_cancel *cancel, atomic_bool *flag,
-			struct err *e)
+int bridge_begin(struct cancel_bridge *b, struct drover_cancel *cancel, atomic_bool *flag,
+		 struct err *e)
 {
-	*b = (struct bridge){.stop_fd = -1, .flag = flag};
+	*b = (struct cancel_bridge){.stop_fd = -1, .flag = flag};
 	if (!cancel)
 		return 0;
 	b->cancel_fd = cancel->event_fd;
@@ -64,7 +52,7 @@ static int bridge_begin(struct bridge *b, struct drover_cancel *cancel, atomic_b
 	return 0;
 }
 
-static void bridge_end(struct bridge *b)
+void bridge_end(struct cancel_bridge *b)
 {
 	uint64_t one = 1;
 
@@ -133,7 +121,7 @@ int prepare_image(const struct store *store, const struct settings *s, atomic_bo
 		  struct prepare *template, struct err *e)
 {
 	struct image image = {0};
-	struct bridge bridge = {.stop_fd = -1};
+	struct cancel_bridge bridge = {.stop_fd = -1};
 	int r;
 
 	if (strcmp(s->backend, "fake") == 0)
@@ -177,7 +165,9 @@ int drover_image_list(const char *home, struct drover_image **ret, struct drover
 		memcpy(to->description, found[i].description, sizeof(to->description));
 		memcpy(to->path, found[i].path, sizeof(to->path));
 		memcpy(to->origin, found[i].origin, sizeof(to->origin));
-		to->bytes = found[i].cached ? found[i].bytes : 0;
+		to->bytes = found[i].cached
+				    ? found[i].bytes + template_bytes(&store, found[i].name, false)
+				    : 0;
 		to->cached = found[i].cached;
 	}
 	*ret = images;
@@ -188,7 +178,7 @@ int drover_image_list(const char *home, struct drover_image **ret, struct drover
 struct fetch {
 	struct store store;
 	struct settings settings;
-	struct bridge bridge;
+	struct cancel_bridge bridge;
 	atomic_bool canceled;
 };
 
@@ -244,6 +234,8 @@ int drover_image_remove(const char *home, const char *name, struct drover_error 
 
 	if (r == 0)
 		r = image_remove(&store, name, &e);
+	if (r == 0)
+		template_bytes(&store, name, true);
 	return r < 0 ? public_error(pe, &e, r) : 0;
 }
 

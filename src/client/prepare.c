@@ -36,6 +36,13 @@ static void utc_now(char *ret, size_t size)
 	strftime(ret, size, "%Y-%m-%dT%H:%M:%SZ", &tm);
 }
 
+void prepare_base(struct prepare *p, const struct prepare *image)
+{
+	memcpy(p->image_disk, image->image_disk, sizeof(p->image_disk));
+	memcpy(p->image_format, image->image_format, sizeof(p->image_format));
+	memcpy(p->warm_key, image->warm_key, sizeof(p->warm_key));
+}
+
 int prepare_config(struct member_config *c, const struct prepare *image, const char *name,
 		   const struct settings *s, struct err *e)
 {
@@ -46,6 +53,7 @@ int prepare_config(struct member_config *c, const struct prepare *image, const c
 				    .memory_mb = s->memory_mb ? s->memory_mb : from->memory_mb,
 				    .disk_mb = s->disk_mb,
 				    .no_egress = s->no_egress,
+				    .second_line = s->warm || s->second_line,
 				    .image = copy_text(from->image),
 				    .user = copy_text(from->user),
 				    .kernel_path = copy_text(from->kernel_path),
@@ -168,37 +176,77 @@ static int read_key(const struct prepare *p, const char *file, char **ret, struc
 	return r < 0 ? err_errno(e, r, "read %s of %s", file, p->config.name) : 0;
 }
 
-static int make_seed(struct prepare *p, struct err *e)
+static int read_texts(const struct prepare *p, struct seed_texts *t, struct seed *ret,
+		      struct err *e)
 {
-	scoped(texts) struct seed_texts t = {0};
-	scoped(mem) char *path =
-		store_member_path(p->store, p->config.name,
-				  provides(p, PROVISION_CREDENTIALS) ? "credentials" : "seed.iso");
-	struct seed seed = {.name = member_config_inside(&p->config),
-			    .mac = p->config.mac,
-			    .user = p->config.user};
-	int r = keys_ensure(p->store, &t.public_key, e);
+	int r = keys_ensure(p->store, &t->public_key, e);
 
 	if (r == 0)
 		r = keys_ensure_host(p->store, p->config.name, e);
 	if (r == 0)
-		r = read_key(p, "ssh_host_ed25519_key", &t.host_key, e);
+		r = read_key(p, "ssh_host_ed25519_key", &t->host_key, e);
 	if (r == 0)
-		r = read_key(p, "ssh_host_ed25519_key.pub", &t.host_key_public, e);
+		r = read_key(p, "ssh_host_ed25519_key.pub", &t->host_key_public, e);
 	if (r < 0)
 		return r;
+	t->host_key_public[strcspn(t->host_key_public, "\n")] = '\0';
+	*ret = (struct seed){.name = member_config_inside(&p->config),
+			     .mac = p->config.mac,
+			     .user = p->config.user,
+			     .public_key = t->public_key,
+			     .host_key = t->host_key,
+			     .host_key_public = t->host_key_public};
+	return 0;
+}
+
+static int make_seed(struct prepare *p, const struct seed *seed, struct err *e)
+{
+	scoped(mem) char *path =
+		store_member_path(p->store, p->config.name,
+				  provides(p, PROVISION_CREDENTIALS) ? "credentials" : "seed.iso");
+	int r;
+
 	if (!path)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
-	t.host_key_public[strcspn(t.host_key_public, "\n")] = '\0';
-	seed.public_key = t.public_key;
-	seed.host_key = t.host_key;
-	seed.host_key_public = t.host_key_public;
 	if (!provides(p, PROVISION_CREDENTIALS))
-		return files_exist(path) ? 0 : seed_write_iso(path, &seed, e);
+		return files_exist(path) ? 0 : seed_write_iso(path, seed, e);
 	r = files_mkdir_all(path, 0700);
 	if (r < 0)
 		return err_errno(e, r, "make directory %s", path);
-	return seed_write_credentials(path, &seed, &p->credentials, &p->n_credentials, e);
+	return seed_write_credentials(path, seed, &p->credentials, &p->n_credentials, e);
+}
+
+/* What makes of a copy of a template this member; for any other start there is nothing to say on the second line. */
+static int make_script(const struct prepare *p, const struct seed *seed, struct err *e)
+{
+	scoped(mem) char *path = store_member_path(p->store, p->config.name, "script");
+	scoped(buf) struct buf b = BUF_INIT;
+	const struct identity identity = {.name = seed->name,
+					  .user = seed->user,
+					  .public_key = seed->public_key,
+					  .host_key = seed->host_key,
+					  .host_key_public = seed->host_key_public};
+	int r = path ? 0 : -ENOMEM;
+
+	if (r == 0 && p->is_new && p->warm_key[0])
+		r = identity_give(&identity, &b);
+	if (r == 0)
+		r = files_publish(path, b.data, b.len, 0600);
+	if (b.len)
+		explicit_bzero(b.data, b.len);
+	return r < 0 ? err_errno(e, r, "write the script of %s", p->config.name) : 0;
+}
+
+/* What tells the guest who it is. */
+static int make_identity(struct prepare *p, struct err *e)
+{
+	scoped(texts) struct seed_texts t = {0};
+	struct seed seed = {0};
+	int r = read_texts(p, &t, &seed, e);
+
+	if (r == 0)
+		r = make_seed(p, &seed, e);
+	return r == 0 && p->config.second_line ? make_script(p, &seed, e) : r;
 }
 
 /* Memory that lies where a new member is made is of a fork whose client died: not this member's. */
@@ -218,6 +266,8 @@ int prepare_member(struct prepare *p, struct err *e)
 		r = store_member_mkdir(p->store, p->config.name, e);
 	if (r == 0 && p->is_new)
 		drop_memory(p);
+	if (r == 0 && p->is_new && p->warm_key[0])
+		r = warm_deal(p, e);
 	if (r == 0)
 		r = check_cancel(p, e);
 	if (r == 0 && p->is_new)
@@ -227,7 +277,7 @@ int prepare_member(struct prepare *p, struct err *e)
 	if (r == 0)
 		r = check_cancel(p, e);
 	if (r == 0)
-		r = p->is_fake ? make_placeholder(p, "seed.iso", e) : make_seed(p, e);
+		r = p->is_fake ? make_placeholder(p, "seed.iso", e) : make_identity(p, e);
 	if (r == 0 && !p->is_fake)
 		r = make_points_file(p, e);
 	if (r == 0)
@@ -291,14 +341,17 @@ int prepare_spec(const struct prepare *p, struct vm_spec *ret, struct err *e)
 		.kernel_path = copy_text(kernel_path(c)),
 		.initrd_path = copy_text(kernel_initrd(c)),
 		.cmdline = make_cmdline(p),
+		.script_path =
+			c->second_line ? store_member_path(p->store, c->name, "script") : NULL,
 	};
 
 	if (!s.disk_path && !p->is_fake)
 		s.points_path = existing(p, "points.qcow2");
 	if (s.disk_path)
 		s.disk_format = copy_text(c->disk_format);
-	if (!s.name || !s.serial_log_path || copy_credentials(p, &s) < 0 ||
-	    shares_spec(p, &s) < 0 || (kernel_path(c) && (!s.kernel_path || !s.cmdline)) ||
+	if (!s.name || !s.serial_log_path || (c->second_line && !s.script_path) ||
+	    copy_credentials(p, &s) < 0 || shares_spec(p, &s) < 0 ||
+	    (kernel_path(c) && (!s.kernel_path || !s.cmdline)) ||
 	    (kernel_initrd(c) && !s.initrd_path)) {
 		vm_spec_done(&s);
 		return err_set(e, ERR_NO_MEMORY, "out of memory");

@@ -113,8 +113,8 @@ int settings_find_backend(struct settings *s, const struct store *store,
 	return check_hypervisor(s, e);
 }
 
-int settings_join_backend(struct settings *s, const struct drover_cluster *c, const char *name,
-			  struct err *e)
+int settings_join(struct settings *s, const struct drover_cluster *c, const char *name,
+		  struct err *e)
 {
 	scoped(names) struct name_list live = {0};
 	scoped(names) struct name_list joining = {0};
@@ -129,7 +129,13 @@ int settings_join_backend(struct settings *s, const struct drover_cluster *c, co
 	if (r == 0 && wanted && strcmp(wanted, s->backend) != 0)
 		return err_set(e, ERR_INVALID, "%s joins a cluster whose backend is %s, not %s",
 			       name, s->backend, wanted);
-	return r < 0 ? r : settings_find_backend(s, &c->store, &joining, e);
+	if (r == 0)
+		r = settings_find_backend(s, &c->store, &joining, e);
+	if (r == 0 && s->network && strcmp(s->network, c->network_kind) != 0)
+		return err_set(e, ERR_INVALID, "%s joins a cluster whose network is %s, not %s",
+			       name, c->network_kind, s->network);
+	s->network = c->network_kind;
+	return r;
 }
 
 static int find_network(const char *name, const char **ret, struct err *e)
@@ -194,6 +200,7 @@ int settings_from(const struct drover_options *options, struct settings *ret, st
 		.kernel = o.kernel,
 		.initrd = o.initrd,
 		.append = o.append,
+		.warm = o.warm,
 	};
 	r = find_backend(o.backend, ret, e);
 	if (r == 0)
@@ -206,6 +213,8 @@ int settings_from(const struct drover_options *options, struct settings *ret, st
 	r = check_sizes(ret, e);
 	if (r == 0)
 		r = kernel_check(ret, e);
+	if (r == 0)
+		r = warm_check_settings(ret, e);
 	return r < 0 ? r : shares_check(ret->shares, ret->n_shares, e);
 }
 

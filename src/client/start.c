@@ -285,6 +285,7 @@ static void on_reserved(void *arg, int r, const struct reservation *v, const str
 {
 	struct boot *b = arg;
 	struct member_config *config = &b->prepare.config;
+	const char *from = b->prepare.warm_key[0] ? "warm" : config->image;
 
 	b->run->reserving--;
 	if (b->ended)
@@ -296,7 +297,7 @@ static void on_reserved(void *arg, int r, const struct reservation *v, const str
 	b->reservation = *v;
 	memcpy(config->mac, v->mac, sizeof(config->mac));
 	memcpy(config->ip, v->ip, sizeof(config->ip));
-	tell_stage(b, "prepare", -1, config->image ? config->image : "");
+	tell_stage(b, "prepare", -1, from ? from : "");
 	if (queue(b, prepare_work, after_prepare) < 0)
 		boot_end(b, &(struct err){.code = ERR_NO_MEMORY, .msg = "out of memory"});
 }
@@ -336,8 +337,7 @@ static int init_boot(struct run *run, struct boot *b, const char *name, const st
 	b->prepare.is_new = !store_member_exists(&c->store, name);
 	if (b->prepare.is_new) {
 		r = prepare_config(&b->prepare.config, image, name, run->settings, e);
-		memcpy(b->prepare.image_disk, image->image_disk, sizeof(image->image_disk));
-		memcpy(b->prepare.image_format, image->image_format, sizeof(image->image_format));
+		prepare_base(&b->prepare, image);
 		b->made = true;
 	} else {
 		r = store_config_load(&c->store, name, &b->prepare.config, e);
@@ -443,7 +443,6 @@ static int start_helper(struct drover_cluster *c, const struct name_list *names,
 					  .detached = s->detached,
 					  .temporary = s->temporary,
 					  .cancel = s->cancel};
-
 	int r;
 
 	c->detached = s->detached;
@@ -473,29 +472,29 @@ static int init_boots(struct run *run, const struct name_list *names, const stru
 }
 
 static int start_cluster(struct store *store, const struct name_list *names, bool any_new,
-			 const struct settings *s, struct drover_cluster **ret, struct err *e)
+			 struct settings s, struct warm *warm, struct drover_cluster **ret,
+			 struct err *e)
 {
-	struct run run = {.settings = s, .error = ERR_INIT};
+	struct run run = {.settings = &s, .error = ERR_INIT};
 	struct prepare image = {.store = store};
 	struct drover_cluster *c;
-	int r = any_new ? prepare_image(store, s, &run.cancel, &image, e) : 0;
+	int r = any_new ? warm_image(&s, names->n, &run.cancel, &image, warm, e) : 0;
 
 	if (r < 0)
 		return r;
-	c = cluster_new(store, names->names[0], e);
-	run.cluster = c;
-	r = c ? start_helper(c, names, s, e) : err_code_number(e->code);
+	run.cluster = c = cluster_new(store, names->names[0], e);
+	r = c ? start_helper(c, names, &s, e) : err_code_number(e->code);
 	if (r == 0)
 		r = init_boots(&run, names, &image, e);
 	if (r == 0) {
-		settings_progress(s, "", "network", -1, "%s", "");
-		r = cluster_make_network(c, s->subnet, e);
+		settings_progress(&s, "", "network", -1, "%s", "");
+		r = cluster_make_network(c, s.subnet, e);
 	}
 	if (r == 0)
 		r = run_boots(&run, e);
 	member_config_done(&image.config);
 	if (r < 0 && c) {
-		if (s->detached)
+		if (s.detached)
 			cluster_shutdown(c);
 		session_end(&c->session, 10000, NULL);
 		remove_made(&run); /* under the locks, which the helper has let go of */
@@ -508,69 +507,93 @@ static int start_cluster(struct store *store, const struct name_list *names, boo
 	return r;
 }
 
-int drover_cluster_start(const char *const names[], size_t n, const struct drover_options *o,
-			 struct drover_cluster **ret, struct drover_error *pe)
+static int start_once(const char *const names[], size_t n, struct settings s, struct warm *warm,
+		      struct drover_cluster **ret, struct err *e)
 {
 	scoped(store) struct store store = {0};
 	scoped(names) struct name_list list = {0};
+	bool any_new = false;
+	int r = store_open(s.home, &store, e);
+
+	if (r == 0)
+		r = names_check_idle(&store, names, n, &list, &any_new, e);
+	if (r == 0)
+		r = settings_find_backend(&s, &store, &list, e);
+	if (r < 0)
+		return r;
+	settings_find_network(&s, &store, &list);
+	host_reconcile(&store, &s);
+	return start_cluster(&store, &list, any_new, s, warm, ret, e);
+}
+
+int cluster_start(const char *const names[], size_t n, const struct settings *s,
+		  struct drover_cluster **ret, struct err *e)
+{
+	struct warm warm = {0};
+	int r = start_once(names, n, *s, &warm, ret, e);
+
+	if (r < 0 && warm_blame(&warm, s, e))
+		r = start_once(names, n, *s, &warm, ret, e);
+	return r;
+}
+
+int drover_cluster_start(const char *const names[], size_t n, const struct drover_options *o,
+			 struct drover_cluster **ret, struct drover_error *pe)
+{
 	struct settings s;
 	struct err e = ERR_INIT;
-	bool any_new = false;
 	int r = settings_from(o, &s, &e);
 
 	if (r == 0)
-		r = store_open(s.home, &store, &e);
-	if (r == 0)
-		r = names_check_idle(&store, names, n, &list, &any_new, &e);
-	if (r == 0)
-		r = settings_find_backend(&s, &store, &list, &e);
-	if (r == 0) {
-		settings_find_network(&s, &store, &list);
-		host_reconcile(&store, &s);
-		r = start_cluster(&store, &list, any_new, &s, ret, &e);
-	}
+		r = cluster_start(names, n, &s, ret, &e);
 	return r < 0 ? public_error(pe, &e, r) : 0;
+}
+
+static int add_once(struct drover_cluster *c, const char *name, struct settings s,
+		    struct warm *warm, struct drover_vm **ret, struct err *e)
+{
+	struct run run = {.settings = &s, .cluster = c, .error = ERR_INIT};
+	struct prepare image = {.store = &c->store};
+	scoped(names) struct name_list list = {0};
+	scoped(lock) int lock = -1;
+	bool is_new = false;
+	int r = names_check_idle(&c->store, &name, 1, &list, &is_new, e);
+
+	if (r == 0)
+		r = settings_join(&s, c, name, e);
+	if (r == 0)
+		r = member_lock(&c->store, name, &lock, e);
+	if (r == 0 && is_new)
+		r = warm_image(&s, 1, &run.cancel, &image, warm, e);
+	if (r == 0)
+		r = init_boots(&run, &list, &image, e);
+	if (r == 0 && !c->network)
+		r = cluster_make_network(c, NULL, e);
+	unlock_fd(&lock); /* the helper takes it when it registers the member */
+	if (r == 0)
+		r = run_boots(&run, e);
+	member_config_done(&image.config);
+	if (r == 0 && ret)
+		*ret = run.boots[0].vm;
+	if (r < 0)
+		remove_made(&run);
+	if (r < 0 && run.n && run.boots[0].added)
+		cluster_drop_last(c);
+	free_boots(&run);
+	return r;
 }
 
 int drover_cluster_add(struct drover_cluster *c, const char *name, const struct drover_options *o,
 		       struct drover_vm **ret, struct drover_error *pe)
 {
-	struct run run = {.cluster = c, .error = ERR_INIT};
-	struct prepare image = {.store = &c->store};
-	scoped(names) struct name_list list = {0};
-	scoped(lock) int lock = -1;
+	struct warm warm = {0};
 	struct settings s;
 	struct err e = ERR_INIT;
-	bool is_new = false;
 	int r = settings_from(o, &s, &e);
 
-	run.settings = &s;
 	if (r == 0)
-		r = names_check_idle(&c->store, &name, 1, &list, &is_new, &e);
-	if (r == 0)
-		r = settings_join_backend(&s, c, name, &e);
-	if (r == 0 && s.network && strcmp(s.network, c->network_kind) != 0)
-		r = err_set(&e, ERR_INVALID, "%s joins a cluster whose network is %s, not %s", name,
-			    c->network_kind, s.network);
-	if (r == 0)
-		r = member_lock(&c->store, name, &lock, &e);
-	if (r == 0 && is_new)
-		r = prepare_image(&c->store, &s, &run.cancel, &image, &e);
-	if (r == 0)
-		r = init_boots(&run, &list, &image, &e);
-	if (r == 0 && !c->network)
-		r = cluster_make_network(c, NULL, &e);
-	unlock_fd(&lock); /* the helper takes it when it registers the member */
-	if (r == 0)
-		r = run_boots(&run, &e);
-	member_config_done(&image.config);
-	if (r < 0 && run.n) {
-		remove_made(&run);
-		if (run.boots[0].added)
-			cluster_drop_last(c);
-	} else if (r == 0 && ret) {
-		*ret = run.boots[0].vm;
-	}
-	free_boots(&run);
+		r = add_once(c, name, s, &warm, ret, &e);
+	if (r < 0 && warm_blame(&warm, &s, &e))
+		r = add_once(c, name, s, &warm, ret, &e);
 	return r < 0 ? public_error(pe, &e, r) : 0;
 }

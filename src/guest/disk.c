@@ -79,6 +79,16 @@ static int make_tmp(const char *full, char **ret, struct err *e)
 	return 0;
 }
 
+int disk_copy_file(const char *from, const char *to, struct err *e)
+{
+	const char *argv[] = {"cp", "--reflink=auto", "--sparse=always", "-p", "--", from, to,
+			      NULL};
+	scoped(buf) struct buf tail = BUF_INIT;
+	int r = run_program(argv, NULL, NULL, NULL, &tail, e);
+
+	return r > 0 ? err_set(e, ERR_IO, "copy %s: %s", from, run_last_line(&tail)) : r;
+}
+
 int disk_copy(const char *from, const char *format, const char *path, struct err *e)
 {
 	const char *argv[] = {"qemu-img", "convert", "-f", format, "-O", "qcow2", from, NULL, NULL};

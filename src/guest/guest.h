@@ -76,6 +76,8 @@ int disk_create(const char *path, const char *base, const char *base_format, uin
  * Atomic. Errors as above.
  */
 int disk_copy(const char *from, const char *format, const char *path, struct err *e);
+/* A copy of the file as it is, sparse, by reflink where the file system can. */
+int disk_copy_file(const char *from, const char *to, struct err *e);
 /*
  * The first @size bytes, a multiple of 512, of what a guest sees of @disk; zeros behind its end. @near names a place for a
  * temporary file.

@@ -92,6 +92,9 @@ int image_stock_list(image_catalog_fn *each, void *arg, struct err *e);
 
 /* image_list.c */
 
+/* What the files in a directory take on disk. */
+int64_t image_bytes_in(const char *path);
+
 /*
  * The name under which the image of @url is cached, heap: the URL's file name and a part of its digest, so that `image ls`
  * shows what it is and two URLs never meet. NULL when out of memory.

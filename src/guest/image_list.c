@@ -64,7 +64,7 @@ static int add_stock(void *arg, const char *name, const char *description)
 	return 0;
 }
 
-static int64_t bytes_in(const char *path)
+int64_t image_bytes_in(const char *path)
 {
 	scoped(dir) DIR *dir = opendir(path);
 	struct dirent *entry;
@@ -93,7 +93,7 @@ static int add_cached(const struct store *s, struct list_out *l, const char *nam
 	if (!dir || !json || !v)
 		return -ENOMEM;
 	v->cached = true;
-	v->bytes = bytes_in(dir);
+	v->bytes = image_bytes_in(dir);
 	snprintf(v->path, sizeof(v->path), "%s", dir);
 	if (files_read(json, JSON_MAX, &text, &len) < 0)
 		return 0;

@@ -147,6 +147,7 @@ static int load_fields(struct fields *f, struct member_config *c)
 	load_size(f, "memory_mb", &c->memory_mb);
 	load_size(f, "disk_mb", &c->disk_mb);
 	load_flag(f, "no_egress", &c->no_egress);
+	load_flag(f, "second_line", &c->second_line);
 	if (load_heap(f, "image", &c->image) < 0 || load_heap(f, "user", &c->user) < 0 ||
 	    load_heap(f, "kernel_path", &c->kernel_path) < 0 ||
 	    load_heap(f, "initrd_path", &c->initrd_path) < 0 ||
@@ -254,6 +255,8 @@ int store_config_save(const struct store *s, const struct member_config *c, stru
 	save_text(root, "firmware", c->firmware);
 	save_shares(root, c, "fixtures", false);
 	save_shares(root, c, "mounts", true);
+	if (c->second_line)
+		json_object_set_new(root, "second_line", json_true());
 	if (c->no_egress)
 		json_object_set_new(root, "no_egress", json_true());
 	text = json_dumps(root, JSON_INDENT(2));

@@ -125,6 +125,7 @@ struct member_config {
 	char *own_kernel;
 	char *own_initrd; /* "none": none */
 	char *append;     /* behind the command line */
+	bool second_line; /* a second serial line, of members that start from a template */
 	char firmware[8]; /* "bios" or "uefi" where that starts the disk, else "" */
 
 	struct share *shares; /* owned; the same from boot to boot */

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What is taken from a guest that becomes a template, and what each copy is given: by a shell of the guest's own on its
+ * second serial line, with nothing but what its distribution has.
+ */
+#include "base/buf.h"
+#include "base/scoped.h"
+#include "base/str.h"
+#include "guest/template.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/random.h>
+
+enum { RANDOM_BYTES = 64, MACHINE_ID_BYTES = 16 };
+
+/*
+ * The random numbers of copies are the same until the kernel's generator starts over. Opening /dev/snapshot, which is for
+ * resuming from hibernation, makes it do so; where there is none, perl can ask for it (RNDRESEEDCRNG).
+ *
+ * The network card is taken from its driver, so that the template has none; the shell remembers which it was. `kill` ends
+ * the login that this comes by, which the copies must not have.
+ */
+const char identity_take[] =
+	"[ -c /dev/snapshot ] || command -v perl >/dev/null || exit 3\n"
+	"s=; [ \"$(id -u)\" = 0 ] || s='sudo -n'\n"
+	"$s setsid sh -c '\n"
+	"exec </dev/ttyS1\n"
+	"stty raw -echo || exit\n"
+	"kill $1\n"
+	"[ ! -d /run/systemd/system ] || systemctl stop \"ifup@*.service\" </dev/null\n"
+	"for nic in /sys/bus/pci/drivers/virtio-pci/*/virtio*/net; do nic=${nic%/virtio*}; done\n"
+	"nic=${nic##*/}\n"
+	"echo $nic >/sys/bus/pci/drivers/virtio-pci/unbind\n"
+	"! command -v udevadm || udevadm settle\n"
+	"rm -f /etc/ssh/ssh_host_* /var/lib/systemd/random-seed\n"
+	"[ ! -s /etc/machine-id ] || true >/etc/machine-id\n"
+	"sync\n"
+	"echo \"" TEMPLATE_READY "\" >/dev/console\n"
+	". /dev/ttyS1\n"
+	"' drover $PPID </dev/null >/dev/null 2>&1 &\n";
+
+/* First, and without a new process, which would take random numbers itself. */
+static int give_random(struct buf *b)
+{
+	unsigned char bytes[RANDOM_BYTES];
+	scoped(mem) char *text = NULL;
+
+	if (getrandom(bytes, sizeof(bytes), 0) != sizeof(bytes))
+		return -EIO;
+	text = str_base64(bytes, sizeof(bytes));
+	if (!text)
+		return -ENOMEM;
+	return buf_addf(b,
+			"printf %%s '%s' >/dev/urandom\n"
+			"{ [ -c /dev/snapshot ] && true >/dev/snapshot; } ||\n"
+			"perl -e 'open(F, \">\", \"/dev/urandom\") && ioctl(F, 0x5207, 0) || die' "
+			"</dev/null || exit\n",
+			text);
+}
+
+static int give_names(struct buf *b, const char *name)
+{
+	unsigned char bytes[MACHINE_ID_BYTES];
+	char hex[2 * MACHINE_ID_BYTES + 1];
+
+	if (getrandom(bytes, sizeof(bytes), 0) != sizeof(bytes))
+		return -EIO;
+	str_hex(bytes, sizeof(bytes), hex);
+	return buf_addf(b,
+			"date -u -s @@NOW@ </dev/null >/dev/null\n"
+			"printf %%s '%s' >/proc/sys/kernel/hostname\n"
+			"[ ! -e /etc/machine-id ] || printf '%%s\\n' %s >/etc/machine-id\n",
+			name, hex);
+}
+
+/* Whoever else uses the template has keys of his own. Both servers read their host key anew for each connection. */
+static int give_keys(struct buf *b, const struct identity *i)
+{
+	int r = buf_addf(b, "umask 077\nprintf '%%s\\n' '%s' >/root/.ssh/authorized_keys\n",
+			 i->public_key);
+
+	if (r == 0 && strcmp(i->user, "root") != 0)
+		r = buf_addf(b, "printf '%%s\\n' '%s' >/home/%s/.ssh/authorized_keys\n",
+			     i->public_key, i->user);
+	if (r < 0)
+		return r;
+	return buf_addf(
+		b,
+		"if command -v dropbearconvert >/dev/null; then\n"
+		"printf '%%s\\n' '%s' >/run/host_key.new\n"
+		"dropbearconvert openssh dropbear /run/host_key.new /run/host_key </dev/null >/dev/null\n"
+		"rm -f /run/host_key.new\n"
+		"else\n"
+		"printf '%%s\\n' '%s' >/etc/ssh/ssh_host_ed25519_key\n"
+		"printf '%%s\\n' '%s' >/etc/ssh/ssh_host_ed25519_key.pub\n"
+		"fi\n",
+		i->host_key, i->host_key, i->host_key_public);
+}
+
+/* The network comes last: who can be reached is who it is to be. */
+int identity_give(const struct identity *i, struct buf *ret)
+{
+	int r;
+
+	if (strchr(i->public_key, '\'') || strchr(i->host_key, '\'') ||
+	    strchr(i->host_key_public, '\''))
+		return -EINVAL;
+	r = give_random(ret);
+	if (r == 0)
+		r = give_names(ret, i->name);
+	if (r == 0)
+		r = give_keys(ret, i);
+	return r < 0 ? r
+		     : buf_addstr(ret, "echo $nic >/sys/bus/pci/drivers/virtio-pci/bind\nexit\n");
+}

@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: MIT */
+#include "check.h"
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/files.h"
+#include "base/scoped.h"
+#include "guest/template.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char home[256];
+static char images[300];
+static char kernel[300];
+static char other[300];
+static struct store st;
+
+static int group_setup(void **state)
+{
+	snprintf(home, sizeof(home), "/tmp/drover-template.XXXXXX");
+	assert_non_null(mkdtemp(home));
+	snprintf(images, sizeof(images), "%s/images", home);
+	snprintf(kernel, sizeof(kernel), "%s/kernel", home);
+	snprintf(other, sizeof(other), "%s/other", home);
+	st = (struct store){.images = images};
+	assert_int_equal(files_publish(kernel, "kernel", 6, 0600), 0);
+	assert_int_equal(files_publish(other, "kernel", 6, 0600), 0);
+	return 0;
+}
+
+static int group_teardown(void **state)
+{
+	return files_remove_tree(home);
+}
+
+static struct template_of usual(void)
+{
+	return (struct template_of){.image = "tiny",
+				    .user = "root",
+				    .kernel = kernel,
+				    .hypervisor = kernel,
+				    .cmdline = "quiet",
+				    .cpus = 1,
+				    .memory_mb = 256,
+				    .disk_mb = 10240};
+}
+
+static void key_of(const struct template_of *t, char ret[TEMPLATE_KEY_SIZE])
+{
+	struct err e = ERR_INIT;
+
+	assert_int_equal(template_key(t, ret, &e), 0);
+	assert_int_equal(strlen(ret), TEMPLATE_KEY_SIZE - 1);
+}
+
+static void a_key_is_the_same_for_the_same_and_changes_with_each_thing(void **state)
+{
+	struct template_of all[10];
+	char keys[10][TEMPLATE_KEY_SIZE];
+	char again[TEMPLATE_KEY_SIZE];
+
+	for (size_t i = 0; i < 10; i++)
+		all[i] = usual();
+	all[1].user = "drover";
+	all[2].disk = other;
+	all[3].kernel = other;
+	all[4].initrd = other;
+	all[5].hypervisor = other;
+	all[6].cmdline = "loud";
+	all[7].cpus = 2;
+	all[8].memory_mb = 512;
+	all[9].disk_mb = 20480;
+	for (size_t i = 0; i < 10; i++)
+		key_of(&all[i], keys[i]);
+	for (size_t i = 0; i < 10; i++)
+		for (size_t j = 0; j < i; j++)
+			assert_string_not_equal(keys[i], keys[j]);
+	key_of(&all[0], again);
+	assert_string_equal(again, keys[0]);
+	all[0].kvm = true;
+	key_of(&all[0], again);
+	assert_string_not_equal(again, keys[0]);
+}
+
+static void a_key_changes_when_the_file_is_another_of_the_same_name(void **state)
+{
+	struct template_of t = usual();
+	char before[TEMPLATE_KEY_SIZE];
+	char after[TEMPLATE_KEY_SIZE];
+
+	t.kernel = other;
+	key_of(&t, before);
+	assert_int_equal(files_publish(other, "KERNEL", 6, 0600), 0);
+	key_of(&t, after);
+	assert_string_not_equal(before, after);
+}
+
+static void a_missing_file_is_an_error_that_names_the_image(void **state)
+{
+	struct template_of t = usual();
+	char key[TEMPLATE_KEY_SIZE];
+	struct err e = ERR_INIT;
+
+	t.kernel = "/nowhere/kernel";
+	assert_int_equal(template_key(&t, key, &e), -ENOENT);
+	assert_non_null(strstr(e.msg, "tiny"));
+}
+
+static void make(const char *key, const char *image)
+{
+	struct template_of t = usual();
+	scoped(mem) char *dir = NULL;
+	scoped(mem) char *memory = NULL;
+	struct err e = ERR_INIT;
+	scoped(lock) int lock = -1;
+
+	t.image = image;
+	assert_int_equal(template_lock(&st, key, NULL, &lock, &e), 0);
+	assert_int_equal(template_begin(&st, key, &dir, &e), 0);
+	memory = str_format("%s/memory", dir);
+	assert_int_equal(files_publish(memory, "bytes", 5, 0600), 0);
+	assert_false(template_is_whole(&st, key));
+	assert_int_equal(template_keep(&st, key, dir, &t, &e), 0);
+	assert_true(template_is_whole(&st, key));
+}
+
+static void a_template_is_there_once_it_is_kept_and_for_its_owner_alone(void **state)
+{
+	static const char *const files[] = {NULL, "memory", "template.json"};
+
+	make("aaaa", "tiny");
+	for (size_t i = 0; i < 3; i++) {
+		scoped(mem) char *path = template_path(&st, "aaaa", files[i]);
+		struct stat s;
+
+		assert_int_equal(stat(path, &s), 0);
+		assert_int_equal(s.st_mode & 077, 0);
+	}
+}
+
+static void one_that_was_cut_short_is_none_and_is_replaced(void **state)
+{
+	scoped(mem) char *memory = template_path(&st, "bbbb", "memory");
+
+	make("bbbb", "tiny");
+	assert_int_equal(truncate(memory, 3), 0);
+	assert_false(template_is_whole(&st, "bbbb"));
+	make("bbbb", "tiny");
+}
+
+static void what_a_killed_maker_left_goes_with_the_next(void **state)
+{
+	scoped(mem) char *left = str_format("%s/.templates/.cccc.tmp.1", images);
+
+	assert_int_equal(files_mkdir_all(left, 0700), 0);
+	make("cccc", "tiny");
+	assert_false(files_exist(left));
+}
+
+static void those_of_one_image_are_summed_and_removed(void **state)
+{
+	make("dddd", "other");
+	assert_true(template_bytes(&st, "other", false) > 0);
+	assert_true(template_is_whole(&st, "dddd"));
+	assert_true(template_bytes(&st, "other", true) > 0);
+	assert_false(template_is_whole(&st, "dddd"));
+	assert_int_equal(template_bytes(&st, "other", false), 0);
+	make("eeee", "tiny");
+	assert_true(template_bytes(&st, "tiny", false) > 0);
+}
+
+static void a_script_gives_names_and_keys_and_the_network_last(void **state)
+{
+	const struct identity i = {.name = "web-1",
+				   .user = "drover",
+				   .public_key = "ssh-ed25519 AAAA",
+				   .host_key = "PRIVATE",
+				   .host_key_public = "ssh-ed25519 BBBB"};
+	scoped(buf) struct buf b = BUF_INIT;
+	scoped(buf) struct buf again = BUF_INIT;
+	const char *bind;
+
+	assert_int_equal(identity_give(&i, &b), 0);
+	assert_non_null(strstr(b.data, "'web-1'"));
+	assert_non_null(strstr(b.data, "'ssh-ed25519 AAAA' >/home/drover/.ssh/authorized_keys"));
+	assert_non_null(strstr(b.data, "'PRIVATE'"));
+	assert_non_null(strstr(b.data, "@NOW@"));
+	bind = strstr(b.data, "virtio-pci/bind\n");
+	assert_non_null(bind);
+	assert_string_equal(bind, "virtio-pci/bind\nexit\n");
+	assert_int_equal(identity_give(&i, &again), 0);
+	assert_string_not_equal(b.data, again.data); /* random numbers, machine id */
+}
+
+static void a_script_takes_no_text_that_would_end_its_quotes(void **state)
+{
+	const struct identity i = {.name = "web-1",
+				   .user = "root",
+				   .public_key = "ssh-ed25519 AAAA it's",
+				   .host_key = "PRIVATE",
+				   .host_key_public = "ssh-ed25519 BBBB"};
+	scoped(buf) struct buf b = BUF_INIT;
+
+	assert_int_equal(identity_give(&i, &b), -EINVAL);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(a_key_is_the_same_for_the_same_and_changes_with_each_thing),
+		TEST(a_key_changes_when_the_file_is_another_of_the_same_name),
+		TEST(a_missing_file_is_an_error_that_names_the_image),
+		TEST(a_template_is_there_once_it_is_kept_and_for_its_owner_alone),
+		TEST(one_that_was_cut_short_is_none_and_is_replaced),
+		TEST(what_a_killed_maker_left_goes_with_the_next),
+		TEST(those_of_one_image_are_summed_and_removed),
+		TEST(a_script_gives_names_and_keys_and_the_network_last),
+		TEST(a_script_takes_no_text_that_would_end_its_quotes),
+	};
+
+	return cmocka_run_group_tests(tests, group_setup, group_teardown);
+}

@@ -1,0 +1,100 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Members that go on from a template instead of booting, each with names, keys, random numbers and network of its own.
+cd "$(dirname "$0")" && . ./lib.sh
+set -o pipefail
+
+guest() { "$DROVER" exec -t 60 "$1" -- sh -c "$2"; }
+warm() { "$DROVER" up --image tiny --mem 256M --cpus 1 --warm "$@" 2>"$home/said"; }
+made() { grep -q 'stage=template' "$home/said"; }
+makes() { warm "$@" && made; }
+finds() { warm "$@" && ! made; }
+templates() { find "$templates" -mindepth 1 -maxdepth 1 -type d ! -name '.*'; }
+one_template() { [ "$(templates | wc -l)" = 1 ]; }
+private() { [ -z "$(find "$templates" \( -type f ! -perm 600 \) -o \( -type d ! -perm 700 \))" ]; }
+# What the line prints in each of the members, which nobody else may have.
+differ() {
+	local line=$1 m
+	shift
+	for m; do
+		guest "$m" "$line" || return 1
+	done | sort | tee "$home/all" | uniq -d | grep . && return 1
+	[ "$(grep -c . "$home/all")" -ge $# ]
+}
+# The kernel's time stamps are those of the boot that the template had.
+one_boot() {
+	local m
+	for m; do
+		guest "$m" 'dmesg | grep -E "Freeing unused kernel image \(init"' || return 1
+	done | sort -u | tee "$home/boots"
+	[ "$(wc -l <"$home/boots")" = 1 ]
+}
+on_time() {
+	local before after now m
+	for m; do
+		before=$(date +%s) && now=$(guest "$m" 'date +%s') && after=$(date +%s) || return 1
+		[ "$now" -ge $((before - 1)) ] && [ "$now" -le $((after + 1)) ] ||
+			{ echo "$m says $now between $before and $after"; return 1; }
+	done
+}
+cut() { truncate -s 1000000 "$(templates)/memory"; }
+garble() { printf garbage | dd of="$(templates)/memory" bs=1 seek=$((256 << 20)) conv=notrunc status=none; }
+# A client that is killed while its template is being made.
+killed() {
+	local line
+	coproc up { exec "$DROVER" up k --image tiny --mem 256M --cpus 1 --warm 2>&1 >/dev/null; }
+	while read -r line <&"${up[0]}"; do
+		[[ $line == *"$1"* ]] && break
+	done
+	kill -9 "$up_PID"
+	wait "$up_PID" 2>/dev/null
+	[[ $line == *"$1"* ]] && nothing_left && [ -z "$(templates)" ]
+}
+together() {
+	local one
+	"$DROVER" up x --image tiny --mem 256M --cpus 1 --warm 2>"$home/x" & one=$!
+	warm y && wait "$one" && [ "$(cat "$home/x" "$home/said" | grep -c 'stage=template.*preparing')" = 1 ]
+}
+key() { guest "$1" 'md5sum </run/host_key'; }
+cold_again() {
+	local before
+	before=$(key w-1) && "$DROVER" down w-1 && "$DROVER" up -q w-1 && [ "$(key w-1)" = "$before" ] &&
+		[ "$(guest w-1 hostname)" = w-1 ] && ! one_boot w-1 w-2
+}
+
+ok "image tiny is there" "$DROVER" image build tiny
+mkdir "$home/images" && cp -r "$DROVER_IMAGE_CACHE/tiny" "$home/images/"
+export DROVER_IMAGE_CACHE=$home/images
+templates=$home/images/.templates
+fails "a network of the host is refused" 1 "private networks" "$DROVER" up n --image tiny --warm --network host
+fails "mounts are refused" 1 "leave out --warm" "$DROVER" up n --image tiny --warm --mount /tmp:/mnt
+fails "firmware is refused" 1 "not by firmware" "$DROVER" up n --image tiny --warm --firmware bios
+ok "a client that is killed while the guest boots leaves no template and no process" killed 'booting: start'
+ok "nor when it is killed while the guest is prepared" killed preparing
+ok "two starts at once make one template" together
+ok "it is there once" one_template
+ok "its files are its owner's alone" private
+ok "three members go on from it" finds w -n 3
+ok "they did not boot" one_boot w-1 w-2 w-3 x y
+ok "each has its own MAC address" differ 'cat /sys/class/net/eth0/address' w-1 w-2 w-3 x y
+ok "each has its own address in their network" differ 'ip -4 addr show eth0 | grep inet' w-1 w-2 w-3
+ok "each has its own host name" differ hostname w-1 w-2 w-3 x y
+ok "each has its own SSH host key" differ 'md5sum </run/host_key' w-1 w-2 w-3 x y
+ok "each has random numbers of its own" differ 'head -c 16 /dev/urandom | od -An -tx1' w-1 w-2 w-3 x y
+ok "each knows what time it is" on_time w-1 w-2 w-3 x y
+ok "they reach each other by name" guest w-1 'ping -c 1 -W 5 w-3'
+ok "up again leaves them alone" warm w -n 3
+ok "one that is stopped boots again, as who it was" cold_again
+ok "one is forked" "$DROVER" fork -q w f
+ok "and the copy is who the original is" out_is w-2 "$DROVER" exec f-2 -- hostname
+ok "all end" "$DROVER" rm -f --all
+cut
+ok "a template that was cut short is made anew" makes c
+garble
+ok "one that does not load is made anew" makes d
+ok "by which the next goes on" finds e
+ok "another size is another template" makes --mem 128M g
+ok "the image goes with its templates" bash -c '"$0" rm -f --all && "$0" image rm tiny' "$DROVER"
+ok "of which nothing is left" test -z "$(templates)"
+ok "nothing is left" nothing_left
+done_testing
