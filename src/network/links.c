@@ -7,7 +7,11 @@
 
 #include <fcntl.h>
 #include <linux/if_tun.h>
+#include <linux/neighbour.h>
+#include <net/if.h>
 #include <netlink/addr.h>
+#include <netlink/attr.h>
+#include <netlink/msg.h>
 #include <netlink/netlink.h>
 #include <netlink/route/addr.h>
 #include <netlink/route/link.h>
@@ -15,9 +19,16 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+enum { ASK_MS = 100 };
+
 static inline void scoped_nl(struct nl_sock **s)
 {
 	nl_socket_free(*s);
+}
+
+static inline void scoped_msg(struct nl_msg **m)
+{
+	nlmsg_free(*m);
 }
 
 static inline void scoped_link(struct rtnl_link **l)
@@ -90,6 +101,27 @@ static int add_address(struct nl_sock *s, const char *name, const char *ip, stru
 	return r < 0 ? nl_failed(r, "give an address to", name, e) : 0;
 }
 
+/*
+ * A guest that comes up is asked for its link address ten times a second, not once, so that it is reached as soon as it
+ * answers. Best effort. (libnl's own call leaves out which link it is about.)
+ */
+static void ask_often(struct nl_sock *s, const char *name)
+{
+	const struct ndtmsg family = {.ndtm_family = AF_INET};
+	scoped(msg) struct nl_msg *m = nlmsg_alloc_simple(RTM_SETNEIGHTBL, 0);
+	struct nlattr *parms;
+
+	if (!m || nlmsg_append(m, (void *)&family, sizeof(family), NLMSG_ALIGNTO) < 0 ||
+	    nla_put_string(m, NDTA_NAME, "arp_cache") < 0)
+		return;
+	parms = nla_nest_start(m, NDTA_PARMS);
+	if (!parms || nla_put_u32(m, NDTPA_IFINDEX, if_nametoindex(name)) < 0 ||
+	    nla_put_u64(m, NDTPA_RETRANS_TIME, ASK_MS) < 0)
+		return;
+	nla_nest_end(m, parms);
+	nl_send_sync(s, take_ptr(&m));
+}
+
 /* Its own, so that it does not change with the first tap: guests remember it. And it tells that the bridge is ours. */
 static const unsigned char bridge_mac[6] = {0x02, 0x64, 0x72, 0x00, 0x00, 0x01};
 
@@ -115,6 +147,8 @@ int links_bridge_make(const char *name, const char *ip, struct err *e)
 		r = set_up(s, name, 0, e);
 	if (r < 0)
 		links_remove(name, NULL);
+	else
+		ask_often(s, name);
 	return r;
 }
 

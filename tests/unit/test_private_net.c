@@ -12,6 +12,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -142,6 +143,8 @@ static int use_net(uv_loop_t *loop, const struct sandbox *s, bool egress)
 	snprintf(path, sizeof(path), "br0");
 	NEED(if_nametoindex(path) != 0 && if_nametoindex(ifname) != 0);
 	NEED((if_nametoindex("egress0") != 0) == egress);
+	/* who comes up is asked for its link address often */
+	NEED(system("ip ntable show dev br0 name arp_cache | grep -q 'retrans 100 '") == 0);
 	close(fd);
 	NEED(if_nametoindex(ifname) == 0);
 	private_net_close(t.net, on_closed, &t);
