@@ -98,7 +98,10 @@ static int give_keys(struct buf *b, const struct identity *i)
 		i->host_key, i->host_key, i->host_key_public);
 }
 
-/* The network comes last: who can be reached is who it is to be. */
+/*
+ * The network comes last: who can be reached is who it is to be. A distribution asks for an address when it hears of a new
+ * card; where that goes by ifupdown it is told at once, which saves systemd's way to it.
+ */
 int identity_give(const struct identity *i, struct buf *ret)
 {
 	int r;
@@ -112,5 +115,8 @@ int identity_give(const struct identity *i, struct buf *ret)
 	if (r == 0)
 		r = give_keys(ret, i);
 	return r < 0 ? r
-		     : buf_addstr(ret, "echo $nic >/sys/bus/pci/drivers/virtio-pci/bind\nexit\n");
+		     : buf_addstr(
+			       ret,
+			       "echo $nic >/sys/bus/pci/drivers/virtio-pci/bind\n"
+			       "[ ! -e /etc/network/interfaces ] || ifup eth0 </dev/null\nexit\n");
 }
