@@ -73,12 +73,14 @@ struct making {
 	struct drover_cluster *cluster;
 };
 
+/* What there is to warn of, the start that the template is for tells itself. */
 static void on_progress(void *arg, const struct drover_progress *p)
 {
 	const struct making *m = arg;
 
-	settings_progress(m->settings, "", strcmp(p->stage, "warning") == 0 ? p->stage : "template",
-			  p->percent < 100 ? p->percent : -1, "booting: %s %s", p->stage, p->text);
+	if (strcmp(p->stage, "warning") != 0)
+		settings_progress(m->settings, "", "template", p->percent < 100 ? p->percent : -1,
+				  "booting: %s %s", p->stage, p->text);
 }
 
 static int boot(struct making *m, struct err *e)
