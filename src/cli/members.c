@@ -63,7 +63,7 @@ int names_expand(struct names *n, const struct targets *t)
 	struct names all = {.v = calloc(n->count + t->total + 1, sizeof(char *))};
 	int r = all.v ? CLI_OK : say_error("out of memory");
 
-	for (size_t i = 0; i < n->count && r == CLI_OK; i++) {
+	for (size_t i = 0; i < n->count && all.v && r == CLI_OK; i++) {
 		bool is_cluster = false;
 
 		for (size_t j = 0; j < t->total && !targets_member(t, n->v[i]); j++) {

@@ -464,6 +464,7 @@ static int init_boots(struct run *run, const struct name_list *names, const stru
 	run->vms = calloc(names->n + 1, sizeof(*run->vms));
 	if (!run->boots || !run->vms)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	run->n = 0;
 	for (size_t i = 0; i < names->n && r == 0; i++) {
 		run->n = i + 1;
 		r = init_boot(run, &run->boots[i], names->names[i], image, e);
