@@ -180,12 +180,11 @@ DROVER_API int drover_cluster_open(const char *home, const char *member,
 				   struct drover_cluster **ret, struct drover_error *e);
 
 /*
- * Adds one more member, made and booted as by drover_cluster_start, or boots one of the handle's again that was stopped.
- * @ret (may be NULL) is the cluster's. Blocks and fails as that; then the others run on as before.
+ * Adds members, made and booted side by side as by drover_cluster_start, or boots some of the handle's again that were
+ * stopped; all of them or none. Blocks and fails as that; then the others run on as before.
  */
-DROVER_API int drover_cluster_add(struct drover_cluster *c, const char *name,
-				  const struct drover_options *o, struct drover_vm **ret,
-				  struct drover_error *e);
+DROVER_API int drover_cluster_add(struct drover_cluster *c, const char *const names[], size_t n,
+				  const struct drover_options *o, struct drover_error *e);
 
 /* The members that the handle knows, in the order in which they came; they are the cluster's. */
 DROVER_API size_t drover_cluster_size(const struct drover_cluster *c);

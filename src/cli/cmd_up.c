@@ -105,28 +105,15 @@ static int report(const struct up *u, struct drover_cluster *c)
 	return say_done();
 }
 
-/* Takes back the first @n names that add_missing has added: what it made goes, the others rest again. */
-static void take_back(const struct up *u, struct drover_cluster *c, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		const char *name = u->names.v[i];
-		struct drover_vm *vm = ran_before(u, name) ? NULL : drover_cluster_find(c, name);
-		struct drover_error e;
-		int r = 0;
-
-		if (vm && targets_member(&u->store, name))
-			r = drover_vm_stop(vm, NULL, &e);
-		else if (vm)
-			r = drover_vm_destroy(vm, NULL, &e);
-		if (r < 0)
-			say_failed(name, &e);
-	}
-}
-
 static int add_missing(struct up *u, const struct drover_member *anchor,
 		       struct drover_cluster **ret)
 {
+	scoped(mem) const char **missing = calloc(u->names.count + 1, sizeof(*missing));
 	struct drover_error e;
+	size_t n = 0;
+
+	if (!missing)
+		return say_error("out of memory");
 
 	/* The helper lets go of a member in error when it is stopped; from then on it can be added. */
 	for (size_t i = 0; i < u->names.count; i++) {
@@ -137,15 +124,11 @@ static int add_missing(struct up *u, const struct drover_member *anchor,
 	}
 	if (drover_cluster_open(NULL, anchor->name, ret, &e) < 0)
 		return interrupt_or_failed(&e);
-	for (size_t i = 0; i < u->names.count; i++) {
-		if (ran_before(u, u->names.v[i]))
-			continue;
-		if (drover_cluster_add(*ret, u->names.v[i], &u->o, NULL, &e) < 0) {
-			take_back(u, *ret, i);
-			return interrupt_or_failed(&e);
-		}
-	}
-	return CLI_OK;
+	for (size_t i = 0; i < u->names.count; i++)
+		if (!ran_before(u, u->names.v[i]))
+			missing[n++] = u->names.v[i];
+	return drover_cluster_add(*ret, missing, n, &u->o, &e) < 0 ? interrupt_or_failed(&e)
+								   : CLI_OK;
 }
 
 static int bring_up(struct up *u)

@@ -85,8 +85,8 @@ void settings_progress(const struct settings *s, const char *member, const char 
 int settings_find_backend(struct settings *s, const struct store *store,
 			  const struct name_list *names, struct err *e);
 
-/* The same for @name, which joins @c: its helper has one backend. */
-int settings_join(struct settings *s, const struct drover_cluster *c, const char *name,
+/* The same for @names, one at least, which join @c: its helper has one backend. */
+int settings_join(struct settings *s, const struct drover_cluster *c, const struct name_list *names,
 		  struct err *e);
 
 /*

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The cluster handle: making one, running its loop, letting go. start.c has the boot. */
+/* The cluster handle: making one, running its loop, letting go. boot.c has the boot. */
 #include "client/client.h"
 
 #include "backend/remote/remote.h"

@@ -113,27 +113,25 @@ int settings_find_backend(struct settings *s, const struct store *store,
 	return check_hypervisor(s, e);
 }
 
-int settings_join(struct settings *s, const struct drover_cluster *c, const char *name,
+int settings_join(struct settings *s, const struct drover_cluster *c, const struct name_list *names,
 		  struct err *e)
 {
 	scoped(names) struct name_list live = {0};
-	scoped(names) struct name_list joining = {0};
 	const char *wanted = s->any_backend ? NULL : s->backend;
 	int r;
 
-	if ((c->n_vms > 0 && name_list_add(&live, c->vms[0]->name) < 0) ||
-	    name_list_add(&joining, name) < 0)
+	if (c->n_vms > 0 && name_list_add(&live, c->vms[0]->name) < 0)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	s->any_backend = true;
 	r = settings_find_backend(s, &c->store, &live, e);
 	if (r == 0 && wanted && strcmp(wanted, s->backend) != 0)
 		return err_set(e, ERR_INVALID, "%s joins a cluster whose backend is %s, not %s",
-			       name, s->backend, wanted);
+			       names->names[0], s->backend, wanted);
 	if (r == 0)
-		r = settings_find_backend(s, &c->store, &joining, e);
+		r = settings_find_backend(s, &c->store, names, e);
 	if (r == 0 && s->network && strcmp(s->network, c->network_kind) != 0)
 		return err_set(e, ERR_INVALID, "%s joins a cluster whose network is %s, not %s",
-			       name, c->network_kind, s->network);
+			       names->names[0], c->network_kind, s->network);
 	s->network = c->network_kind;
 	return r;
 }

@@ -1,436 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The orchestrator: from names to members that accept an SSH login.
+ * From names to a cluster, and more members for one.
  *
  * How it works: the image is resolved first, so that no helper waits for a download. The helper is spawned for all
- * names at once and takes their locks: from there on nobody else makes, boots or removes them. Then each member goes
- * its own way, side by side with the others, each step started by the end of the one before:
- *
- *   reserve -> prepare (work thread) -> boot-member -> login (dial, then a work thread) -> ready
- *
- * The first failure ends the run: steps are canceled, members that this call made are removed, others only stopped.
+ * names at once and takes their locks: from there on nobody else makes, boots or removes them. The members then boot
+ * (boot.h). A start from a template that does not work is tried once more.
  */
-#include "client/client.h"
-
-#include "backend/remote/remote.h"
-#include "base/files.h"
 #include "base/scoped.h"
-#include "config.h"
+#include "client/boot.h"
 
 #include <string.h>
-
-enum { LOGIN_RETRY_MS = 250, LOGIN_TRY_MS = 60000, SECOND_MS = 1000 };
-#define REFUSED_NS (120 * UINT64_C(1000000000))
-
-struct run;
-
-/* One member on its way. */
-struct boot {
-	struct run *run;
-	struct drover_vm *vm;
-	struct prepare prepare;
-	struct reservation reservation;
-	struct drover_boot times;
-	const char *stage;      /* NULL: none yet */
-	const char *stage_text; /* borrowed from what this boot owns */
-	uv_work_t work;
-	struct err work_error;
-	int work_result;
-	bool working;
-	struct backend_vm *handle;
-	int fd; /* dialed, for the login */
-	struct ssh_session *ssh;
-	struct timer *retry;
-	uint64_t refused_since; /* uv_hrtime of the first login that the guest denied; 0: none */
-	bool made;              /* its directory is this call's to remove */
-	bool added;             /* @vm is new in the handle */
-	bool ended;
-};
-
-struct run {
-	struct drover_cluster *cluster;
-	const struct settings *settings;
-	struct boot *boots;
-	size_t n;
-	struct drover_vm **vms; /* those of @boots; the array alone is the run's */
-	size_t n_vms;
-	unsigned pending; /* members on their way */
-	unsigned working; /* work threads under way */
-	struct timer *second;
-	unsigned reserving; /* requests of the network that cannot be taken back */
-	struct err error;   /* the first failure */
-	bool failed;
-	uint64_t deadline; /* uv_hrtime */
-	atomic_bool cancel;
-};
-
-static void tell_stage(struct boot *b, const char *stage, int percent, const char *text)
-{
-	b->stage = stage;
-	b->stage_text = text;
-	boot_times_note(&b->times, b->run->settings, stage);
-	settings_progress(b->run->settings, b->vm->name, stage, percent, "%s", text);
-}
-
-static void boot_end(struct boot *b, const struct err *e)
-{
-	struct run *run = b->run;
-
-	if (b->ended)
-		return;
-	b->ended = true;
-	/* The first failure made it 0, and others may come in the same turn of the loop. */
-	if (run->pending > 0)
-		run->pending--;
-	if (!e) {
-		tell_stage(b, "ready", 100, b->vm->ip);
-		boot_times_save(&run->cluster->store, b->vm->name, &b->times);
-		return;
-	}
-	settings_progress(run->settings, b->vm->name, "error", -1, "%s", e->msg);
-	if (!run->failed) {
-		run->failed = true;
-		run->error = *e;
-		run->pending = 0; /* leave the loop; roll_back ends the others */
-	}
-}
-
-static uint64_t time_left_ms(const struct run *run)
-{
-	uint64_t now = uv_hrtime();
-
-	return now < run->deadline ? (run->deadline - now) / 1000000 + 1 : 1;
-}
-
-/* --- Login --------------------------------------------------------------------------------------------------- */
-
-static void begin_login(void *arg);
-
-static void login_work(uv_work_t *w)
-{
-	struct boot *b = w->data;
-	uint64_t left = time_left_ms(b->run);
-
-	b->work_result = vm_ssh_open(&b->run->cluster->store, b->vm->name, b->prepare.config.user,
-				     take_fd(&b->fd), left < LOGIN_TRY_MS ? left : LOGIN_TRY_MS,
-				     &b->run->cancel, &b->ssh, &b->work_error);
-	if (b->work_result == 0 && b->prepare.config.n_shares > 0) {
-		b->work_result = shares_mount(&b->prepare.config, b->ssh, time_left_ms(b->run),
-					      &b->work_error);
-		if (b->work_result < 0) {
-			ssh_close(b->ssh);
-			b->ssh = NULL;
-		}
-	}
-}
-
-/*
- * A login may come too early: sshd drops connections while it starts, and answers before the key is in place where cloud-init
- * writes it. The guest tells nobody, so that is tried again; but a key that is refused for long is refused for good.
- */
-static bool is_too_early(struct boot *b, const struct err *e)
-{
-	uint64_t now = uv_hrtime();
-
-	if (e->code == ERR_DENIED && b->refused_since == 0)
-		b->refused_since = now;
-	if (e->code == ERR_DENIED && now - b->refused_since > REFUSED_NS)
-		return false;
-	return now < b->run->deadline && (e->code == ERR_DENIED || e->code == ERR_SSH ||
-					  e->code == ERR_UNREACHABLE || e->code == ERR_TIMEOUT);
-}
-
-static void retry_login(struct boot *b, const struct err *e)
-{
-	if (!is_too_early(b, e) ||
-	    !timer_start(&b->run->cluster->loop, LOGIN_RETRY_MS, begin_login, b, &b->retry))
-		boot_end(b, e);
-}
-
-static void after_login(uv_work_t *w, int status)
-{
-	struct boot *b = w->data;
-
-	b->run->working--;
-	b->working = false;
-	if (b->ended || b->run->failed)
-		return;
-	if (b->work_result < 0) {
-		retry_login(b, &b->work_error);
-		return;
-	}
-	b->vm->ssh = b->ssh;
-	b->ssh = NULL;
-	boot_end(b, NULL);
-}
-
-static int queue(struct boot *b, uv_work_cb work, uv_after_work_cb after)
-{
-	int r;
-
-	b->work.data = b;
-	b->work_error = (struct err)ERR_INIT;
-	r = uv_queue_work(&b->run->cluster->loop, &b->work, work, after);
-	if (r == 0) {
-		b->working = true;
-		b->run->working++;
-	}
-	return r;
-}
-
-static void on_dialed(void *arg, int r, int fd, const struct err *e)
-{
-	struct boot *b = arg;
-
-	if (b->ended) {
-		close_fd(&fd);
-		return;
-	}
-	if (r < 0) {
-		if (e->code == ERR_DENIED) /* by the helper, not by the guest */
-			boot_end(b, e);
-		else
-			retry_login(b, e);
-		return;
-	}
-	b->fd = fd;
-	if (queue(b, login_work, after_login) < 0)
-		boot_end(b, &(struct err){.code = ERR_NO_MEMORY, .msg = "out of memory"});
-}
-
-static void begin_login(void *arg)
-{
-	struct boot *b = arg;
-	struct err e = ERR_INIT;
-
-	tell_stage(b, "ssh", -1, b->vm->ip);
-	if (backend_dial(b->handle, 22, time_left_ms(b->run), on_dialed, b, &e) < 0)
-		boot_end(b, &e);
-}
-
-/* --- Boot ---------------------------------------------------------------------------------------------------- */
-
-static void on_address(void *arg, int r, const char *ip, const struct err *e)
-{
-	struct boot *b = arg;
-
-	if (b->ended)
-		return;
-	if (r < 0) {
-		boot_end(b, e);
-		return;
-	}
-	snprintf(b->vm->ip, sizeof(b->vm->ip), "%s", ip);
-	if (b->vm->is_fake)
-		boot_end(b, NULL);
-	else
-		begin_login(b);
-}
-
-static void on_started(void *arg, int r, const struct err *e)
-{
-	struct boot *b = arg;
-	struct err why = ERR_INIT;
-
-	if (b->ended)
-		return;
-	if (r < 0) {
-		boot_end(b, e);
-		return;
-	}
-	if (backend_wait_address(b->handle, time_left_ms(b->run), on_address, b, &why) < 0)
-		boot_end(b, &why);
-}
-
-static void begin_boot(struct boot *b)
-{
-	struct drover_cluster *c = b->run->cluster;
-	scoped(spec) struct vm_spec spec = {0};
-	struct err e = ERR_INIT;
-	int r = prepare_spec(&b->prepare, &spec, &e);
-
-	if (r == 0)
-		r = backend_create(c->backend, c->network, &spec, &b->reservation, &b->handle, &e);
-	if (r == 0) {
-		b->vm->handle = b->handle;
-		tell_stage(b, "start", -1, b->reservation.ip);
-		r = backend_start(b->handle, on_started, b, &e);
-	}
-	if (r < 0)
-		boot_end(b, &e);
-}
-
-static void prepare_work(uv_work_t *w)
-{
-	struct boot *b = w->data;
-
-	b->work_result = prepare_member(&b->prepare, &b->work_error);
-}
-
-static void after_prepare(uv_work_t *w, int status)
-{
-	struct boot *b = w->data;
-
-	b->run->working--;
-	b->working = false;
-	if (b->ended || b->run->failed)
-		return;
-	if (b->work_result < 0)
-		boot_end(b, &b->work_error);
-	else
-		begin_boot(b);
-}
-
-static void on_reserved(void *arg, int r, const struct reservation *v, const struct err *e)
-{
-	struct boot *b = arg;
-	struct member_config *config = &b->prepare.config;
-	const char *from = b->prepare.warm_key[0] ? "warm" : config->image;
-
-	b->run->reserving--;
-	if (b->ended)
-		return;
-	if (r < 0) {
-		boot_end(b, e);
-		return;
-	}
-	b->reservation = *v;
-	memcpy(config->mac, v->mac, sizeof(config->mac));
-	memcpy(config->ip, v->ip, sizeof(config->ip));
-	tell_stage(b, "prepare", -1, from ? from : "");
-	if (queue(b, prepare_work, after_prepare) < 0)
-		boot_end(b, &(struct err){.code = ERR_NO_MEMORY, .msg = "out of memory"});
-}
-
-static void begin_member(struct boot *b)
-{
-	struct drover_cluster *c = b->run->cluster;
-	const char *hint = b->prepare.config.ip;
-	struct err e = ERR_INIT;
-
-	b->run->pending++;
-	if (remote_reserve_as(c->network, b->vm->name, member_config_inside(&b->prepare.config),
-			      *hint ? hint : NULL, on_reserved, b, &e) < 0)
-		boot_end(b, &e);
-	else
-		b->run->reserving++;
-}
-
-/* --- The run ------------------------------------------------------------------------------------------------- */
-
-static int init_boot(struct run *run, struct boot *b, const char *name, const struct prepare *image,
-		     struct err *e)
-{
-	struct drover_cluster *c = run->cluster;
-	int r = 0;
-
-	b->run = run;
-	b->fd = -1;
-	b->vm = drover_cluster_find(c, name); /* stopped, as names_check_idle has seen */
-	b->added = !b->vm;
-	if (!b->vm)
-		b->vm = cluster_add_vm(c, name);
-	if (!b->vm)
-		return err_set(e, ERR_NO_MEMORY, "out of memory");
-	run->vms[run->n_vms++] = b->vm;
-	b->prepare = (struct prepare){.store = &c->store, .cancel = &run->cancel};
-	b->prepare.is_new = !store_member_exists(&c->store, name);
-	if (b->prepare.is_new) {
-		r = prepare_config(&b->prepare.config, image, name, run->settings, e);
-		prepare_base(&b->prepare, image);
-		b->made = true;
-	} else {
-		r = store_config_load(&c->store, name, &b->prepare.config, e);
-		if (r == 0)
-			r = kernel_configure(&b->prepare.config, run->settings, e);
-	}
-	snprintf(b->prepare.config.backend, sizeof(b->prepare.config.backend), "%s",
-		 run->settings->backend);
-	snprintf(b->prepare.config.network, sizeof(b->prepare.config.network), "%s",
-		 c->network_kind);
-	b->prepare.is_fake = strcmp(run->settings->backend, "fake") == 0;
-	b->vm->is_fake = b->prepare.is_fake;
-	snprintf(b->vm->user, sizeof(b->vm->user), "%s",
-		 b->prepare.config.user ? b->prepare.config.user : "");
-	return r;
-}
-
-static void free_boots(struct run *run)
-{
-	for (size_t i = 0; i < run->n; i++) {
-		struct boot *b = &run->boots[i];
-
-		timer_stop(&b->retry);
-		close_fd(&b->fd);
-		ssh_close(b->ssh);
-		prepare_done(&b->prepare);
-	}
-	free(run->boots);
-	free(run->vms);
-}
-
-/* Takes back the members of this run: their VMs are stopped, and what the run made is removed. */
-static void roll_back(struct run *run)
-{
-	struct drover_cluster *c = run->cluster;
-
-	atomic_store(&run->cancel, true);
-	for (size_t i = 0; i < run->n; i++) {
-		struct boot *b = &run->boots[i];
-
-		b->ended = true;
-		timer_stop(&b->retry);
-	}
-	while (run->working > 0 || run->reserving > 0)
-		uv_run(&c->loop,
-		       UV_RUN_ONCE); /* work sees its cancel flag; a reservation has a deadline */
-	cluster_stop_vms(c, run->vms, run->n_vms, NULL, NULL);
-}
-
-static void remove_made(struct run *run)
-{
-	for (size_t i = 0; i < run->n; i++)
-		if (run->boots[i].made && run->boots[i].vm)
-			member_remove_locked(&run->cluster->store, run->boots[i].vm->name, NULL);
-}
-
-/* Stages that last are told again, so that whoever shows them can count the seconds. */
-static void on_second(void *arg)
-{
-	struct run *run = arg;
-
-	for (size_t i = 0; i < run->n; i++) {
-		const struct boot *b = &run->boots[i];
-
-		if (!b->ended && b->stage)
-			settings_progress(run->settings, b->vm->name, b->stage, -1, "%s",
-					  b->stage_text);
-	}
-	timer_start(&run->cluster->loop, SECOND_MS, on_second, run, &run->second);
-}
-
-/* Boots run->boots on an existing helper; all or nothing. */
-static int run_boots(struct run *run, struct err *e)
-{
-	struct drover_cluster *c = run->cluster;
-	const struct settings *s = run->settings;
-	struct err late = ERR_INIT;
-	int r;
-
-	run->deadline = uv_hrtime() + s->timeout_ms * 1000000;
-	for (size_t i = 0; i < run->n && !run->failed; i++)
-		begin_member(&run->boots[i]);
-	if (s->on_progress) /* without it the seconds are only not told */
-		timer_start(&c->loop, SECOND_MS, on_second, run, &run->second);
-	r = wait_loop(&c->loop, &run->pending, s->timeout_ms, s->cancel, &late);
-	timer_stop(&run->second);
-	if (!run->failed && r == 0)
-		return 0;
-	if (run->failed)
-		late = run->error;
-	roll_back(run);
-	return err_copy(e, &late);
-}
 
 static int start_helper(struct drover_cluster *c, const struct name_list *names,
 			const struct settings *s, struct err *e)
@@ -454,29 +33,11 @@ static int start_helper(struct drover_cluster *c, const struct name_list *names,
 	return r;
 }
 
-static int init_boots(struct run *run, const struct name_list *names, const struct prepare *image,
-		      struct err *e)
-{
-	int r = 0;
-
-	run->boots = calloc(names->n + 1, sizeof(*run->boots));
-	/* NOLINTNEXTLINE(bugprone-sizeof-expression): an array of pointers it is */
-	run->vms = calloc(names->n + 1, sizeof(*run->vms));
-	if (!run->boots || !run->vms)
-		return err_set(e, ERR_NO_MEMORY, "out of memory");
-	run->n = 0;
-	for (size_t i = 0; i < names->n && r == 0; i++) {
-		run->n = i + 1;
-		r = init_boot(run, &run->boots[i], names->names[i], image, e);
-	}
-	return r;
-}
-
 static int start_cluster(struct store *store, const struct name_list *names, bool any_new,
 			 struct settings s, struct warm *warm, struct drover_cluster **ret,
 			 struct err *e)
 {
-	struct run run = {.settings = &s, .error = ERR_INIT};
+	struct boot_run run = {.settings = &s, .error = ERR_INIT};
 	struct prepare image = {.store = store};
 	struct drover_cluster *c;
 	int r = any_new ? warm_image(&s, names->n, &run.cancel, &image, warm, e) : 0;
@@ -486,21 +47,21 @@ static int start_cluster(struct store *store, const struct name_list *names, boo
 	run.cluster = c = cluster_new(store, names->names[0], e);
 	r = c ? start_helper(c, names, &s, e) : err_code_number(e->code);
 	if (r == 0)
-		r = init_boots(&run, names, &image, e);
+		r = boot_run_init(&run, names, &image, e);
 	if (r == 0) {
 		settings_progress(&s, "", "network", -1, "%s", "");
 		r = cluster_make_network(c, s.subnet, e);
 	}
 	if (r == 0)
-		r = run_boots(&run, e);
+		r = boot_run(&run, e);
 	member_config_done(&image.config);
 	if (r < 0 && c) {
 		if (s.detached)
 			cluster_shutdown(c);
 		session_end(&c->session, 10000, NULL);
-		remove_made(&run); /* under the locks, which the helper has let go of */
+		boot_run_remove_made(&run); /* under the locks, which the helper has let go of */
 	}
-	free_boots(&run);
+	boot_run_done(&run);
 	if (r < 0)
 		cluster_free(c);
 	else
@@ -550,42 +111,70 @@ int drover_cluster_start(const char *const names[], size_t n, const struct drove
 	return r < 0 ? public_error(pe, &e, r) : 0;
 }
 
-static int add_once(struct drover_cluster *c, const char *name, struct settings s,
-		    struct warm *warm, struct drover_vm **ret, struct err *e)
+/* Takes the locks of members that are to join, until the helper takes them as it registers them. */
+static int lock_all(const struct store *store, const struct name_list *names, int **ret,
+		    struct err *e)
 {
-	struct run run = {.settings = &s, .cluster = c, .error = ERR_INIT};
-	struct prepare image = {.store = &c->store};
-	scoped(names) struct name_list list = {0};
-	scoped(lock) int lock = -1;
-	bool is_new = false;
-	int r = names_check_idle(&c->store, &name, 1, &list, &is_new, e);
+	int r = 0;
 
-	if (r == 0)
-		r = settings_join(&s, c, name, e);
-	if (r == 0)
-		r = member_lock(&c->store, name, &lock, e);
-	if (r == 0 && is_new)
-		r = warm_image(&s, 1, &run.cancel, &image, warm, e);
-	if (r == 0)
-		r = init_boots(&run, &list, &image, e);
-	if (r == 0 && !c->network)
-		r = cluster_make_network(c, NULL, e);
-	unlock_fd(&lock); /* the helper takes it when it registers the member */
-	if (r == 0)
-		r = run_boots(&run, e);
-	member_config_done(&image.config);
-	if (r == 0 && ret)
-		*ret = run.boots[0].vm;
-	if (r < 0)
-		remove_made(&run);
-	if (r < 0 && run.n && run.boots[0].added)
-		cluster_drop_last(c);
-	free_boots(&run);
+	*ret = malloc((names->n + 1) * sizeof(**ret));
+	if (!*ret)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	for (size_t i = 0; i < names->n; i++)
+		(*ret)[i] = -1;
+	for (size_t i = 0; i < names->n && r == 0; i++)
+		r = member_lock(store, names->names[i], &(*ret)[i], e);
 	return r;
 }
 
-int drover_cluster_add(struct drover_cluster *c, const char *name, const struct drover_options *o,
-		       struct drover_vm **ret, struct drover_error *pe)
+static void unlock_all(int *locks, size_t n)
+{
+	for (size_t i = 0; locks && i < n; i++)
+		unlock_fd(&locks[i]);
+	free(locks);
+}
+
+/* Boots @names, which are idle, on the helper of @c. */
+static int add_members(struct drover_cluster *c, const struct name_list *names, bool any_new,
+		       struct settings s, struct warm *warm, struct err *e)
+{
+	struct boot_run run = {.settings = &s, .cluster = c, .error = ERR_INIT};
+	struct prepare image = {.store = &c->store};
+	int *locks = NULL;
+	int r = lock_all(&c->store, names, &locks, e);
+
+	if (r == 0 && any_new)
+		r = warm_image(&s, names->n, &run.cancel, &image, warm, e);
+	if (r == 0)
+		r = boot_run_init(&run, names, &image, e);
+	if (r == 0 && !c->network)
+		r = cluster_make_network(c, NULL, e);
+	unlock_all(locks, names->n);
+	if (r == 0)
+		r = boot_run(&run, e);
+	member_config_done(&image.config);
+	if (r < 0) {
+		boot_run_remove_made(&run);
+		boot_run_forget(&run);
+	}
+	boot_run_done(&run);
+	return r;
+}
+
+static int add_once(struct drover_cluster *c, const char *const names[], size_t n,
+		    struct settings s, struct warm *warm, struct err *e)
+{
+	scoped(names) struct name_list list = {0};
+	bool any_new = false;
+	int r = names_check_idle(&c->store, names, n, &list, &any_new, e);
+
+	if (r == 0)
+		r = settings_join(&s, c, &list, e);
+	return r < 0 ? r : add_members(c, &list, any_new, s, warm, e);
+}
+
+int drover_cluster_add(struct drover_cluster *c, const char *const names[], size_t n,
+		       const struct drover_options *o, struct drover_error *pe)
 {
 	struct warm warm = {0};
 	struct settings s;
@@ -593,8 +182,8 @@ int drover_cluster_add(struct drover_cluster *c, const char *name, const struct 
 	int r = settings_from(o, &s, &e);
 
 	if (r == 0)
-		r = add_once(c, name, s, &warm, ret, &e);
+		r = add_once(c, names, n, s, &warm, &e);
 	if (r < 0 && warm_blame(&warm, &s, &e))
-		r = add_once(c, name, s, &warm, ret, &e);
+		r = add_once(c, names, n, s, &warm, &e);
 	return r < 0 ? public_error(pe, &e, r) : 0;
 }

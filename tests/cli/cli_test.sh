@@ -476,6 +476,11 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 	does '^all-3 +stopped' ls all-3
 	ok "members that join are all taken back when one fails" out_is "all-1 all-2 all-3" \
 		eval 'echo $("$drover" ls -q all)'
+	DROVER_FAKE_RECORD=$home/joined run up side --quiet --backend fake
+	does '^side-3 ' up side side-2 side-3 --quiet
+	ok "members that join boot side by side: both have an address before one is created" out_is "reserve reserve create create" \
+		eval 'echo $(sed -n "3,\$s/{\"op\":\"\([a-z]*\)\".*/\1/p" "$home/joined")'
+	does '^side-3: removed' rm -f side side-2 side-3
 	does '^all-3: removed' rm -f all
 	does '^mine ' up mine --quiet --backend fake
 	does '' down mine

@@ -90,23 +90,24 @@ static void test_a_detached_cluster_outlives_its_handle(void **state)
 
 static void test_a_member_joins_a_running_cluster(void **state)
 {
+	static const char *const name[] = {"web-3"};
 	struct drover_options o = fake_options();
 	struct drover_cluster *c = start_pair(&o);
-	struct drover_vm *third = NULL;
-	struct drover_vm *again = NULL;
+	struct drover_vm *third;
 	struct drover_error e = {.sentence = ""};
 	int running;
 
-	if (drover_cluster_add(c, "web-3", &o, &third, &e) < 0)
+	if (drover_cluster_add(c, name, 1, &o, &e) < 0)
 		print_error("add: %s\n", e.sentence);
+	third = drover_cluster_find(c, "web-3");
 	assert_non_null(third);
 	assert_string_equal(drover_vm_state(third), "running");
 	assert_int_equal(drover_vm_pause(third, NULL, &e), 0);
 	assert_string_equal(drover_vm_state(third), "paused");
 	assert_int_equal(drover_vm_resume(third, NULL, &e), 0);
 	assert_int_equal(drover_vm_stop(third, NULL, &e), 0);
-	assert_int_equal(drover_cluster_add(c, "web-3", &o, &again, &e), 0);
-	assert_ptr_equal(again, third); /* in the handle once */
+	assert_int_equal(drover_cluster_add(c, name, 1, &o, &e), 0);
+	assert_ptr_equal(drover_cluster_find(c, "web-3"), third); /* in the handle once */
 	assert_int_equal(drover_cluster_size(c), 3);
 	assert_int_equal(drover_vm_destroy(third, NULL, &e), 0);
 	assert_int_equal(drover_vm_destroy(third, NULL, &e), 0);

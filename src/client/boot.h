@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/* Members of one cluster on their way to a login, side by side; all of them or none. */
+#ifndef DROVER_CLIENT_BOOT_H
+#define DROVER_CLIENT_BOOT_H
+
+#include "client/client.h"
+
+struct boot;
+
+/* Set @cluster and @settings, both borrowed, the rest to zero and ERR_INIT. */
+struct boot_run {
+	struct drover_cluster *cluster;
+	const struct settings *settings;
+	struct boot *boots;
+	size_t n;
+	struct drover_vm **vms; /* those of @boots; the array alone is the run's */
+	size_t n_vms;
+	unsigned pending; /* members on their way */
+	unsigned working; /* work threads under way */
+	struct timer *second;
+	unsigned reserving; /* requests of the network that cannot be taken back */
+	struct err error;   /* the first failure */
+	bool failed;
+	uint64_t deadline; /* uv_hrtime */
+	atomic_bool cancel;
+};
+
+/*
+ * Lays out members of @names: those that are not in the handle yet are put there, new ones are configured as @image says. On
+ * failure too boot_run_done is the caller's.
+ */
+int boot_run_init(struct boot_run *run, const struct name_list *names, const struct prepare *image,
+		  struct err *e);
+/* Boots them on the cluster's helper until each accepts a login. When one fails, the others are stopped. Blocks. */
+int boot_run(struct boot_run *run, struct err *e);
+/* After a failure, once the helper has let go of their locks: removes the members that this run made. */
+void boot_run_remove_made(struct boot_run *run);
+/* After a failure: takes those out of the handle that boot_run_init has put there. They are its last. */
+void boot_run_forget(struct boot_run *run);
+void boot_run_done(struct boot_run *run);
+
+#endif
