@@ -223,5 +223,6 @@ int main(void)
 		TEST(a_script_takes_no_text_that_would_end_its_quotes),
 	};
 
+	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, group_setup, group_teardown);
 }
