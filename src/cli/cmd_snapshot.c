@@ -152,8 +152,9 @@ static int open_beside(const char *path, char **ret)
 	return fd;
 }
 
-static int save_file(struct drover_cluster *c, const char *name, const char *path)
+static int save_file(struct drover_cluster *c, const char *name, const char *to)
 {
+	const char *path = to ? to : "-";
 	bool to_stdout = strcmp(path, "-") == 0;
 	scoped(mem) char *beside = NULL;
 	scoped(fd) int fd = to_stdout ? dup(STDOUT_FILENO) : open_beside(path, &beside);

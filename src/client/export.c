@@ -328,8 +328,10 @@ int drover_cluster_export(struct drover_cluster *c, int fd, struct drover_error 
 
 static int add_member(struct drover_capture *k, const char *name, struct err *e)
 {
-	int r = name_check(name ? name : "", e);
+	int r;
 
+	name = name ? name : "";
+	r = name_check(name, e);
 	for (size_t i = 0; i < k->n && r == 0; i++)
 		if (strcmp(k->configs[i].name, name) == 0)
 			r = err_set(e, ERR_INVALID, "the file is damaged: %s is in it twice", name);

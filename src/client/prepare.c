@@ -232,7 +232,7 @@ static int make_script(const struct prepare *p, const struct seed *seed, struct 
 		r = identity_give(&identity, &b);
 	if (r == 0)
 		r = files_publish(path, b.data, b.len, 0600);
-	if (b.len)
+	if (b.data)
 		explicit_bzero(b.data, b.len);
 	return r < 0 ? err_errno(e, r, "write the script of %s", p->config.name) : 0;
 }

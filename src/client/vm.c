@@ -76,11 +76,12 @@ static int op_wait(struct drover_vm *vm, struct op *op, int began, const struct 
 
 	if (r == 0) {
 		r = wait_loop(&vm->cluster->loop, &op->pending, l->timeout_ms, l->cancel, e);
-		if (r < 0) {
+		if (r < 0 && op->pending) {
 			op->abandoned = true;
 			return r;
 		}
-		r = op->r < 0 ? err_copy(e, &op->error) : 0;
+		if (r == 0) /* otherwise it ended while it was given up: too late */
+			r = op->r < 0 ? err_copy(e, &op->error) : 0;
 		if (r == 0 && ret_fd)
 			*ret_fd = take_fd(&op->fd);
 		if (r == 0 && ret_state)

@@ -239,11 +239,11 @@ static void tell_member(struct audit *a, const char *name)
 	holder = held_list_find(&a->held, lock);
 	is_held = holder != 0;
 	if (holder && procid_start_ticks(holder, &ticks) < 0) {
-		holder = owner; /* who took it has left it to the next helper, or has just gone */
+		holder = 0; /* who took it has left it to another, or has just gone */
 		is_held = owner || is_held_now(lock);
 	}
-	if (is_held)
-		add(a, "lock", strdup(lock), name, holder);
+	if (is_held) /* any process of a cluster may have taken it: its owner answers for it */
+		add(a, "lock", strdup(lock), name, owner ? owner : holder);
 	owner = owner ? owner : holder;
 	if (!store_member_exists(a->store, name))
 		add(a, "directory", strdup(path), name, owner);

@@ -78,10 +78,16 @@ ok "the file" nobodys file - '.*/run/stray'
 ok "the draft of a configuration" nobodys file web-1 '.*/config.json.AbCdEf'
 ok "the pidfile" nobodys pidfile web-1 '.*/web-1/pid'
 ok "the socket" nobodys socket - '.*/run/0123456789abcdef.sock'
-plant_lock # which this shell holds
-tap_result $? "a lock that somebody holds who is not drover"
-ok "audit tells it" nobodys lock web-2 '.*/web-2/.lock'
-exec 8>&-
+# A pid namespace shows the locks of its own processes alone, and who took this one has ended: there it cannot be told.
+if [ "$(readlink /proc/self/ns/pid)" = "pid:[4026531836]" ]; then
+	plant_lock # which this shell holds
+	tap_result $? "a lock that somebody holds who is not drover"
+	ok "audit tells it" nobodys lock web-2 '.*/web-2/.lock'
+	exec 8>&-
+else
+	n=$((n + 1))
+	echo "ok $n - audit tells a lock whose taker has ended # SKIP in a pid namespace the kernel does not list it"
+fi
 if [ -n "${DROVER_TEST_INSIDE-}" ]; then
 	ok "the orphan's namespaces" nobodys namespace gone 'net:\[[0-9]*\]'
 	ok "the interface in one" nobodys interface gone orphan0

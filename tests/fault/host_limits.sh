@@ -22,7 +22,8 @@ refused() {
 }
 # In a user namespace of its own that allows no more of them, as one of its ordinary users.
 without_user_namespaces() {
-	local holder rc
+	local holder rc helper=$scratch/drover-helper
+	install -m 755 "$DROVER_HELPER" "$helper" && chmod 755 "$scratch" # wherever the tree is, that user reaches it
 	: >"$scratch/ns" # before somebody waits for what comes into it
 	unshare -U sh -c 'echo; exec tail -f /dev/null' >"$scratch/ns" &
 	holder=$!

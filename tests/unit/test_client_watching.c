@@ -330,21 +330,25 @@ static void test_a_wait_is_for_one_thing_and_ends(void **state)
 	assert_int_equal(drover_cluster_destroy(c, NULL, &e), 0);
 }
 
+static void *stop_web_2(void *arg)
+{
+	return drover_stop(home, "web-2", NULL, NULL) < 0 ? arg : NULL;
+}
+
 static void test_a_wait_ends_with_its_member(void **state)
 {
 	struct drover_cluster *c = start(pair, 2);
 	struct drover_wait w = DROVER_WAIT_INIT;
 	struct drover_error e;
-	int status = 0;
-	pid_t child = fork();
+	void *failed = NULL;
+	pthread_t thread;
 
-	if (child == 0)
-		_exit(drover_stop(home, "web-2", NULL, NULL) < 0);
+	assert_int_equal(pthread_create(&thread, NULL, stop_web_2, c), 0);
 	w.console = "login: $";
 	w.timeout_ms = HOME_DEADLINE_MS;
 	refuses(drover_cluster_vm(c, 1), &w, "not_running");
-	assert_int_equal(waitpid(child, &status, 0), child);
-	assert_int_equal(status, 0);
+	assert_int_equal(pthread_join(thread, &failed), 0);
+	assert_null(failed);
 	assert_int_equal(drover_cluster_destroy(c, NULL, &e), 0);
 }
 
