@@ -32,10 +32,10 @@ processes() {
 }
 
 # Every helper, VM, DHCP server and way out of this home is gone, and so are sockets and pidfiles. Ends are waited for
-# by pidfd (tail --pid), at most 10 s each.
+# by pidfd (tail --pid), at most 10 s each; a supervisor, which sweeps last, is known by its pidfile.
 nothing_left() {
 	local pid rest
-	for pid in $(processes | cut -d' ' -f1); do
+	for pid in $(processes | cut -d' ' -f1; cat "$home"/clusters/*/*/pid 2>/dev/null); do
 		timeout 10 tail --pid="$pid" -f /dev/null
 	done
 	rest=$(processes; find "$home/run" "$home/clusters" \( -type s -o -name pid -o -name owner \) 2>/dev/null)
