@@ -313,6 +313,13 @@ int names_check_idle(const struct store *store, const char *const names[], size_
 
 /* store_member_lock, after a helper that is just leaving has let go. Blocks for that, shortly. */
 int member_lock(const struct store *store, const char *name, int *ret_fd, struct err *e);
+/* Several of them, held until lock_list_release. Zero-initialised. */
+struct lock_list {
+	int *fds; /* owned */
+	size_t n;
+};
+int lock_list_add(struct lock_list *l, const struct store *store, const char *name, struct err *e);
+void lock_list_release(struct lock_list *l);
 /* point.c: holds all members and writes each one's memory and disk to DIR/NAME.memory and .disk (docs/protocol.md). */
 int cluster_capture(struct drover_cluster *c, const char *dir, const struct limits *l,
 		    int64_t *ret_held_ms, struct err *e);

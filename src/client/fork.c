@@ -39,9 +39,8 @@ struct forking {
 	struct drover_options options;  /* for each start */
 	struct fork_one *forks;
 	size_t n;
-	int *locks; /* of the new members */
-	size_t n_locks;
-	size_t n_made; /* of the new members, in order: theirs is what is taken back */
+	struct lock_list locks; /* of the new members */
+	size_t n_made;          /* of the new members, in order: theirs is what is taken back */
 	drover_progress_fn *on_progress;
 	void *progress_arg;
 	pthread_mutex_t telling;
@@ -136,11 +135,10 @@ static void clear_away(const struct forking *f, const char *name)
 
 static int lay_out_member(struct forking *f, const char *name, struct err *e)
 {
-	int r = member_lock(&f->from->store, name, &f->locks[f->n_locks], e);
+	int r = lock_list_add(&f->locks, &f->from->store, name, e);
 
 	if (r < 0)
 		return r;
-	f->n_locks++;
 	f->n_made++;
 	r = store_member_mkdir(&f->from->store, name, e);
 	if (r == 0)
@@ -170,13 +168,6 @@ static int deal_out(struct forking *f, struct err *e)
 						 f->running && k + 1 == f->n, e);
 		}
 	return r;
-}
-
-static void unlock(struct forking *f)
-{
-	for (size_t i = 0; i < f->n_locks; i++)
-		unlock_fd(&f->locks[i]);
-	f->n_locks = 0;
 }
 
 /* --- Start ----------------------------------------------------------------------------------------------------- */
@@ -284,8 +275,7 @@ static int begin(struct forking *f, const struct drover_options *o, struct err *
 		return err_set(e, ERR_INVALID, "%zu forks: 1 to %d are possible at once", f->n,
 			       MAX_FORKS);
 	f->forks = calloc(f->n, sizeof(*f->forks));
-	f->locks = calloc(f->n * f->from->n, sizeof(*f->locks));
-	if (!f->forks || !f->locks)
+	if (!f->forks)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	for (size_t k = 0; k < f->n; k++)
 		f->forks[k].all = f;
@@ -310,11 +300,10 @@ static void take_back(struct forking *f)
 
 static void end(struct forking *f)
 {
-	unlock(f);
+	lock_list_release(&f->locks);
 	for (size_t k = 0; f->forks && k < f->n; k++)
 		name_list_done(&f->forks[k].names);
 	free(f->forks);
-	free(f->locks);
 	pthread_mutex_destroy(&f->telling);
 }
 
@@ -349,7 +338,7 @@ static int fork_from(struct drover_capture *k, struct drover_cluster *running, c
 	}
 	if (r == 0)
 		r = deal_out(&f, e);
-	unlock(&f);
+	lock_list_release(&f.locks);
 	if (r == 0)
 		r = start_all(&f, e);
 	if (r < 0)

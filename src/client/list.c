@@ -317,6 +317,28 @@ int member_lock(const struct store *store, const char *name, int *ret_fd, struct
 	return store_member_lock(store, name, ret_fd, e);
 }
 
+int lock_list_add(struct lock_list *l, const struct store *store, const char *name, struct err *e)
+{
+	int *fds = realloc(l->fds, (l->n + 1) * sizeof(*fds));
+	int r;
+
+	if (!fds)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	l->fds = fds;
+	l->fds[l->n] = -1;
+	r = member_lock(store, name, &l->fds[l->n], e);
+	l->n += r == 0;
+	return r;
+}
+
+void lock_list_release(struct lock_list *l)
+{
+	for (size_t i = 0; i < l->n; i++)
+		unlock_fd(&l->fds[i]);
+	free(l->fds);
+	*l = (struct lock_list){0};
+}
+
 int member_remove_locked(const struct store *store, const char *name, struct err *e)
 {
 	scoped(mem) char *dir = store_member_path(store, name, NULL);

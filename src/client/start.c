@@ -111,45 +111,24 @@ int drover_cluster_start(const char *const names[], size_t n, const struct drove
 	return r < 0 ? public_error(pe, &e, r) : 0;
 }
 
-/* Takes the locks of members that are to join, until the helper takes them as it registers them. */
-static int lock_all(const struct store *store, const struct name_list *names, int **ret,
-		    struct err *e)
-{
-	int r = 0;
-
-	*ret = malloc((names->n + 1) * sizeof(**ret));
-	if (!*ret)
-		return err_set(e, ERR_NO_MEMORY, "out of memory");
-	for (size_t i = 0; i < names->n; i++)
-		(*ret)[i] = -1;
-	for (size_t i = 0; i < names->n && r == 0; i++)
-		r = member_lock(store, names->names[i], &(*ret)[i], e);
-	return r;
-}
-
-static void unlock_all(int *locks, size_t n)
-{
-	for (size_t i = 0; locks && i < n; i++)
-		unlock_fd(&locks[i]);
-	free(locks);
-}
-
 /* Boots @names, which are idle, on the helper of @c. */
 static int add_members(struct drover_cluster *c, const struct name_list *names, bool any_new,
 		       struct settings s, struct warm *warm, struct err *e)
 {
 	struct boot_run run = {.settings = &s, .cluster = c, .error = ERR_INIT};
 	struct prepare image = {.store = &c->store};
-	int *locks = NULL;
-	int r = lock_all(&c->store, names, &locks, e);
+	struct lock_list locks = {0};
+	int r = 0;
 
+	for (size_t i = 0; i < names->n && r == 0; i++)
+		r = lock_list_add(&locks, &c->store, names->names[i], e);
 	if (r == 0 && any_new)
 		r = warm_image(&s, names->n, &run.cancel, &image, warm, e);
 	if (r == 0)
 		r = boot_run_init(&run, names, &image, e);
 	if (r == 0 && !c->network)
 		r = cluster_make_network(c, NULL, e);
-	unlock_all(locks, names->n);
+	lock_list_release(&locks); /* the helper takes them when it registers the members */
 	if (r == 0)
 		r = boot_run(&run, e);
 	member_config_done(&image.config);

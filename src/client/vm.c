@@ -23,10 +23,21 @@ struct op {
 	struct err error;
 };
 
-static struct op *op_new(struct err *e)
+static int not_running(const struct drover_vm *vm, struct err *e)
 {
-	struct op *op = calloc(1, sizeof(*op));
+	return err_set(e, ERR_NOT_RUNNING, "member %s is not running", vm->name);
+}
 
+/* NULL with @e: the member does not run, or there is no memory. */
+static struct op *op_new(const struct drover_vm *vm, struct err *e)
+{
+	struct op *op;
+
+	if (!vm->handle) {
+		not_running(vm, e);
+		return NULL;
+	}
+	op = calloc(1, sizeof(*op));
 	if (!op) {
 		err_set(e, ERR_NO_MEMORY, "out of memory");
 		return NULL;
@@ -92,11 +103,6 @@ static int op_wait(struct drover_vm *vm, struct op *op, int began, const struct 
 	return r;
 }
 
-static int not_running(const struct drover_vm *vm, struct err *e)
-{
-	return err_set(e, ERR_NOT_RUNNING, "member %s is not running", vm->name);
-}
-
 /* The member is gone: so is everything that leads to it. */
 static void vm_forget(struct drover_vm *vm)
 {
@@ -112,13 +118,10 @@ typedef int simple_op(struct backend_vm *vm, backend_done *done, void *arg, stru
 static int simple_wait(struct drover_vm *vm, simple_op *begin, const struct limits *l,
 		       struct err *e)
 {
-	struct op *op;
+	struct op *op = op_new(vm, e);
 
-	if (!vm->handle)
-		return not_running(vm, e);
-	op = op_new(e);
 	if (!op)
-		return -ENOMEM;
+		return err_code_number(e->code);
 	return op_wait(vm, op, begin(vm->handle, on_done, op, e), l, NULL, NULL, e);
 }
 
@@ -140,27 +143,21 @@ int vm_dial_wait(struct drover_vm *vm, uint16_t port, uint64_t timeout_ms,
 		 struct drover_cancel *cancel, int *ret_fd, struct err *e)
 {
 	const struct limits l = {.cancel = cancel}; /* the operation has the deadline */
-	struct op *op;
+	struct op *op = op_new(vm, e);
 	int r;
 
-	if (!vm->handle)
-		return not_running(vm, e);
-	op = op_new(e);
 	if (!op)
-		return -ENOMEM;
+		return err_code_number(e->code);
 	r = backend_dial(vm->handle, port, timeout_ms ? timeout_ms : DIAL_MS, on_fd, op, e);
 	return op_wait(vm, op, r, &l, ret_fd, NULL, e);
 }
 
 int vm_console_wait(struct drover_vm *vm, const struct limits *l, int *ret_fd, struct err *e)
 {
-	struct op *op;
+	struct op *op = op_new(vm, e);
 
-	if (!vm->handle)
-		return not_running(vm, e);
-	op = op_new(e);
 	if (!op)
-		return -ENOMEM;
+		return err_code_number(e->code);
 	return op_wait(vm, op, backend_console(vm->handle, on_fd, op, e), l, ret_fd, NULL, e);
 }
 
@@ -205,7 +202,7 @@ const char *drover_vm_state(struct drover_vm *vm)
 {
 	enum vm_state state = VM_STOPPED;
 	struct err e = ERR_INIT;
-	struct op *op = vm->handle ? op_new(&e) : NULL;
+	struct op *op = op_new(vm, &e);
 
 	if (op)
 		op_wait(vm, op, backend_state(vm->handle, on_state, op, &e), &(struct limits){0},
