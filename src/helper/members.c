@@ -162,6 +162,7 @@ void member_retire(struct member *m)
 	struct list calls;
 
 	store_owner_clear(h->o->store, m->name);
+	store_owner_retract(h->o->store, m->name);
 	event_gone(h, m);
 	backend_release(m->vm);
 	list_init(&calls);

@@ -392,6 +392,21 @@ int store_member_remove(const struct store *s, const char *name, struct err *e)
 	return 0;
 }
 
+void store_owner_retract(const struct store *s, const char *name)
+{
+	scoped(mem) char *failure = store_member_path(s, name, "failure");
+	scoped(mem) char *lock = store_member_path(s, name, ".lock");
+	scoped(mem) char *dir = store_member_path(s, name, NULL);
+
+	if (!failure || !lock || !dir || store_member_exists(s, name))
+		return;
+	store_owner_clear(s, name);
+	unlink(failure);
+	unlink(lock);
+	if (rmdir(dir) == 0)
+		remove_cluster_dir(s, name);
+}
+
 void store_member_forget(const struct store *s, const char *name)
 {
 	if (!store_member_exists(s, name))

@@ -67,6 +67,11 @@ int store_owner_write(const struct store *s, const char *name, const struct proc
 /* Removes pid and owner. */
 void store_owner_clear(const struct store *s, const char *name);
 /*
+ * For the holder of the lock: of a member that was never made, what store_member_lock and store_owner_write left goes,
+ * and its directory if it then is empty. Does nothing when the member exists.
+ */
+void store_owner_retract(const struct store *s, const char *name);
+/*
  * Why the member's VM ended, for who asks when its helper has gone too. Best effort; the room for it was taken by
  * store_owner_write, which also forgets the last one: a full disk is a reason that can be told.
  */

@@ -25,7 +25,8 @@ interrupt_at() { # STAGE COMMAND...
 	rc=$?
 	[ -n "$seen" ] || { echo "the stage $stage never came"; cat "$home/err"; return 1; }
 	[ "$rc" -eq 130 ] || { echo "exit status $rc"; cat "$home/err"; return 1; }
-	nothing_left && [ -z "$("$DROVER" ls -q)" ] && [ -z "$(ls -A "$home/clusters")" ]
+	nothing_left && [ -z "$("$DROVER" ls -q)" ] || return 1
+	[ -z "$(ls -A "$home/clusters")" ] || { find "$home/clusters"; return 1; }
 }
 interrupt_command() {
 	mkfifo "$home/up"

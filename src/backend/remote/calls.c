@@ -15,6 +15,7 @@ struct vm_call {
 	backend_stats_done *stats;
 	backend_points_done *points;
 	void *arg;
+	bool is_boot;
 };
 
 static void call_finish(struct vm_call *c, int r, const struct reply *p, int fd,
@@ -136,6 +137,10 @@ static void call_finish(struct vm_call *c, int r, const struct reply *p, int fd,
 			const struct err *e)
 {
 	list_remove(&c->link);
+	if (c->is_boot) {
+		c->vm->booting = false;
+		departures_boot_answered(c->vm, r == 0);
+	}
 	if (c->dialed)
 		finish_dial(c, r, fd, e);
 	else
@@ -164,11 +169,12 @@ int remote_start(struct backend_vm *base, backend_done *done, void *arg, struct 
 	if (!c)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	q.spec = vm->spec; /* borrowed: only encoded */
-	*c = (struct vm_call){.vm = vm, .done = done, .arg = arg};
+	*c = (struct vm_call){.vm = vm, .done = done, .arg = arg, .is_boot = true};
 	vm->heard = HEARD_NOTHING;
 	list_append(&vm->calls, &c->link);
 	c->rpc = rpc_start(base->backend->loop, b->store, &b->known, &q, b->window_ms, BOOT_MS,
 			   on_call, c, e);
+	vm->booting = c->rpc != NULL;
 	if (c->rpc)
 		return 0;
 	list_remove(&c->link);

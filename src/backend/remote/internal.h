@@ -63,6 +63,7 @@ struct remote_vm {
 	struct waiters on_stopped;
 	struct waiters on_address;
 	struct waiters ops;
+	bool booting;           /* its boot was asked for and is not answered */
 	struct list calls;      /* struct vm_call */
 	struct list departures; /* struct departure: stops that wait for the member to go */
 };
@@ -108,8 +109,12 @@ int remote_console(struct backend_vm *base, backend_dial_done *done, void *arg, 
 int remote_stats(struct backend_vm *base, backend_stats_done *done, void *arg, struct err *e);
 void calls_cancel(struct remote_vm *vm, const struct err *canceled);
 
-/* stop.c: the acknowledgement, then the member's departure; departures_cancel as above. */
+/*
+ * stop.c: the acknowledgement, then the member's departure; departures_cancel as above. departures_boot_answered: the boot
+ * that a stop may have overtaken is over; calls nobody back before it returns.
+ */
 int remote_stop(struct backend_vm *base, backend_done *done, void *arg, struct err *e);
+void departures_boot_answered(struct remote_vm *vm, bool runs);
 void departures_cancel(struct remote_vm *vm, const struct err *canceled);
 
 #endif

@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* Stop: the acknowledgement, then the member's departure, told by inotify and the helper's pidfd. */
+/*
+ * Stop: the acknowledgement, then the member's departure, told by inotify and the helper's pidfd.
+ *
+ * A boot that is under way goes another way to the helper, and the stop may overtake it: nobody listens yet, or the member
+ * goes and the boot brings it back. So a stop is over only when no boot is, and is sent again behind one that worked.
+ */
 #include "backend/remote/internal.h"
 
 #include "base/files.h"
@@ -21,6 +26,7 @@ struct departure {
 	bool watching;
 	bool acknowledged;
 	struct timer *deadline;
+	struct timer *boot_answered;
 };
 
 static void on_departure_closed(uv_handle_t *h)
@@ -43,6 +49,7 @@ static void departure_free(struct departure *d)
 {
 	list_remove(&d->link);
 	timer_stop(&d->deadline);
+	timer_stop(&d->boot_answered);
 	rpc_cancel(d->rpc);
 	d->rpc = NULL;
 	if (d->open_handles == 0) {
@@ -76,10 +83,49 @@ static bool has_departed(const struct departure *d)
 	return d->pidfd >= 0 && pid && files_exist(pid) && store_owner_alive(s, d->vm->name) == 0;
 }
 
+static void send_stop(struct departure *d);
+
+static bool is_listening(const struct departure *d)
+{
+	scoped(mem) char *sock =
+		store_socket_path(remote_of(d->vm->base.backend)->store, d->vm->name, "sock");
+
+	return sock && files_exist(sock);
+}
+
 static void look(struct departure *d)
 {
-	if (d->acknowledged && has_departed(d))
+	if (d->rpc)
+		return;
+	if (d->acknowledged ? !d->vm->booting && has_departed(d) : !d->vm->booting)
 		departure_end(d, NULL);
+	else if (!d->acknowledged && is_listening(d))
+		send_stop(d);
+}
+
+static void on_boot_answered(void *arg)
+{
+	look(arg);
+}
+
+static void on_booted(void *arg)
+{
+	struct departure *d = arg;
+
+	d->acknowledged = false;
+	if (!d->rpc)
+		send_stop(d);
+}
+
+void departures_boot_answered(struct remote_vm *vm, bool runs)
+{
+	list_for_each (pos, &vm->departures) {
+		struct departure *d = list_entry(pos, struct departure, link);
+
+		timer_stop(&d->boot_answered);
+		timer_start(vm->base.backend->loop, 0, runs ? on_booted : on_boot_answered, d,
+			    &d->boot_answered);
+	}
 }
 
 static void on_dir(uv_fs_event_t *h, const char *file, int events, int status)
@@ -116,12 +162,18 @@ static void on_stop_reply(void *arg, int r, const struct reply *p, int fd, const
 	 * Nobody listens: stopped, unless its helper lives. A connection that broke, or a missing acknowledgement, is
 	 * best effort as in the reference: the departure decides.
 	 */
-	if (r < 0 && e->code != ERR_TIMEOUT && store_owner_alive(s, d->vm->name) == 0) {
-		departure_end(d, NULL);
-		return;
-	}
-	d->acknowledged = true;
+	d->acknowledged = r == 0 || e->code == ERR_TIMEOUT || store_owner_alive(s, d->vm->name) > 0;
 	look(d);
+}
+
+static void send_stop(struct departure *d)
+{
+	struct request q = {.verb = VERB_STOP};
+	struct err e;
+
+	d->rpc = member_rpc(d->vm, &q, STATUS_MS, on_stop_reply, d, &e);
+	if (!d->rpc)
+		departure_end(d, &e);
 }
 
 static void watch_dir(struct departure *d, uv_fs_event_t *h, const char *path)
