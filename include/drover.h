@@ -9,7 +9,7 @@
  *	if (drover_cluster_start(names, 2, NULL, &c, &e) < 0)
  *		errx(1, "%s", e.sentence);
  *	drover_vm_exec(drover_cluster_vm(c, 0), ...);
- *	drover_cluster_destroy(c, &e);
+ *	drover_cluster_destroy(c, NULL, &e);
  *
  * Rules that hold for every function:
  * - Calls block, up to the deadline that they name, and then give up with the code "timeout". Those that may last take a
@@ -163,7 +163,8 @@ struct drover_vm;
  * Starts a cluster of @n members and waits until each accepts an SSH login. New members get a disk of the image;
  * members that exist are booted with the disk and the size that they have. All or nothing: on failure members made by
  * this call are removed, those that existed are stopped. The cluster is the caller's: drover_cluster_close, or _destroy.
- * Blocks up to @o's timeout_ms, and as long as it takes to build or download an image that is not there yet.
+ * Blocks up to @o's timeout_ms, and as long as it takes to build or download an image that is not there yet. A start that
+ * fails or is canceled returns when what it made is taken back: some ms, 15 s with a helper that does not answer.
  *
  * already_running: a member; not_found, bad_image: the image; missing_program, host_not_ready: what this host lacks, with
  * the remedy as the hint; no_free_address; boot_failed; ssh_failed; timeout; canceled.
@@ -543,14 +544,15 @@ struct drover_stats {
 	int64_t net_sent_bytes;
 };
 
-/* Of one member. Blocks up to 30 s, as those below. */
-DROVER_API int drover_vm_stats(struct drover_vm *vm, struct drover_stats *ret,
-			       struct drover_error *e);
+/* Of one member. Blocks up to 30 s, as those below; @o may be NULL in each. not_running: it does not run. */
+DROVER_API int drover_vm_stats(struct drover_vm *vm, const struct drover_call *o,
+			       struct drover_stats *ret, struct drover_error *e);
 
 /* Of a cluster's VMs; of all that run under @home (may be NULL). *@ret is heap: free() it. Returns their number. */
-DROVER_API int drover_cluster_stats(struct drover_cluster *c, struct drover_stats **ret,
-				    struct drover_error *e);
-DROVER_API int drover_stats(const char *home, struct drover_stats **ret, struct drover_error *e);
+DROVER_API int drover_cluster_stats(struct drover_cluster *c, const struct drover_call *o,
+				    struct drover_stats **ret, struct drover_error *e);
+DROVER_API int drover_stats(const char *home, const struct drover_call *o,
+			    struct drover_stats **ret, struct drover_error *e);
 
 /* --- Members by name, whether they run or not ----------------------------------------------------------------- */
 
@@ -569,8 +571,12 @@ struct drover_member {
 	char message[768]; /* why, when the state is error or damaged */
 };
 
-/* All members, by cluster, then by number. *@ret is heap: free() it. Returns their number. */
-DROVER_API int drover_list(const char *home, struct drover_member **ret, struct drover_error *e);
+/*
+ * All members, by cluster, then by number. *@ret is heap: free() it. Returns their number. Blocks up to 3 s for helpers
+ * that do not answer; what they run is then told as starting. @home and @o may be NULL.
+ */
+DROVER_API int drover_list(const char *home, const struct drover_call *o,
+			   struct drover_member **ret, struct drover_error *e);
 
 /*
  * Stops, or stops and removes, one member by name; as drover_vm_stop and drover_vm_destroy. not_running: it does not run,
@@ -617,11 +623,15 @@ struct drover_thing {
 	int owner;       /* pid of the live process that it belongs to; 0: nobody's */
 };
 
-/* All of it. *@ret is heap: free() it. Returns their number. @home may be NULL. */
-DROVER_API int drover_audit(const char *home, struct drover_thing **ret, struct drover_error *e);
+/* All of it. *@ret is heap: free() it. Returns their number. @home and @o may be NULL. */
+DROVER_API int drover_audit(const char *home, const struct drover_call *o,
+			    struct drover_thing **ret, struct drover_error *e);
 
-/* Ends and removes what the audit says is nobody's, and nothing else. Blocks up to 30 s. */
-DROVER_API int drover_prune(const char *home, struct drover_error *e);
+/*
+ * Ends and removes what the audit says is nobody's, and nothing else. Blocks up to 30 s. When it gives up, what was
+ * removed is gone, and another call goes on. @home and @o may be NULL.
+ */
+DROVER_API int drover_prune(const char *home, const struct drover_call *o, struct drover_error *e);
 
 /* --- Images --------------------------------------------------------------------------------------------------- */
 
@@ -638,8 +648,8 @@ struct drover_image {
 DROVER_API int drover_image_list(const char *home, struct drover_image **ret,
 				 struct drover_error *e);
 /*
- * Builds or downloads the image unless it is cached. Of @o only home, on_progress and cancel are used. Blocks as long as
- * that takes. not_found: there is no such image, and no such file.
+ * Builds or downloads the image unless it is cached. Of @o only home, on_progress, cancel and timeout_ms (default: none) are
+ * used. Blocks as long as that takes; what a download has got is kept for the next call. not_found: there is no such image, and no such file.
  */
 DROVER_API int drover_image_get(const char *name, const struct drover_options *o,
 				struct drover_error *e);
@@ -671,8 +681,12 @@ struct drover_check {
 	char fix[512];   /* what mends it, "" when nothing is to be mended */
 };
 
-/* All of them. Tries for real what can be tried, in about a second. *@ret is heap: free() it. Returns their number. */
-DROVER_API int drover_doctor(const char *home, struct drover_check **ret, struct drover_error *e);
+/*
+ * All of them. Tries for real what can be tried, in about a second, and as long as the programs take that are asked for
+ * their version. *@ret is heap: free() it. Returns their number. @home and @o may be NULL.
+ */
+DROVER_API int drover_doctor(const char *home, const struct drover_call *o,
+			     struct drover_check **ret, struct drover_error *e);
 
 #ifdef __cplusplus
 }

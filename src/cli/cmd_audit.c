@@ -56,7 +56,7 @@ static int run_audit(const struct command *self, const void *settings, const str
 
 	if (a->count > 0)
 		return say_usage(self, "audit takes no names");
-	n = drover_audit(NULL, &things, &e);
+	n = drover_audit(NULL, NULL, &things, &e);
 	if (n < 0)
 		return say_failed(NULL, &e);
 	r = s->json ? print_json(things, n) : print_table(things, n);

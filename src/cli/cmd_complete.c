@@ -50,7 +50,7 @@ static bool offer(const struct typed *t, const char *word, const char *what)
 static bool offer_members(const struct typed *t, bool members, bool clusters, const char *suffix)
 {
 	scoped(mem) struct drover_member *v = NULL;
-	int n = drover_list(NULL, &v, NULL);
+	int n = drover_list(NULL, NULL, &v, NULL);
 	const char *last = "";
 	char word[NAME_SIZE + 2];
 	bool any = false;

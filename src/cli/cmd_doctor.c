@@ -48,7 +48,7 @@ static int run_doctor(const struct command *self, const void *settings, const st
 
 	if (a->count > 0)
 		return say_usage(self, "doctor takes no names");
-	n = drover_doctor(NULL, &all, &e);
+	n = drover_doctor(NULL, NULL, &all, &e);
 	if (n < 0)
 		return say_failed(NULL, &e);
 	for (int i = 0; i < n; i++)

@@ -70,12 +70,12 @@ static int run_prune(const struct command *self, const void *settings, const str
 
 	if (a->count > 0)
 		return say_usage(self, "prune takes no names");
-	n = drover_audit(NULL, &before, &e);
+	n = drover_audit(NULL, NULL, &before, &e);
 	if (n < 0)
 		return say_failed(NULL, &e);
-	if (drover_prune(NULL, &e) < 0)
+	if (drover_prune(NULL, NULL, &e) < 0)
 		status = say_failed(NULL, &e);
-	m = drover_audit(NULL, &after, &e);
+	m = drover_audit(NULL, NULL, &after, &e);
 	if (m < 0)
 		return say_failed(NULL, &e);
 	m = s->json ? report_json(before, n, after, m) : report(before, n, after, m);

@@ -106,7 +106,7 @@ static int run_stats(const struct command *self, const void *settings, const str
 
 	if (status != CLI_OK)
 		return status;
-	n = drover_stats(NULL, &all, &e);
+	n = drover_stats(NULL, NULL, &all, &e);
 	if (n < 0)
 		return say_failed(NULL, &e);
 	rows = calloc(t.count + 1, sizeof(*rows));

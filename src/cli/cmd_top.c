@@ -80,7 +80,7 @@ static int64_t rate(const struct top *t, int64_t now, int64_t before)
 static int look_at_members(struct top *t, struct drover_error *e)
 {
 	struct drover_member *members = NULL;
-	int n = drover_list(NULL, &members, e);
+	int n = drover_list(NULL, NULL, &members, e);
 
 	if (n < 0)
 		return n;
@@ -94,7 +94,7 @@ static int look_at_figures(struct top *t, struct drover_error *e)
 {
 	struct sample s = {.at_ms = now_ms()};
 
-	s.n = drover_stats(NULL, &s.v, e);
+	s.n = drover_stats(NULL, NULL, &s.v, e);
 	if (s.n < 0)
 		return s.n;
 	free(t->before.v);

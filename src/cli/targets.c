@@ -104,7 +104,7 @@ static int list_members(size_t n, struct targets *ret)
 	int total;
 
 	*ret = (struct targets){0};
-	total = drover_list(NULL, &ret->members, &e);
+	total = drover_list(NULL, NULL, &ret->members, &e);
 	if (total < 0) {
 		say_failed(NULL, &e);
 		return CLI_FAILED;

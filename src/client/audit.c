@@ -20,16 +20,29 @@ static struct drover_thing *copy_things(const struct thing_list *l)
 	return all;
 }
 
-int drover_audit(const char *home, struct drover_thing **ret, struct drover_error *pe)
+/* A call's store and limits. */
+static int begin(const char *home, const struct drover_call *o, struct store *store,
+		 struct giveup *giveup, struct err *e)
+{
+	struct limits l;
+	int r = limits_from(o, &l, e);
+
+	*giveup = limits_giveup(&l);
+	return r < 0 ? r : store_open(home, store, e);
+}
+
+int drover_audit(const char *home, const struct drover_call *o, struct drover_thing **ret,
+		 struct drover_error *pe)
 {
 	scoped(store) struct store store = {0};
 	scoped(things) struct thing_list things = {0};
 	struct drover_thing *all = NULL;
+	struct giveup giveup;
 	struct err e = ERR_INIT;
-	int r = store_open(home, &store, &e);
+	int r = begin(home, o, &store, &giveup, &e);
 
 	if (r == 0)
-		r = store_audit(&store, &things, &e);
+		r = store_audit(&store, &giveup, &things, &e);
 	if (r == 0 && !(all = copy_things(&things)))
 		r = err_set(&e, ERR_NO_MEMORY, "out of memory");
 	if (r < 0)
@@ -38,18 +51,19 @@ int drover_audit(const char *home, struct drover_thing **ret, struct drover_erro
 	return (int)things.n;
 }
 
-int drover_prune(const char *home, struct drover_error *pe)
+int drover_prune(const char *home, const struct drover_call *o, struct drover_error *pe)
 {
 	scoped(store) struct store store = {0};
+	struct giveup giveup;
 	struct err e = ERR_INIT;
 	int host = 0;
-	int r = store_open(home, &store, &e);
+	int r = begin(home, o, &store, &giveup, &e);
 
 	if (r < 0)
 		return public_error(pe, &e, r);
-	r = store_prune(&store, &e);
-	if (audit_host_has_things())
-		host = session_reconcile(&store, r < 0 ? NULL : &e);
+	r = store_prune(&store, &giveup, &e);
+	if (giveup_check(&giveup, NULL) == 0 && audit_host_has_things())
+		host = session_reconcile(&store, &giveup, r < 0 ? NULL : &e);
 	r = r < 0 ? r : host;
 	return r < 0 ? public_error(pe, &e, r) : 0;
 }

@@ -10,6 +10,7 @@
 #define DROVER_CLIENT_CLIENT_H
 
 #include "backend/backend.h"
+#include "base/giveup.h"
 #include "base/list.h"
 #include "client/ssh.h"
 #include "drover.h"
@@ -44,6 +45,8 @@ struct limits {
 	struct drover_cancel *cancel;
 };
 int limits_from(const struct drover_call *o, struct limits *ret, struct err *e);
+/* The same for steps that do not run a loop; the time runs from here. */
+struct giveup limits_giveup(const struct limits *l);
 /* Between two steps of a call that blocks: 0, or < 0 with @e when @cancel (may be NULL) has ended it. */
 int check_canceled(const struct drover_cancel *cancel, struct err *e);
 
@@ -60,6 +63,7 @@ struct settings {
 	unsigned memory_mb;
 	unsigned disk_mb;
 	uint64_t timeout_ms;
+	uint64_t wanted_timeout_ms; /* as the caller named it; 0: not named */
 	const char
 		*firmware; /* "bios" or "uefi": that starts the disk; NULL: as the image has it */
 	bool no_egress;
@@ -132,8 +136,8 @@ int session_start(const struct session_options *o, struct session *ret, struct e
  * power is cut. Detached: forgets it. Idempotent.
  */
 void session_end(struct session *s, uint64_t timeout_ms, struct drover_cancel *cancel);
-/* Runs a helper that removes what is nobody's, and waits for its end. < 0: @e has what it says. */
-int session_reconcile(const struct store *store, struct err *e);
+/* Runs a helper that removes what is nobody's, and waits for its end, until @g (may be NULL) gives up. < 0: @e has what it says. */
+int session_reconcile(const struct store *store, const struct giveup *g, struct err *e);
 
 /* --- prepare.c: what a member is made of ----------------------------------------------------------------------- */
 
@@ -167,14 +171,20 @@ void prepare_base(struct prepare *p, const struct prepare *image);
  */
 struct cancel_bridge {
 	pthread_t thread;
-	int cancel_fd;
 	int stop_fd;
 	atomic_bool *flag;
 	bool running;
+	struct giveup giveup;
+	struct err why; /* after bridge_end: what set the flag */
 };
 int bridge_begin(struct cancel_bridge *b, struct drover_cancel *cancel /* may be NULL */,
 		 atomic_bool *flag, struct err *e);
+/* The same with a deadline beside the cancel, which sets the flag too. */
+int bridge_begin_limits(struct cancel_bridge *b, const struct limits *l, atomic_bool *flag,
+			struct err *e);
 void bridge_end(struct cancel_bridge *b);
+/* After bridge_end, of a step that ended with @r and @e: a step that only saw the flag calls a timeout "canceled". Returns @r, mended. */
+int bridge_result(const struct cancel_bridge *b, int r, struct err *e);
 
 /* Resolves the image that @s names and fills the parts of @p that come from it. Blocks: may build or download. */
 int prepare_image(const struct store *store, const struct settings *s, atomic_bool *cancel,
@@ -291,8 +301,12 @@ struct drover_cluster *cluster_new(struct store *store /* taken */, const char *
 void cluster_free(struct drover_cluster *c);
 struct drover_vm *cluster_add_vm(struct drover_cluster *c, const char *name);
 
-/* The network, or what there is of one already. @subnet: wanted; NULL or "": any. Blocks up to 30 s. */
-int cluster_make_network(struct drover_cluster *c, const char *subnet, struct err *e);
+/*
+ * The network, or what there is of one already. @subnet: wanted; NULL or "": any. Blocks up to 30 s, @cancel (may be NULL)
+ * ends it before.
+ */
+int cluster_make_network(struct drover_cluster *c, const char *subnet, struct drover_cancel *cancel,
+			 struct err *e);
 /* Takes back the last cluster_add_vm. */
 void cluster_drop_last(struct drover_cluster *c);
 /*

@@ -24,7 +24,8 @@ enum {
 struct list_of_checks {
 	struct drover_check *all; /* owned */
 	size_t n;
-	int r; /* 0 or -ENOMEM */
+	int r;                 /* 0 or -ENOMEM */
+	atomic_bool *canceled; /* by the caller, or at the deadline */
 };
 
 static void add(struct list_of_checks *l, const char *name, const char *state, const char *found,
@@ -74,16 +75,16 @@ static void on_first_line(void *arg, const char *line)
 {
 	char *first = arg;
 
-	if (!*first)
+	if (line && !*first)
 		snprintf(first, sizeof(((struct drover_check *)NULL)->found), "%s", line);
 }
 
-static void ask_version(const char *path, char *ret)
+static void ask_version(const struct list_of_checks *l, const char *path, char *ret)
 {
 	const char *const argv[] = {path, "--version", NULL};
 	scoped(buf) struct buf tail = BUF_INIT;
 
-	run_program(argv, NULL, on_first_line, ret, &tail, NULL);
+	run_program(argv, l->canceled, on_first_line, ret, &tail, NULL);
 }
 
 static bool is_too_old(const char *version)
@@ -118,7 +119,7 @@ static void check_program(struct list_of_checks *l, const struct program *p)
 		path = files_find_program(p->elsewhere);
 	how_to_install(p, fix, sizeof(fix));
 	if (path && p->tells_version)
-		ask_version(path, found);
+		ask_version(l, path, found);
 	if (path && !strcmp(p->name, "qemu-system-x86_64") && is_too_old(found)) {
 		snprintf(found + strlen(found), sizeof(found) - strlen(found), ": older than %d.%d",
 			 QEMU_MAJOR, QEMU_MINOR);
@@ -170,7 +171,7 @@ static void check_memory(struct list_of_checks *l)
 
 static void on_check(void *arg, const char *line)
 {
-	json_t *root = wire_json_parse(line, strlen(line), NULL);
+	json_t *root = line ? wire_json_parse(line, strlen(line), NULL) : NULL;
 	const char *name = json_string_value(json_object_get(root, "check"));
 	const char *state = json_string_value(json_object_get(root, "state"));
 	const char *found = json_string_value(json_object_get(root, "found"));
@@ -189,7 +190,7 @@ static void check_helper(struct list_of_checks *l)
 	struct list_of_checks its = {0};
 	struct err e = ERR_INIT;
 	char found[sizeof(l->all->found)];
-	int r = path ? run_program(argv, NULL, on_check, &its, &tail, &e) : -ENOMEM;
+	int r = path ? run_program(argv, l->canceled, on_check, &its, &tail, &e) : -ENOMEM;
 
 	if (r == 0 && its.n > 0) {
 		add(l, "helper", "ok", path, "");
@@ -325,22 +326,42 @@ static void check_store(struct list_of_checks *l, const char *home)
 		add(l, "sockets", "missing", found, "make that folder writeable");
 }
 
-int drover_doctor(const char *home, struct drover_check **ret, struct drover_error *pe)
+static void check_all(struct list_of_checks *l, const char *home)
 {
-	struct list_of_checks l = {0};
-	struct err e = ERR_INIT;
-
-	check_helper(&l);
+	check_helper(l);
 	for (size_t i = 0; i < sizeof(programs) / sizeof(programs[0]); i++)
-		if (geteuid() != 0 || strcmp(programs[i].name, "newuidmap") != 0)
-			check_program(&l, &programs[i]);
-	check_uefi(&l);
-	check_memory(&l);
-	check_ranges(&l);
-	check_store(&l, home);
-	if (l.r < 0) {
+		if (!run_is_canceled(l->canceled) &&
+		    (geteuid() != 0 || strcmp(programs[i].name, "newuidmap") != 0))
+			check_program(l, &programs[i]);
+	check_uefi(l);
+	check_memory(l);
+	check_ranges(l);
+	check_store(l, home);
+}
+
+int drover_doctor(const char *home, const struct drover_call *o, struct drover_check **ret,
+		  struct drover_error *pe)
+{
+	atomic_bool canceled = false;
+	struct list_of_checks l = {.canceled = &canceled};
+	struct cancel_bridge bridge = {.stop_fd = -1};
+	struct limits limits;
+	struct err e = ERR_INIT;
+	int r = limits_from(o, &limits, &e);
+
+	if (r == 0)
+		r = bridge_begin_limits(&bridge, &limits, &canceled, &e);
+	if (r < 0)
+		return public_error(pe, &e, r);
+	check_all(&l, home);
+	bridge_end(&bridge);
+	if (bridge.why.code != ERR_NONE)
+		r = err_copy(&e, &bridge.why);
+	else if (l.r < 0)
+		r = err_set(&e, ERR_NO_MEMORY, "out of memory");
+	if (r < 0) {
 		free(l.all);
-		return public_error(pe, &e, err_set(&e, ERR_NO_MEMORY, "out of memory"));
+		return public_error(pe, &e, r);
 	}
 	*ret = l.all;
 	return (int)l.n;

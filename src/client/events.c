@@ -278,7 +278,7 @@ static void tell_resting(struct events *ev)
 		if (!list_entry(pos, struct feed, link)->has_told)
 			return;
 	ev->told_resting = true;
-	n = drover_list(ev->store->root, &members, NULL);
+	n = drover_list(ev->store->root, NULL, &members, NULL);
 	for (int i = 0; i < n; i++) {
 		struct drover_event what = {.member = members[i].name,
 					    .kind = WIRE_EVENT_STATE,

@@ -5,7 +5,6 @@
 #include "client/client.h"
 #include "guest/guest.h"
 
-#include <poll.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -13,12 +12,11 @@
 static void *bridge_thread(void *arg)
 {
 	struct cancel_bridge *b = arg;
-	struct pollfd p[] = {{.fd = b->cancel_fd, .events = POLLIN},
-			     {.fd = b->stop_fd, .events = POLLIN}};
+	int r;
 
-	while (poll(p, 2, -1) < 0 && errno == EINTR)
+	while ((r = giveup_wait(&b->giveup, b->stop_fd, INT64_MAX / 2, &b->why)) == 0)
 		;
-	if (p[0].revents)
+	if (r < 0)
 		atomic_store(b->flag, true);
 	return NULL;
 }
@@ -39,10 +37,16 @@ static int start_thread(struct cancel_bridge *b)
 int bridge_begin(struct cancel_bridge *b, struct drover_cancel *cancel, atomic_bool *flag,
 		 struct err *e)
 {
-	*b = (struct cancel_bridge){.stop_fd = -1, .flag = flag};
-	if (!cancel)
+	return bridge_begin_limits(b, &(struct limits){.cancel = cancel}, flag, e);
+}
+
+int bridge_begin_limits(struct cancel_bridge *b, const struct limits *l, atomic_bool *flag,
+			struct err *e)
+{
+	*b = (struct cancel_bridge){
+		.stop_fd = -1, .flag = flag, .giveup = limits_giveup(l), .why = ERR_INIT};
+	if (!l->cancel && !l->timeout_ms)
 		return 0;
-	b->cancel_fd = cancel->event_fd;
 	b->stop_fd = eventfd(0, EFD_CLOEXEC);
 	if (b->stop_fd < 0 || start_thread(b) != 0) {
 		close_fd(&b->stop_fd);
@@ -60,7 +64,14 @@ void bridge_end(struct cancel_bridge *b)
 		return;
 	if (write(b->stop_fd, &one, sizeof(one)) == sizeof(one))
 		pthread_join(b->thread, NULL);
+	b->running = false;
 	close_fd(&b->stop_fd);
+}
+
+int bridge_result(const struct cancel_bridge *b, int r, struct err *e)
+{
+	return r < 0 && e->code == ERR_CANCELED && b->why.code == ERR_TIMEOUT ? err_copy(e, &b->why)
+									      : r;
 }
 
 static void on_image_progress(void *arg, int percent, const char *text)
@@ -184,11 +195,13 @@ struct fetch {
 
 static int fetch_begin(struct fetch *f, const struct drover_options *o, struct err *e)
 {
+	struct limits l = {0};
 	int r = settings_from(o, &f->settings, e);
 
 	if (r == 0)
 		r = store_open(f->settings.home, &f->store, e);
-	return r < 0 ? r : bridge_begin(&f->bridge, f->settings.cancel, &f->canceled, e);
+	l = (struct limits){f->settings.wanted_timeout_ms, f->settings.cancel};
+	return r < 0 ? r : bridge_begin_limits(&f->bridge, &l, &f->canceled, e);
 }
 
 static void scoped_fetch(struct fetch *f)
@@ -207,6 +220,8 @@ int drover_image_get(const char *name, const struct drover_options *o, struct dr
 	if (r == 0)
 		r = image_resolve(&f.store, name, &f.canceled, on_image_progress, &f.settings,
 				  &image, &e);
+	bridge_end(&f.bridge);
+	r = bridge_result(&f.bridge, r, &e);
 	if (r == 0)
 		tell_age(&f.settings, &image);
 	image_done(&image);
@@ -223,6 +238,8 @@ int drover_image_import(const char *source, const char *name, const char *sha256
 	if (r == 0)
 		r = image_import(&f.store, source, name, sha256, &f.canceled, on_image_progress,
 				 &f.settings, &e);
+	bridge_end(&f.bridge);
+	r = bridge_result(&f.bridge, r, &e);
 	return r < 0 ? public_error(pe, &e, r) : 0;
 }
 

@@ -30,6 +30,7 @@ struct question {
 	struct asking *asking;
 	struct member_status *ret;
 	bool *ret_known;
+	struct rpc *rpc; /* while it is under way */
 };
 
 static void on_status(void *arg, int r, const struct reply *p, int fd, const struct err *e)
@@ -37,6 +38,7 @@ static void on_status(void *arg, int r, const struct reply *p, int fd, const str
 	struct question *q = arg;
 
 	close_fd(&fd);
+	q->rpc = NULL;
 	q->asking->pending--;
 	if (r < 0 || !p->has_status)
 		return;
@@ -44,12 +46,14 @@ static void on_status(void *arg, int r, const struct reply *p, int fd, const str
 	*q->ret_known = true;
 }
 
-/* All at once; who does not answer in time is not known. */
+/* All at once; who does not answer in time is not known. Gives up by @l (may be NULL). */
 static int ask_all(uv_loop_t *loop, const struct store *store, const struct name_list *names,
-		   struct member_status *ret, bool *ret_known, struct err *e)
+		   const struct limits *l, struct member_status *ret, bool *ret_known,
+		   struct err *e)
 {
 	scoped(mem) struct question *questions = calloc(names->n + 1, sizeof(*questions));
 	struct asking asking = {0};
+	int r;
 
 	if (!questions)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
@@ -57,13 +61,18 @@ static int ask_all(uv_loop_t *loop, const struct store *store, const struct name
 		const struct name_list one = {&names->names[i], 1};
 		const struct request q = {.verb = VERB_STATUS};
 
-		questions[i] = (struct question){&asking, &ret[i], &ret_known[i]};
+		questions[i] = (struct question){&asking, &ret[i], &ret_known[i], NULL};
 		if (store_owner_alive(store, names->names[i]) == 0)
 			continue;
-		if (rpc_start(loop, store, &one, &q, 0, STATUS_MS, on_status, &questions[i], NULL))
-			asking.pending++;
+		questions[i].rpc = rpc_start(loop, store, &one, &q, 0, STATUS_MS, on_status,
+					     &questions[i], NULL);
+		asking.pending += questions[i].rpc != NULL;
 	}
-	return wait_loop(loop, &asking.pending, 0, NULL, e); /* each ends by its own deadline */
+	/* each ends by its own deadline */
+	r = wait_loop(loop, &asking.pending, l ? l->timeout_ms : 0, l ? l->cancel : NULL, e);
+	for (size_t i = 0; i < names->n; i++)
+		rpc_cancel(questions[i].rpc);
+	return r;
 }
 
 /* --- List ---------------------------------------------------------------------------------------------------- */
@@ -103,7 +112,7 @@ static void fill_status(const struct member_status *s, struct drover_member *to)
 }
 
 static int list_members(const struct store *store, const struct name_list *names,
-			struct drover_member *members, struct err *e)
+			const struct limits *l, struct drover_member *members, struct err *e)
 {
 	scoped(mem) struct member_status *status = calloc(names->n + 1, sizeof(*status));
 	scoped(mem) bool *known = calloc(names->n + 1, sizeof(*known));
@@ -115,7 +124,7 @@ static int list_members(const struct store *store, const struct name_list *names
 	r = loop_init(&loop, e);
 	if (r < 0)
 		return r;
-	r = ask_all(&loop, store, names, status, known, e);
+	r = ask_all(&loop, store, names, l, status, known, e);
 	uv_run(&loop, UV_RUN_DEFAULT);
 	uv_loop_close(&loop);
 	for (size_t i = 0; i < names->n && r == 0; i++) {
@@ -133,14 +142,18 @@ static int list_members(const struct store *store, const struct name_list *names
 	return r;
 }
 
-int drover_list(const char *home, struct drover_member **ret, struct drover_error *pe)
+int drover_list(const char *home, const struct drover_call *o, struct drover_member **ret,
+		struct drover_error *pe)
 {
 	scoped(store) struct store store = {0};
 	scoped(names) struct name_list names = {0};
 	scoped(mem) struct drover_member *members = NULL;
+	struct limits l;
 	struct err e = ERR_INIT;
-	int r = store_open(home, &store, &e);
+	int r = limits_from(o, &l, &e);
 
+	if (r == 0)
+		r = store_open(home, &store, &e);
 	if (r == 0)
 		r = store_list(&store, &names, &e);
 	if (r == 0) {
@@ -148,7 +161,7 @@ int drover_list(const char *home, struct drover_member **ret, struct drover_erro
 		r = members ? 0 : err_set(&e, ERR_NO_MEMORY, "out of memory");
 	}
 	if (r == 0)
-		r = list_members(&store, &names, members, &e);
+		r = list_members(&store, &names, &l, members, &e);
 	if (r < 0)
 		return public_error(pe, &e, r);
 	*ret = take_ptr(&members);
@@ -229,7 +242,7 @@ static int read_addresses(struct drover_cluster *c, const struct name_list *name
 
 	if (!status || !known)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
-	r = ask_all(&c->loop, &c->store, names, status, known, e);
+	r = ask_all(&c->loop, &c->store, names, NULL, status, known, e);
 	for (size_t i = 0; i < names->n && r == 0; i++)
 		if (known[i])
 			memcpy(c->vms[i]->ip, status[i].ip, sizeof(c->vms[i]->ip));
@@ -260,7 +273,8 @@ static int open_cluster(struct store *store, const char *member, pid_t pid,
 	if (r == 0)
 		r = read_addresses(c, &names, e);
 	if (r == 0)
-		r = cluster_make_network(c, NULL, e); /* there is one: this tells its subnet */
+		r = cluster_make_network(c, NULL, NULL,
+					 e); /* there is one: this tells its subnet */
 	if (r < 0) {
 		cluster_free(c);
 		return r;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Which network a cluster gets, and what dead clusters left in the host's. */
+#include "backend/remote/remote.h"
 #include "base/scoped.h"
 #include "client/client.h"
 #include "store/host_record.h"
@@ -25,7 +26,8 @@ static void on_network(void *arg, int r, struct backend_network *net, const stru
 		w->cluster->network = net;
 }
 
-int cluster_make_network(struct drover_cluster *c, const char *subnet, struct err *e)
+int cluster_make_network(struct drover_cluster *c, const char *subnet, struct drover_cancel *cancel,
+			 struct err *e)
 {
 	struct network_config config = {.egress = !c->no_egress,
 					.subnet = subnet && *subnet ? subnet : NULL};
@@ -35,7 +37,11 @@ int cluster_make_network(struct drover_cluster *c, const char *subnet, struct er
 	if (r < 0)
 		return r;
 	/* The operation has a deadline of its own, so the wait ends. */
-	wait_loop(&c->loop, &w.pending, 0, NULL, e);
+	r = wait_loop(&c->loop, &w.pending, 0, cancel, e);
+	if (r < 0) {
+		remote_cancel_network(c->backend);
+		return r;
+	}
 	if (w.r < 0)
 		return err_copy(e, &w.error);
 	snprintf(c->subnet, sizeof(c->subnet), "%s", backend_subnet(c->network));
@@ -88,8 +94,9 @@ static bool has_stale_records(void)
 
 void host_reconcile(const struct store *store, const struct settings *s)
 {
+	const struct giveup g = limits_giveup(&(struct limits){.cancel = s ? s->cancel : NULL});
 	struct err e;
 
-	if (has_stale_records() && session_reconcile(store, &e) < 0 && s)
+	if (has_stale_records() && session_reconcile(store, &g, &e) < 0 && s)
 		settings_progress(s, "", "warning", -1, "%s", e.msg);
 }

@@ -179,23 +179,21 @@ static int spawn_session(const struct session_options *o, struct launch *l, pid_
 }
 
 /* One line, without its end. */
-static int read_line(int fd, const char *log, struct drover_cancel *cancel, char *line, size_t size,
+static int read_line(int fd, const char *log, const struct giveup *g, char *line, size_t size,
 		     struct err *e)
 {
-	uint64_t end = uv_hrtime() / 1000000 + READY_MS;
+	int64_t end = giveup_now_ms() + READY_MS;
 	size_t len = 0;
 
 	while (len < size - 1 && !(len && line[len - 1] == '\n')) {
-		struct pollfd p[] = {{.fd = fd, .events = POLLIN},
-				     {.fd = cancel ? cancel->event_fd : -1, .events = POLLIN}};
-		uint64_t now = uv_hrtime() / 1000000;
+		int r = giveup_wait(g, fd, end - giveup_now_ms(), e);
 		ssize_t n;
 
-		if (now >= end || poll(p, 2, (int)(end - now)) == 0)
+		if (r == 0)
 			return err_set(e, ERR_TIMEOUT, "the helper was not ready within %d s",
 				       READY_MS / 1000);
-		if (p[1].revents)
-			return err_set(e, ERR_CANCELED, "canceled");
+		if (r < 0)
+			return r;
 		n = read(fd, line + len, 1); /* more could be of the next line */
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -227,16 +225,15 @@ static int read_failure(int fd, char *code, struct err *e)
 }
 
 /* "ready", or "error CODE SENTENCE"; before it perhaps "warning SENTENCE", for @warning (WIRE_MAX_WARNING bytes). */
-static int read_ready(int fd, const char *log, struct drover_cancel *cancel, char *warning,
-		      struct err *e)
+static int read_ready(int fd, const char *log, const struct giveup *g, char *warning, struct err *e)
 {
 	char line[WIRE_MAX_WARNING + 64];
-	int r = read_line(fd, log, cancel, line, sizeof(line), e);
+	int r = read_line(fd, log, g, line, sizeof(line), e);
 
 	while (r == 0 && str_starts(line, "warning ")) {
 		snprintf(warning, WIRE_MAX_WARNING, "%.*s", WIRE_MAX_WARNING - 1,
 			 line + strlen("warning "));
-		r = read_line(fd, log, cancel, line, sizeof(line), e);
+		r = read_line(fd, log, g, line, sizeof(line), e);
 	}
 	if (r < 0 || strcmp(line, "ready") == 0)
 		return r;
@@ -302,6 +299,7 @@ static bool await_end(const struct session *s, uint64_t timeout_ms, struct drove
 int session_start(const struct session_options *o, struct session *ret, struct err *e)
 {
 	scoped(launch) struct launch l = {.log_fd = -1, .ready = {-1, -1}};
+	const struct giveup giveup = limits_giveup(&(struct limits){.cancel = o->cancel});
 	struct session s = {.pidfd = -1, .ctl_fd = -1};
 	int r = prepare_launch(o->store, o->hypervisor, &l, e);
 
@@ -314,7 +312,7 @@ int session_start(const struct session_options *o, struct session *ret, struct e
 	if (r < 0)
 		return r;
 	s.pidfd = (int)syscall(SYS_pidfd_open, s.pid, 0);
-	r = read_ready(l.ready[0], l.log, o->cancel, s.warning, e);
+	r = read_ready(l.ready[0], l.log, &giveup, s.warning, e);
 	if (r == 0 && !o->detached)
 		r = bind_helper(o, &s.ctl_fd, e);
 	if (r < 0) {
@@ -329,7 +327,7 @@ int session_start(const struct session_options *o, struct session *ret, struct e
 	return 0;
 }
 
-int session_reconcile(const struct store *store, struct err *e)
+int session_reconcile(const struct store *store, const struct giveup *g, struct err *e)
 {
 	scoped(launch) struct launch l = {.log_fd = -1, .ready = {-1, -1}};
 	char warning[WIRE_MAX_WARNING];
@@ -346,7 +344,7 @@ int session_reconcile(const struct store *store, struct err *e)
 		  e);
 	if (r < 0)
 		return r;
-	r = read_ready(l.ready[0], l.log, NULL, warning, e);
+	r = read_ready(l.ready[0], l.log, g, warning, e);
 	if (r < 0)
 		kill(pid, SIGTERM); /* it has ended, or it does not in time */
 	waitpid(pid, NULL, 0);

@@ -51,6 +51,15 @@ int limits_from(const struct drover_call *o, struct limits *ret, struct err *e)
 	return r;
 }
 
+struct giveup limits_giveup(const struct limits *l)
+{
+	return (struct giveup){
+		.cancel_fd = l->cancel ? l->cancel->event_fd : -1,
+		.end_ms = l->timeout_ms ? giveup_now_ms() + (int64_t)l->timeout_ms : 0,
+		.limit_s = (double)l->timeout_ms / 1000,
+	};
+}
+
 static const char *const backends[] = {"qemu", "cloud-hypervisor", "fake"};
 
 /* @name as one of ours, which is static; NULL: there is none of that name. */
@@ -186,6 +195,7 @@ int settings_from(const struct drover_options *options, struct settings *ret, st
 		.memory_mb = o.memory_mb,
 		.disk_mb = o.disk_mb ? o.disk_mb : DEFAULT_DISK_MB,
 		.timeout_ms = o.timeout_ms ? o.timeout_ms : DEFAULT_TIMEOUT_MS,
+		.wanted_timeout_ms = o.timeout_ms,
 		.no_egress = o.no_egress,
 		.detached = o.detached,
 		.temporary = o.temporary,

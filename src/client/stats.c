@@ -17,6 +17,11 @@ struct gathering {
 	struct err first; /* the first failure */
 };
 
+struct asked {
+	struct gathering *gathering;
+	struct rpc *rpc; /* while it is under way */
+};
+
 static void fill(struct drover_stats *to, const char *member, const struct vm_stats *from)
 {
 	*to = (struct drover_stats){
@@ -48,10 +53,12 @@ static int add_rows(struct gathering *g, const struct reply *p)
 
 static void on_stats(void *arg, int r, const struct reply *p, int fd, const struct err *e)
 {
-	struct gathering *g = arg;
+	struct asked *asked = arg;
+	struct gathering *g = asked->gathering;
 	struct err memory;
 
 	close_fd(&fd);
+	asked->rpc = NULL;
 	g->pending--;
 	if (r == 0 && add_rows(g, p) < 0) {
 		r = err_set(&memory, ERR_NO_MEMORY, "out of memory");
@@ -62,14 +69,14 @@ static void on_stats(void *arg, int r, const struct reply *p, int fd, const stru
 		g->first = *e;
 }
 
-static struct rpc *ask(struct gathering *g, uv_loop_t *loop, const struct store *store,
-		       const struct name_list *doors, struct err *e)
+static int ask(struct asked *asked, uv_loop_t *loop, const struct store *store,
+	       const struct name_list *doors, struct err *e)
 {
 	const struct request q = {.verb = VERB_STATS};
-	struct rpc *rpc = rpc_start(loop, store, doors, &q, 0, STATS_MS, on_stats, g, e);
 
-	g->pending += rpc != NULL;
-	return rpc;
+	asked->rpc = rpc_start(loop, store, doors, &q, 0, STATS_MS, on_stats, asked, e);
+	asked->gathering->pending += asked->rpc != NULL;
+	return asked->rpc ? 0 : err_code_number(e->code);
 }
 
 /* Takes the rows out of @g, in success only. Their number. */
@@ -92,38 +99,40 @@ int cluster_stats(struct drover_cluster *c, const struct limits *l, struct drove
 {
 	struct gathering g = {.first = ERR_INIT};
 	struct name_list doors = {0};
-	struct rpc *rpc = NULL;
+	struct asked asked = {&g, NULL};
 	int r = 0;
 
 	for (size_t i = 0; i < c->n_vms && r == 0; i++)
 		if (c->vms[i]->handle && name_list_add(&doors, c->vms[i]->name) < 0)
 			r = err_set(e, ERR_NO_MEMORY, "out of memory");
-	if (r == 0 && doors.n > 0) {
-		rpc = ask(&g, &c->loop, &c->store, &doors, e);
-		r = rpc ? 0 : err_code_number(e->code);
-	}
+	if (r == 0 && doors.n > 0)
+		r = ask(&asked, &c->loop, &c->store, &doors, e);
 	if (r == 0)
 		r = wait_loop(&c->loop, &g.pending, l->timeout_ms, l->cancel, e);
-	if (r < 0 && g.pending > 0)
-		rpc_cancel(rpc);
+	rpc_cancel(asked.rpc);
 	name_list_done(&doors);
 	return finish(&g, r, ret, e);
 }
 
-int drover_cluster_stats(struct drover_cluster *c, struct drover_stats **ret,
-			 struct drover_error *pe)
+int drover_cluster_stats(struct drover_cluster *c, const struct drover_call *o,
+			 struct drover_stats **ret, struct drover_error *pe)
 {
+	struct limits l;
 	struct err e = ERR_INIT;
-	int r = cluster_stats(c, &(struct limits){0}, ret, &e);
+	int r = limits_from(o, &l, &e);
+
+	if (r == 0)
+		r = cluster_stats(c, &l, ret, &e);
 
 	return r < 0 ? public_error(pe, &e, r) : r;
 }
 
-int drover_vm_stats(struct drover_vm *vm, struct drover_stats *ret, struct drover_error *pe)
+int drover_vm_stats(struct drover_vm *vm, const struct drover_call *o, struct drover_stats *ret,
+		    struct drover_error *pe)
 {
 	scoped(mem) struct drover_stats *rows = NULL;
 	struct err e = ERR_INIT;
-	int n = vm->handle ? drover_cluster_stats(vm->cluster, &rows, pe) : 0;
+	int n = vm->handle ? drover_cluster_stats(vm->cluster, o, &rows, pe) : 0;
 
 	if (n < 0)
 		return n;
@@ -136,43 +145,59 @@ int drover_vm_stats(struct drover_vm *vm, struct drover_stats *ret, struct drove
 			    err_set(&e, ERR_NOT_RUNNING, "member %s is not running", vm->name));
 }
 
-/* Asks each helper by the first member that it runs. */
-static int ask_all(struct gathering *g, uv_loop_t *loop, const struct store *store, struct err *e)
+/* The first member of @names with that helper's pid is @i. */
+static bool is_first_of(const pid_t *pids, size_t i)
 {
-	struct name_list names = {0};
+	for (size_t j = 0; j < i; j++)
+		if (pids[j] == pids[i])
+			return false;
+	return true;
+}
+
+/* Asks each helper by the first member that it runs, and waits for what they say. */
+static int ask_all(struct gathering *g, uv_loop_t *loop, const struct store *store,
+		   const struct limits *l, struct err *e)
+{
+	scoped(names) struct name_list names = {0};
 	scoped(mem) pid_t *pids = NULL;
+	scoped(mem) struct asked *asked = NULL;
 	int r = store_list(store, &names, e);
 
-	if (r == 0 && !(pids = calloc(names.n + 1, sizeof(*pids))))
-		r = err_set(e, ERR_NO_MEMORY, "out of memory");
+	if (r == 0 && (!(pids = calloc(names.n + 1, sizeof(*pids))) ||
+		       !(asked = calloc(names.n + 1, sizeof(*asked)))))
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	for (size_t i = 0; i < names.n && r == 0; i++) {
 		const struct name_list one = {&names.names[i], 1};
-		bool is_asked = false;
 
+		asked[i].gathering = g;
 		pids[i] = store_owner_alive(store, names.names[i]);
-		for (size_t j = 0; j < i; j++)
-			is_asked = is_asked || pids[j] == pids[i];
-		if (pids[i] && !is_asked && !ask(g, loop, store, &one, e))
-			r = err_code_number(e->code);
+		if (pids[i] && is_first_of(pids, i))
+			r = ask(&asked[i], loop, store, &one, e);
 	}
-	name_list_done(&names);
+	if (r == 0) /* each ends by its own deadline */
+		r = wait_loop(loop, &g->pending, l->timeout_ms, l->cancel, e);
+	for (size_t i = 0; asked && i < names.n; i++)
+		rpc_cancel(asked[i].rpc);
 	return r;
 }
 
-int drover_stats(const char *home, struct drover_stats **ret, struct drover_error *pe)
+int drover_stats(const char *home, const struct drover_call *o, struct drover_stats **ret,
+		 struct drover_error *pe)
 {
 	scoped(store) struct store store = {0};
 	struct gathering g = {.first = ERR_INIT};
+	struct limits l;
 	struct err e = ERR_INIT;
 	uv_loop_t loop;
-	int r = store_open(home, &store, &e);
+	int r = limits_from(o, &l, &e);
 
+	if (r == 0)
+		r = store_open(home, &store, &e);
 	if (r == 0)
 		r = loop_init(&loop, &e);
 	if (r < 0)
 		return public_error(pe, &e, r);
-	r = ask_all(&g, &loop, &store, &e);
-	wait_loop(&loop, &g.pending, 0, NULL, NULL); /* each ends by its own deadline */
+	r = ask_all(&g, &loop, &store, &l, &e);
 	uv_run(&loop, UV_RUN_DEFAULT);
 	uv_loop_close(&loop);
 	r = finish(&g, r, ret, &e);

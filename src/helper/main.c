@@ -345,7 +345,7 @@ static int run_sandboxed(const struct arguments *a, struct helper_options *o, st
 /* What is nobody's: of the store, and (root) in the host's network, of whatever store. */
 static int reconcile(const struct store *store, int ready_fd, struct err *e)
 {
-	int r = store_prune(store, e);
+	int r = store_prune(store, NULL, e);
 	int host = 0;
 
 	if (host_net_check(NULL) == 0)

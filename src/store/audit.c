@@ -350,7 +350,7 @@ static void tell_mount(void *arg, const char *kind, const char *what, const char
 	tell_one(arg, kind, what, member, *member ? find_owner(arg, member) : owner);
 }
 
-static int begin(struct audit *a, const struct store *s, struct err *e)
+static int begin(struct audit *a, const struct store *s, const struct giveup *g, struct err *e)
 {
 	int r;
 
@@ -362,9 +362,13 @@ static int begin(struct audit *a, const struct store *s, struct err *e)
 	collect_helper_names(a);
 	tell_processes(a);
 	tell_captures(a);
-	r = tell_clusters(a, e);
+	r = giveup_check(g, e);
+	if (r == 0)
+		r = tell_clusters(a, e);
 	if (r == 0)
 		r = tell_run(a, e);
+	if (r == 0)
+		r = giveup_check(g, e);
 	audit_mounts_here(s, tell_mount, a);
 	return r < 0 ? r : audit_host(s, tell_one, a, e);
 }
@@ -377,10 +381,11 @@ static void end(struct audit *a)
 	free(a->held.all);
 }
 
-int store_audit(const struct store *s, struct thing_list *ret, struct err *e)
+int store_audit(const struct store *s, const struct giveup *g, struct thing_list *ret,
+		struct err *e)
 {
 	struct audit a;
-	int r = begin(&a, s, e);
+	int r = begin(&a, s, g, e);
 
 	if (r == 0 && a.out_of_memory)
 		r = err_set(e, ERR_NO_MEMORY, "out of memory");
@@ -460,26 +465,42 @@ static int prune_nameless(const struct audit *a, struct err *e)
 	return first;
 }
 
-int store_prune(const struct store *s, struct err *e)
+/* What lies in the store, once its orphans are ended. */
+static int prune_files(struct audit *a, const struct giveup *g, struct err *e)
+{
+	int first = 0;
+
+	for (size_t i = 0; i < a->names.n; i++) {
+		int r = giveup_check(g, first < 0 ? NULL : e);
+
+		if (r < 0)
+			return first < 0 ? first : r;
+		r = prune_member(a, a->names.names[i], first < 0 ? NULL : e);
+		first = first < 0 ? first : r;
+	}
+	if (prune_nameless(a, first < 0 ? NULL : e) < 0 && first == 0)
+		first = -EIO;
+	if (captures_sweep(a->store, first < 0 ? NULL : e) < 0 && first == 0)
+		first = -EIO;
+	return first;
+}
+
+int store_prune(const struct store *s, const struct giveup *g, struct err *e)
 {
 	scoped(processes) struct process_list processes = {0};
 	struct audit a = {0};
 	int first = store_processes(s, &processes, e);
+	int r;
 
 	if (first < 0)
 		return first;
-	first = store_end_orphans(&processes, e);
-	if (begin(&a, s, first < 0 ? NULL : e) < 0 && first == 0)
-		first = -EIO;
-	for (size_t i = 0; i < a.names.n; i++) {
-		int r = prune_member(&a, a.names.names[i], first < 0 ? NULL : e);
-
-		first = first < 0 ? first : r;
-	}
-	if (prune_nameless(&a, first < 0 ? NULL : e) < 0 && first == 0)
-		first = -EIO;
-	if (captures_sweep(s, first < 0 ? NULL : e) < 0 && first == 0)
-		first = -EIO;
+	first = store_end_orphans(&processes, g, e);
+	if (giveup_check(g, NULL) < 0)
+		return first < 0 ? first : giveup_check(g, e);
+	r = begin(&a, s, g, first < 0 ? NULL : e);
+	first = first < 0 ? first : r;
+	r = prune_files(&a, g, first < 0 ? NULL : e);
+	first = first < 0 ? first : r;
 	end(&a);
 	return first;
 }

@@ -7,6 +7,7 @@
 #ifndef DROVER_STORE_AUDIT_H
 #define DROVER_STORE_AUDIT_H
 
+#include "base/giveup.h"
 #include "store/store.h"
 
 struct process {
@@ -34,8 +35,11 @@ static inline void scoped_processes(struct process_list *l)
 	process_list_done(l);
 }
 
-/* Kills those without an owner and waits for their end. < 0: @e has the first that could not be ended. */
-int store_end_orphans(const struct process_list *l, struct err *e);
+/*
+ * Kills those without an owner and waits for their end, until @g (may be NULL) gives up. < 0: @e has the first that could
+ * not be ended, or that it was given up.
+ */
+int store_end_orphans(const struct process_list *l, const struct giveup *g, struct err *e);
 
 struct thing {
 	const char *
@@ -51,10 +55,11 @@ struct thing_list {
 };
 
 /*
- * All of it. Nothing is changed or locked. A directory of a cluster that cannot be read is told as "unreadable".
+ * All of it, unless @g (may be NULL) gives up. Nothing is changed or locked. A directory of a cluster that cannot be read is told as "unreadable".
  * thing_list_done(@ret) frees.
  */
-int store_audit(const struct store *s, struct thing_list *ret, struct err *e);
+int store_audit(const struct store *s, const struct giveup *g, struct thing_list *ret,
+		struct err *e);
 void thing_list_done(struct thing_list *l);
 
 static inline void scoped_things(struct thing_list *l)
@@ -64,9 +69,10 @@ static inline void scoped_things(struct thing_list *l)
 
 /*
  * Ends and removes what the audit says is nobody's. A member's things only under its lock: what is being made or
- * removed meanwhile is left alone. < 0: @e has the first that could not be removed.
+ * removed meanwhile is left alone. < 0: @e has the first that could not be removed, or that @g (may be NULL) gave up; what
+ * was removed until then is.
  */
-int store_prune(const struct store *s, struct err *e);
+int store_prune(const struct store *s, const struct giveup *g, struct err *e);
 
 /* audit_host.c: what there is in the host's own network. @what is borrowed. */
 typedef void audit_tell(void *arg, const char *kind, const char *what, const char *member,

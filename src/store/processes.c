@@ -205,27 +205,28 @@ void process_list_done(struct process_list *l)
 }
 
 /* By pidfd and after a second look, so that nobody else is hit; waits for its end. */
-static int end_process(const struct process *p, struct err *e)
+static int end_process(const struct process *p, const struct giveup *g, struct err *e)
 {
 	scoped(fd) int pidfd = (int)syscall(SYS_pidfd_open, p->id.pid, 0);
-	struct pollfd life = {.fd = pidfd, .events = POLLIN};
+	int r;
 
 	if (pidfd < 0 || !procid_is_alive(&p->id))
 		return 0;
 	if (syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) < 0 && errno != ESRCH)
 		return err_errno(e, -errno, "end %s, pid %d", p->program, (int)p->id.pid);
-	if (poll(&life, 1, END_MS) <= 0)
+	r = giveup_wait(g, pidfd, END_MS, e);
+	if (r == 0)
 		return err_set(e, ERR_TIMEOUT, "%s, pid %d, does not end", p->program,
 			       (int)p->id.pid);
-	return 0;
+	return r < 0 ? r : 0;
 }
 
-int store_end_orphans(const struct process_list *l, struct err *e)
+int store_end_orphans(const struct process_list *l, const struct giveup *g, struct err *e)
 {
 	int first = 0;
 
 	for (size_t i = 0; i < l->n; i++) {
-		int r = l->all[i].owner ? 0 : end_process(&l->all[i], first < 0 ? NULL : e);
+		int r = l->all[i].owner ? 0 : end_process(&l->all[i], g, first < 0 ? NULL : e);
 
 		first = first < 0 ? first : r;
 	}

@@ -66,7 +66,7 @@ static inline void warm_up(void)
 	struct drover_member *members = NULL;
 
 	make_home(&(void *){NULL});
-	drover_list(home, &members, NULL);
+	drover_list(home, NULL, &members, NULL);
 	free(members);
 	remove_home(&(void *){(void *)(intptr_t)check_count_fds()});
 }

@@ -15,7 +15,7 @@ static int count_members(int *ret_running)
 {
 	struct drover_member *members = NULL;
 	struct drover_error e = {.sentence = ""};
-	int n = drover_list(home, &members, &e);
+	int n = drover_list(home, NULL, &members, &e);
 
 	*ret_running = 0;
 	for (int i = 0; i < n; i++)
@@ -186,7 +186,7 @@ static void test_a_bound_cluster_dies_with_its_client(void **state)
 		_exit(0);
 	}
 	assert_int_equal(read(pair_of_pipes[0], &byte, 1), 1);
-	assert_int_equal(drover_list(home, &members, &e), 2);
+	assert_int_equal(drover_list(home, NULL, &members, &e), 2);
 	p.fd = (int)syscall(SYS_pidfd_open, members[0].pid, 0);
 	assert_true(p.fd >= 0);
 	kill(child, SIGKILL);

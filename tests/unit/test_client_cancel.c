@@ -81,6 +81,36 @@ static int call_drop(struct drover_cluster *c, const struct drover_call *o, stru
 	return drover_cluster_snapshot_remove(c, "clean", o, e);
 }
 
+static int call_list(struct drover_cluster *c, const struct drover_call *o, struct drover_error *e)
+{
+	struct drover_member *members = NULL;
+
+	return drover_list(home, o, &members, e);
+}
+
+static int call_stats(struct drover_cluster *c, const struct drover_call *o, struct drover_error *e)
+{
+	struct drover_stats *stats = NULL;
+
+	return drover_stats(home, o, &stats, e);
+}
+
+static int call_cluster_stats(struct drover_cluster *c, const struct drover_call *o,
+			      struct drover_error *e)
+{
+	struct drover_stats *stats = NULL;
+
+	return drover_cluster_stats(c, o, &stats, e);
+}
+
+static int call_vm_stats(struct drover_cluster *c, const struct drover_call *o,
+			 struct drover_error *e)
+{
+	struct drover_stats stats;
+
+	return drover_vm_stats(first_of(c), o, &stats, e);
+}
+
 static int call_stop_all(struct drover_cluster *c, const struct drover_call *o,
 			 struct drover_error *e)
 {
@@ -172,6 +202,10 @@ static const struct try with_call[] = {
 	{"stop", call_stop},
 	{"destroy", call_destroy},
 	{"stop of all", call_stop_all},
+	{"list", call_list},
+	{"stats", call_stats},
+	{"stats of a cluster", call_cluster_stats},
+	{"stats of a member", call_vm_stats},
 	{"stop by name", call_stop_by_name},
 	{"remove by name", call_remove_by_name},
 };
@@ -191,7 +225,7 @@ static pid_t helper_of(int n)
 	struct drover_member *members = NULL;
 	pid_t pid;
 
-	assert_int_equal(drover_list(home, &members, NULL), n);
+	assert_int_equal(drover_list(home, NULL, &members, NULL), n);
 	pid = members[0].pid;
 	free(members);
 	return pid;
@@ -257,13 +291,14 @@ static void each(const struct try *tries, size_t n,
 		assert_int_equal(kill(helper, SIGSTOP), 0);
 		ends(&tries[i], c);
 		assert_int_equal(kill(helper, SIGCONT), 0);
-		assert_int_equal(drover_list(home, &members, NULL), 2); /* nothing was removed */
+		assert_int_equal(drover_list(home, NULL, &members, NULL),
+				 2); /* nothing was removed */
 		free(members);
 		if (drover_cluster_stop(c, NULL, &e) < 0)
 			fail_msg("stop after %s: %s", tries[i].what, e.sentence);
 		assert_string_equal(drover_vm_state(first_of(c)), "stopped");
 		assert_int_equal(drover_cluster_destroy(c, NULL, &e), 0);
-		assert_int_equal(drover_list(home, &members, NULL), 0);
+		assert_int_equal(drover_list(home, NULL, &members, NULL), 0);
 		free(members);
 	}
 }
@@ -311,7 +346,7 @@ static void test_a_destroy_that_is_given_up_cuts_the_power_of_a_bound_cluster(vo
 	assert_true(drover_cluster_destroy(c, &limit, &e) < 0);
 	assert_string_equal(e.code, "timeout");
 	assert_true(kill(helper, 0) < 0); /* it has ended, and was reaped */
-	assert_int_equal(drover_list(home, &members, NULL), 2);
+	assert_int_equal(drover_list(home, NULL, &members, NULL), 2);
 	assert_int_equal(members[0].pid, 0);
 	assert_string_equal(members[0].state, "stopped");
 	free(members);
@@ -335,7 +370,7 @@ static void test_another_thread_ends_a_start_and_nothing_is_left(void **state)
 	assert_int_equal(pthread_join(thread, NULL), 0);
 	assert_string_equal(e.code, "canceled");
 	drover_cancel_free(o.cancel);
-	assert_int_equal(drover_list(home, &members, NULL), 0);
+	assert_int_equal(drover_list(home, NULL, &members, NULL), 0);
 	free(members);
 }
 
@@ -374,7 +409,7 @@ static int start_canceled_at(long us)
 		assert_string_equal(e.code, "canceled");
 	else
 		assert_int_equal(drover_cluster_destroy(c, NULL, &e), 0);
-	if (drover_list(home, &members, NULL) != 0)
+	if (drover_list(home, NULL, &members, NULL) != 0)
 		fail_msg("canceled after %ld us, %s is left", us, members[0].name);
 	free(members);
 	return r < 0;
@@ -387,6 +422,54 @@ static void test_a_start_that_is_canceled_at_any_moment_leaves_nothing(void **st
 	for (long us = 0; us < 20000; us += 400)
 		canceled += start_canceled_at(us);
 	assert_true(canceled > 0);
+}
+
+/* The helper is frozen before it makes the network, and dies a little later: it is the cancel that the start heard of. */
+struct freezing {
+	struct drover_cancel *cancel;
+	pthread_t thread;
+	pid_t helper;
+};
+
+static void *kill_soon(void *arg)
+{
+	const struct freezing *f = arg;
+
+	poll(NULL, 0, SHORT_MS);
+	kill(f->helper, SIGKILL);
+	return NULL;
+}
+
+static void on_network(void *arg, const struct drover_progress *p)
+{
+	struct freezing *f = arg;
+
+	if (strcmp(p->stage, "network") != 0)
+		return;
+	f->helper = helper_of(2);
+	kill(f->helper, SIGSTOP);
+	drover_cancel_now(f->cancel);
+	pthread_create(&f->thread, NULL, kill_soon, f);
+}
+
+static void test_a_start_is_canceled_while_its_network_is_made(void **state)
+{
+	struct freezing f = {.cancel = drover_cancel_new()};
+	struct drover_options o = fake_options();
+	struct drover_cluster *c = NULL;
+	struct drover_member *members = NULL;
+	struct drover_error e;
+
+	o.cancel = f.cancel;
+	o.on_progress = on_network;
+	o.progress_arg = &f;
+	assert_true(drover_cluster_start(pair, 2, &o, &c, &e) < 0);
+	assert_true(f.helper > 0);
+	assert_int_equal(pthread_join(f.thread, NULL), 0);
+	assert_string_equal(e.code, "canceled");
+	drover_cancel_free(f.cancel);
+	assert_int_equal(drover_list(home, NULL, &members, NULL), 0);
+	free(members);
 }
 
 /* As the program's handler of a signal does it; poll and its kin are interrupted beside it. */
@@ -460,6 +543,7 @@ int main(void)
 		HOME_TEST(test_a_destroy_that_is_given_up_cuts_the_power_of_a_bound_cluster),
 		HOME_TEST(test_another_thread_ends_a_start_and_nothing_is_left),
 		HOME_TEST(test_a_start_that_is_canceled_at_any_moment_leaves_nothing),
+		HOME_TEST(test_a_start_is_canceled_while_its_network_is_made),
 		HOME_TEST(test_a_signal_handler_ends_a_call),
 		HOME_TEST(test_options_that_nobody_initialised_are_refused),
 	};

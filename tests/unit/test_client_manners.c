@@ -70,11 +70,11 @@ static const char *use_it_all(struct drover_cluster *c)
 	    drover_cluster_reset(c, NULL, &e) < 0 ||
 	    drover_cluster_snapshot_list(c, NULL, &points, &e) != 1)
 		failed = "a point";
-	if (drover_doctor(home, &checks, &e) < 1)
+	if (drover_doctor(home, NULL, &checks, &e) < 1)
 		failed = "doctor";
 	if (drover_image_list(home, &images, &e) < 0)
 		failed = "images";
-	if (drover_audit(home, &things, &e) < 1)
+	if (drover_audit(home, NULL, &things, &e) < 1)
 		failed = "audit";
 	if (drover_vm_pause(vm, &(struct drover_call){0}, &e) >= 0)
 		failed = "a refusal"; /* which is silent too */
@@ -154,7 +154,7 @@ static void test_a_helper_that_is_gone_is_an_error_and_no_death(void **state)
 	struct drover_error e;
 
 	signal(SIGPIPE, SIG_DFL);
-	assert_int_equal(drover_list(home, &members, NULL), 2);
+	assert_int_equal(drover_list(home, NULL, &members, NULL), 2);
 	assert_int_equal(kill(members[0].pid, SIGKILL), 0);
 	free(members);
 	assert_true(drover_vm_pause(vm, NULL, &e) < 0);

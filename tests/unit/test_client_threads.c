@@ -38,7 +38,7 @@ static void use(struct user *u, struct drover_cluster *c)
 	    drover_cluster_snapshot_list(c, NULL, &points, &e) != 1 ||
 	    drover_cluster_reset(c, NULL, &e) < 0)
 		note(u, "a point", &e);
-	if (drover_cluster_stats(c, &stats, &e) != 2)
+	if (drover_cluster_stats(c, NULL, &stats, &e) != 2)
 		note(u, "stats", &e);
 	if (drover_vm_wait_for(vm, &w, &e) < 0)
 		note(u, "wait", &e);
@@ -70,7 +70,7 @@ static void *user_main(void *arg)
 			return NULL;
 		}
 		use(u, c);
-		if (drover_list(home, &members, &e) < 2)
+		if (drover_list(home, NULL, &members, &e) < 2)
 			note(u, "list", &e);
 		free(members);
 		if (drover_cluster_destroy(c, NULL, &e) < 0)
@@ -124,7 +124,7 @@ static void test_clusters_are_used_from_different_threads_at_once(void **state)
 	for (int i = 0; i < THREADS; i++)
 		assert_string_equal(users[i].failed, "");
 	assert_true(w.heard > 0);
-	assert_int_equal(drover_list(home, &members, NULL), 0);
+	assert_int_equal(drover_list(home, NULL, &members, NULL), 0);
 	free(members);
 }
 

@@ -68,7 +68,7 @@ static void kill_helper(void)
 {
 	struct drover_member *members = NULL;
 
-	assert_int_equal(drover_list(home, &members, NULL), 2);
+	assert_int_equal(drover_list(home, NULL, &members, NULL), 2);
 	assert_int_equal(kill(members[0].pid, SIGKILL), 0);
 	free(members);
 }
@@ -272,22 +272,22 @@ static void test_figures_are_of_those_that_run(void **state)
 	struct drover_stats one;
 	struct drover_error e;
 
-	assert_int_equal(drover_cluster_stats(c, &all, &e), 2);
+	assert_int_equal(drover_cluster_stats(c, NULL, &all, &e), 2);
 	assert_string_equal(all[1].member, "web-2");
 	free(all);
-	assert_int_equal(drover_stats(home, &all, &e), 3);
+	assert_int_equal(drover_stats(home, NULL, &all, &e), 3);
 	free(all);
-	assert_int_equal(drover_vm_stats(drover_cluster_vm(c, 1), &one, &e), 0);
+	assert_int_equal(drover_vm_stats(drover_cluster_vm(c, 1), NULL, &one, &e), 0);
 	assert_string_equal(one.member, "web-2");
 	assert_int_equal(one.cpu_ms, 0); /* the fake backend has used nothing */
 	assert_int_equal(drover_vm_stop(drover_cluster_vm(c, 1), NULL, &e), 0);
-	assert_true(drover_vm_stats(drover_cluster_vm(c, 1), &one, &e) < 0);
+	assert_true(drover_vm_stats(drover_cluster_vm(c, 1), NULL, &one, &e) < 0);
 	assert_string_equal(e.code, "not_running");
-	assert_int_equal(drover_cluster_stats(c, &all, &e), 1);
+	assert_int_equal(drover_cluster_stats(c, NULL, &all, &e), 1);
 	free(all);
 	assert_int_equal(drover_cluster_destroy(second, NULL, &e), 0);
 	assert_int_equal(drover_cluster_destroy(c, NULL, &e), 0);
-	assert_int_equal(drover_stats(home, &all, &e), 0);
+	assert_int_equal(drover_stats(home, NULL, &all, &e), 0);
 	free(all);
 }
 

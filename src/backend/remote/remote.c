@@ -47,6 +47,8 @@ static void on_network(void *arg, int r, const struct reply *p, int fd, const st
 	struct err none;
 
 	close_fd(&fd);
+	op->backend->making = NULL;
+	op->backend->op = NULL;
 	if (net) {
 		net->base.backend = &op->backend->base;
 		memcpy(net->subnet, p->subnet, sizeof(net->subnet));
@@ -69,10 +71,23 @@ static int remote_create_network(struct backend *base, const struct network_conf
 	if (!op)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	*op = (struct network_op){remote_of(base), done, arg};
-	if (cluster_rpc(remote_of(base), &q, on_network, op, e))
+	op->backend->making = cluster_rpc(op->backend, &q, on_network, op, e);
+	if (op->backend->making) {
+		op->backend->op = op;
 		return 0;
+	}
 	free(op);
 	return -ENOMEM;
+}
+
+void remote_cancel_network(struct backend *base)
+{
+	struct remote *b = remote_of(base);
+
+	rpc_cancel(b->making);
+	free(b->op);
+	b->making = NULL;
+	b->op = NULL;
 }
 
 static void remote_close_network(struct backend_network *net, backend_done *done, void *arg)

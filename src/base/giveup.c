@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/giveup.h"
+
+#include "base/err.h"
+
+#include <limits.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <time.h>
+
+int64_t giveup_now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+int giveup_check(const struct giveup *g, struct err *e)
+{
+	struct pollfd p = {.fd = g ? g->cancel_fd : -1, .events = POLLIN};
+
+	if (poll(&p, 1, 0) > 0)
+		return err_set(e, ERR_CANCELED, "canceled");
+	if (g && g->end_ms && giveup_now_ms() >= g->end_ms)
+		return err_set(e, ERR_TIMEOUT, "not done within %g s", g->limit_s);
+	return 0;
+}
+
+int giveup_wait(const struct giveup *g, int fd, int64_t step_ms, struct err *e)
+{
+	int64_t step_end = giveup_now_ms() + step_ms;
+
+	for (;;) {
+		struct pollfd p[] = {{.fd = fd, .events = POLLIN},
+				     {.fd = g ? g->cancel_fd : -1, .events = POLLIN}};
+		int64_t now = giveup_now_ms();
+		int64_t end = g && g->end_ms && g->end_ms < step_end ? g->end_ms : step_end;
+		int64_t left = end > now ? end - now : 0;
+		int r = poll(p, 2, left < INT_MAX ? (int)left : INT_MAX);
+
+		if (r > 0 && p[0].revents)
+			return 1;
+		r = giveup_check(g, e);
+		if (r < 0)
+			return r;
+		if (giveup_now_ms() >= step_end)
+			return 0;
+	}
+}

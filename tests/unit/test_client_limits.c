@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Calls of libdrover that may last and wait for no helper of a cluster: programs that do not answer, a server that sends
+ * nothing, what is nobody's. The caller's cancel and the caller's deadline end them.
+ */
+#include "client_home.h"
+
+#include <arpa/inet.h>
+#include <poll.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { SOON_MS = 50 };
+
+static void *cancel_soon(void *arg)
+{
+	poll(NULL, 0, SOON_MS);
+	drover_cancel_now(arg);
+	return NULL;
+}
+
+struct
+try {
+	int (*call)(const struct drover_call *o, const char *what, struct drover_error *e);
+	const char *what;
+};
+
+/* Neither would end by itself within this test's time. */
+static void is_given_up(const struct try *t)
+{
+	struct drover_call o = DROVER_CALL_INIT;
+	struct drover_error e = {.code = ""};
+	pthread_t thread;
+
+	o.timeout_ms = SOON_MS;
+	assert_true(t->call(&o, t->what, &e) < 0);
+	assert_string_equal(e.code, "timeout");
+	assert_non_null(strstr(e.sentence, "0.05 s"));
+	o.timeout_ms = 0;
+	o.cancel = drover_cancel_new();
+	assert_int_equal(pthread_create(&thread, NULL, cancel_soon, o.cancel), 0);
+	assert_true(t->call(&o, t->what, &e) < 0);
+	assert_string_equal(e.code, "canceled");
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	drover_cancel_free(o.cancel);
+}
+
+static int call_doctor(const struct drover_call *o, const char *what, struct drover_error *e)
+{
+	struct drover_check *checks = NULL;
+
+	return drover_doctor(home, o, &checks, e);
+}
+
+/* A program that never answers stands for the helper, which is asked first. */
+static void test_doctor_is_given_up(void **state)
+{
+	char *before = strdup(getenv("DROVER_HELPER"));
+	char path[128];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/helper", home);
+	f = fopen(path, "w");
+	assert_non_null(f);
+	fputs("#!/bin/sh\nexec sleep 600\n", f);
+	fclose(f);
+	assert_int_equal(chmod(path, 0700), 0);
+	setenv("DROVER_HELPER", path, 1);
+	is_given_up(&(struct try){call_doctor, NULL});
+	setenv("DROVER_HELPER", before, 1);
+	free(before);
+}
+
+static struct drover_options options_of(const struct drover_call *call)
+{
+	struct drover_options o = DROVER_OPTIONS_INIT;
+
+	o.home = home;
+	o.timeout_ms = call->timeout_ms;
+	o.cancel = call->cancel;
+	return o;
+}
+
+static int call_get(const struct drover_call *call, const char *what, struct drover_error *e)
+{
+	struct drover_options o = options_of(call);
+
+	return drover_image_get(what, &o, e);
+}
+
+static int call_import(const struct drover_call *call, const char *what, struct drover_error *e)
+{
+	struct drover_options o = options_of(call);
+
+	return drover_image_import(what, "mine", NULL, &o, e);
+}
+
+/* It takes connections, as far as the kernel does that, and never a word. */
+static int listen_silently(char *url, size_t size)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof(a);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_true(fd >= 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	assert_int_equal(listen(fd, 16), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &len), 0);
+	snprintf(url, size, "http://127.0.0.1:%d/disk.qcow2", ntohs(a.sin_port));
+	return fd;
+}
+
+static void test_a_download_is_given_up(void **state)
+{
+	char cache[128];
+	char url[64];
+	int fd = listen_silently(url, sizeof(url));
+
+	snprintf(cache, sizeof(cache), "%s/images", home);
+	setenv("DROVER_IMAGE_CACHE", cache, 1);
+	unsetenv("http_proxy");
+	is_given_up(&(struct try){call_get, url});
+	is_given_up(&(struct try){call_import, url});
+	unsetenv("DROVER_IMAGE_CACHE");
+	close(fd);
+}
+
+/* Both are over before a call could be interrupted, so they are given up from the beginning. */
+static void test_a_prune_that_is_given_up_has_removed_nothing(void **state)
+{
+	struct drover_call o = DROVER_CALL_INIT;
+	struct drover_thing *things = NULL;
+	struct drover_error e;
+	char path[128];
+
+	assert_true(drover_audit(home, NULL, &things, &e) >= 0); /* which makes the directories */
+	free(things);
+	snprintf(path, sizeof(path), "%s/run/0123456789abcdef.sock", home);
+	fclose(fopen(path, "w"));
+	o.cancel = drover_cancel_new();
+	drover_cancel_now(o.cancel);
+	assert_true(drover_audit(home, &o, &things, &e) < 0);
+	assert_string_equal(e.code, "canceled");
+	assert_true(drover_prune(home, &o, &e) < 0);
+	assert_string_equal(e.code, "canceled");
+	assert_int_equal(access(path, F_OK), 0);
+	assert_int_equal(drover_prune(home, NULL, &e), 0);
+	assert_true(access(path, F_OK) < 0);
+	drover_cancel_free(o.cancel);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		HOME_TEST(test_doctor_is_given_up),
+		HOME_TEST(test_a_download_is_given_up),
+		HOME_TEST(test_a_prune_that_is_given_up_has_removed_nothing),
+	};
+
+	return RUN_HOME_TESTS(tests);
+}
