@@ -16,7 +16,8 @@
 enum {
 	SSH_PORT = 22,
 	USER_TIMEOUT_MS = 30000, /* unacknowledged data: the guest is gone */
-	BANNER_TRY_MS = 400,     /* one attempt to connect */
+	BANNER_TRY_MS = 20,      /* the first attempt to connect */
+	BANNER_TRY_MAX_MS = 400, /* each next one lasts half as long again, up to this */
 	BANNER_READ_MS = 10000,  /* from connect to the banner: sshd starts slowly */
 	BANNER_PAUSE_MS = 100    /* after a refusal: the guest is up, its sshd is not */
 };
@@ -127,7 +128,9 @@ void dialer_cancel(struct dialer *d)
 
 /*
  * Nothing inside the guest tells when its SSH server listens, so this asks again and again: a SYN that meets no guest is
- * lost, and the kernel's own next one comes after 1 s, then 2, then 4; fresh attempts find the guest sooner.
+ * lost, and the kernel's own next one comes after 1 s, then 2, then 4; fresh attempts find the guest sooner. They become
+ * slower, so that a guest that goes on from memory is found within a part of the time that it took, and one that boots for
+ * long, or answers slowly, is not asked for more than it can answer.
  */
 struct banner {
 	uv_loop_t *loop;
@@ -135,6 +138,7 @@ struct banner {
 	struct dialer *dialer; /* one of the three is set */
 	struct stream *stream;
 	struct timer *timer; /* the pause, or the deadline of the stream */
+	uint64_t try_ms;     /* how long the next attempt may take */
 	char seen[4];
 	size_t n_seen;
 	banner_cb *cb;
@@ -199,9 +203,13 @@ static void on_banner_dialed(void *arg, int r, int fd)
 static void banner_try(void *arg)
 {
 	struct banner *b = arg;
+	uint64_t this_ms = b->try_ms;
 
-	if (dialer_start(b->loop, b->ip, SSH_PORT, BANNER_TRY_MS, on_banner_dialed, b, &b->dialer,
-			 NULL) < 0)
+	b->try_ms += b->try_ms / 2;
+	if (b->try_ms > BANNER_TRY_MAX_MS)
+		b->try_ms = BANNER_TRY_MAX_MS;
+	if (dialer_start(b->loop, b->ip, SSH_PORT, this_ms, on_banner_dialed, b, &b->dialer, NULL) <
+	    0)
 		banner_again(b);
 }
 
@@ -212,6 +220,7 @@ struct banner *banner_wait(uv_loop_t *loop, const char *ip, banner_cb *cb, void 
 	if (!b)
 		return NULL;
 	b->loop = loop;
+	b->try_ms = BANNER_TRY_MS;
 	b->cb = cb;
 	b->arg = arg;
 	snprintf(b->ip, sizeof(b->ip), "%s", ip);
