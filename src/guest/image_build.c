@@ -10,6 +10,7 @@
 #include "base/err.h"
 #include "base/files.h"
 #include "base/scoped.h"
+#include "base/str.h"
 #include "config.h"
 #include "guest/image.h"
 #include "guest/run.h"
@@ -97,15 +98,15 @@ struct build {
 static void on_build_line(void *arg, const char *line)
 {
 	struct build *b = arg;
-	char *end;
-	long percent;
 
 	if (!b->progress || (line && !str_starts(line, "progress ")))
 		return;
 	if (line) {
-		percent = strtol(line + strlen("progress "), &end, 10);
+		char *end = NULL;
+		long percent = strtol(line + strlen("progress "), &end, 10);
+
 		b->percent = percent < -1 || percent > 100 ? -1 : (int)percent;
-		snprintf(b->text, sizeof(b->text), "%s", end + strspn(end, " "));
+		str_copy(b->text, sizeof(b->text), end + strspn(end, " "));
 	}
 	b->progress(b->arg, b->percent, b->text);
 }

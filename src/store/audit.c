@@ -41,7 +41,7 @@ static void add(struct audit *a, const char *kind, char *what, const char *membe
 	}
 	t = &a->things.all[a->things.n++];
 	*t = (struct thing){.kind = kind, .what = what, .owner = owner};
-	snprintf(t->member, sizeof(t->member), "%s", member);
+	str_copy(t->member, sizeof(t->member), member);
 }
 
 static bool is_told(const struct audit *a, const char *kind, const char *what)

@@ -21,7 +21,7 @@ int name_list_add(struct name_list *l, const char *name)
 	if (!names)
 		return -ENOMEM;
 	l->names = names;
-	snprintf(l->names[l->n++], NAME_SIZE, "%s", name);
+	str_copy(l->names[l->n++], NAME_SIZE, name);
 	return 0;
 }
 

@@ -125,10 +125,10 @@ int op_state(struct backend_vm *base, backend_state_done *done, void *arg, struc
 int op_console(struct backend_vm *base, backend_dial_done *done, void *arg, struct err *e)
 {
 	struct local_vm *vm = local_vm_of(base);
-	struct op *op;
+	struct op *op = NULL;
 	int r = op_begin(vm, vm->console, arg, &op, e);
 
-	if (r < 0)
+	if (!op)
 		return r;
 	op->dialed = done;
 	r = console_attach(vm->console, &op->fd, e);
@@ -159,10 +159,10 @@ int op_dial(struct backend_vm *base, uint16_t port, uint64_t timeout_ms, backend
 	    void *arg, struct err *e)
 {
 	struct local_vm *vm = local_vm_of(base);
-	struct op *op;
+	struct op *op = NULL;
 	int r = op_begin(vm, vm_is_up(vm), arg, &op, e);
 
-	if (r < 0)
+	if (!op)
 		return r;
 	op->dialed = done;
 	r = dialer_start(base->backend->loop, vm->res.ip, port, timeout_ms, on_dialed, op,
@@ -192,10 +192,10 @@ void vm_answer_stats(struct local_vm *vm, const struct vm_stats *disks)
 int op_stats(struct backend_vm *base, backend_stats_done *done, void *arg, struct err *e)
 {
 	struct local_vm *vm = local_vm_of(base);
-	struct op *op;
+	struct op *op = NULL;
 	int r = op_begin(vm, vm_is_up(vm), arg, &op, e);
 
-	if (r < 0)
+	if (!op)
 		return r;
 	op->stats = done;
 	op->asked = true;
