@@ -176,6 +176,19 @@ struct backend *factory_open(struct factory *f, const struct factory_kind *kind,
 	return b;
 }
 
+void factory_hold(struct factory *f)
+{
+	siginfo_t info;
+
+	assert_int_equal(kill(f->helper_pid, SIGSTOP), 0);
+	assert_int_equal(waitid(P_PID, (id_t)f->helper_pid, &info, WSTOPPED | WNOWAIT), 0);
+}
+
+void factory_go_on(struct factory *f)
+{
+	assert_int_equal(kill(f->helper_pid, SIGCONT), 0);
+}
+
 void factory_kill(struct factory *f)
 {
 	int status;

@@ -337,6 +337,35 @@ static void a_dead_helper_is_a_stopped_vm(void **unused)
 	bench_close(&t);
 }
 
+/* The helper has read neither: it knows the member only by the boot, so nobody listens where the stop goes. */
+static void a_stop_that_overtakes_the_boot_of_a_member_that_joins_ends_it(void **unused)
+{
+	struct said booted = {0};
+	struct said stopped = {0};
+	struct said s;
+	struct bench t;
+	int early;
+
+	bench_open(&t, 0, 0);
+	backend_release(t.vm);
+	s = reserve(&t, "m2", NULL);
+	t.vm = create(&t, "m2", &s.reservation, 0);
+	factory_hold(&t.factory);
+	assert_int_equal(backend_start(t.vm, on_done, &booted, &booted.e), 0);
+	assert_int_equal(backend_stop(t.vm, on_done, &stopped, &stopped.e), 0);
+	for (int turn = 0; turn < 10;
+	     turn++) /* the refused connection is told in the next one or two */
+		uv_run(&t.loop, UV_RUN_NOWAIT);
+	early = stopped.calls;
+	factory_go_on(&t.factory);
+	assert_int_equal(early, 0);
+	await(&t, &stopped);
+	assert_int_equal(stopped.r, 0);
+	assert_int_equal(booted.calls, 1);
+	assert_int_equal(state_of(&t), VM_STOPPED);
+	bench_close(&t);
+}
+
 /* Whether the backend cannot, or nobody left anything: the helper then knows what to do without. */
 static void adopt_without_a_vm_that_was_left_is_refused(void **unused)
 {
@@ -373,8 +402,9 @@ static void adopt_without_a_vm_that_was_left_is_refused(void **unused)
 static int run_suite(void)
 {
 	static const struct CMUnitTest direct_tests[] = {COMMON_TESTS};
-	static const struct CMUnitTest remote_tests[] = {COMMON_TESTS,
-							 TEST(a_dead_helper_is_a_stopped_vm)};
+	static const struct CMUnitTest remote_tests[] = {
+		COMMON_TESTS, TEST(a_dead_helper_is_a_stopped_vm),
+		TEST(a_stop_that_overtakes_the_boot_of_a_member_that_joins_ends_it)};
 	uv_loop_t loop;
 
 	/* libuv opens two descriptors with its first loop and keeps them */
