@@ -17,7 +17,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-#define LOCK_FILE HOST_RUN_DIR "/lock"
+#define LOCK_FILE HOST_LOCK_FILE
 
 enum { COMMAND_MAX = 64 << 10 };
 

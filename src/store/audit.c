@@ -320,6 +320,31 @@ static const char *name_of_socket(const struct audit *a, const char *file)
 	return NULL;
 }
 
+/* The supervisor that has its network's files in "KEY.PID.net", or 0: not who runs the member now, if that is another. */
+static pid_t network_owner(const struct audit *a, const char *file)
+{
+	const char *dot = strchr(file, '.');
+	pid_t pid = dot ? (pid_t)strtol(dot + 1, NULL, 10) : 0;
+	char path[64];
+	scoped(mem) char *name = NULL;
+
+	for (size_t i = 0; i < a->processes.n; i++)
+		if (pid && a->processes.all[i].owner == pid)
+			return pid;
+	/* it may have been started after the processes were listed */
+	snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
+	if (files_read(path, 64, &name, NULL) < 0 || strcmp(name, "drover-helper\n") != 0)
+		return 0;
+	return pid;
+}
+
+static pid_t run_owner(const struct audit *a, const char *file, const char *name)
+{
+	if (str_ends(file, ".net"))
+		return network_owner(a, file);
+	return name ? find_owner(a, name) : 0;
+}
+
 static int tell_run(struct audit *a, struct err *e)
 {
 	scoped(dir) DIR *dir = opendir(a->store->run);
@@ -338,7 +363,7 @@ static int tell_run(struct audit *a, struct err *e)
 		    : entry->d_type == DT_REG ? "file"
 					      : "socket",
 		    str_format("%s/%s", a->store->run, file), name ? name : "",
-		    name ? find_owner(a, name) : 0);
+		    run_owner(a, file, name));
 	}
 	return 0;
 }
@@ -370,7 +395,7 @@ static int begin(struct audit *a, const struct store *s, const struct giveup *g,
 	if (r == 0)
 		r = giveup_check(g, e);
 	audit_mounts_here(s, tell_mount, a);
-	return r < 0 ? r : audit_host(s, tell_one, a, e);
+	return r < 0 ? r : audit_host(s, &a->processes, tell_one, a, e);
 }
 
 static void end(struct audit *a)
@@ -445,18 +470,22 @@ static bool is_at_home(const struct audit *a, const char *name)
 	return !dir || files_exist(dir);
 }
 
-/* Files that no member's directory stands for: nobody can be about to use them. Empty directories of clusters: rmdir says. */
+/*
+ * Files that no member's directory stands for, and those of networks whose supervisor is dead: nobody can be about to use
+ * them. Empty directories of clusters: rmdir says.
+ */
 static int prune_nameless(const struct audit *a, struct err *e)
 {
 	int first = 0;
 
 	for (size_t i = 0; i < a->things.n; i++) {
 		const struct thing *t = &a->things.all[i];
+		bool is_net = str_ends(t->what, ".net");
 		int r = 0;
 
-		if (!is_removable(t) || (*t->member && is_at_home(a, t->member)))
+		if (!is_removable(t) || (*t->member && !is_net && is_at_home(a, t->member)))
 			continue;
-		if (strcmp(t->kind, "directory") == 0 && !str_ends(t->what, ".net"))
+		if (strcmp(t->kind, "directory") == 0 && !is_net)
 			rmdir(t->what);
 		else
 			r = remove_path(t->what, first < 0 ? NULL : e);

@@ -77,7 +77,8 @@ int store_prune(const struct store *s, const struct giveup *g, struct err *e);
 /* audit_host.c: what there is in the host's own network. @what is borrowed. */
 typedef void audit_tell(void *arg, const char *kind, const char *what, const char *member,
 			pid_t owner);
-int audit_host(const struct store *s, audit_tell *tell, void *arg, struct err *e);
+int audit_host(const struct store *s, const struct process_list *processes, audit_tell *tell,
+	       void *arg, struct err *e);
 /* audit_mounts.c: what @p sees mounted and the caller does not; what is mounted on files of the store, without an owner. */
 void audit_mounts_of(const struct process *p, audit_tell *tell, void *arg);
 void audit_mounts_here(const struct store *s, audit_tell *tell, void *arg);

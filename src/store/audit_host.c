@@ -10,6 +10,7 @@
 #include "base/scoped.h"
 #include "store/host_record.h"
 #include "store/host_tables.h"
+#include "store/locks.h"
 
 #include <string.h>
 
@@ -22,6 +23,7 @@ static inline void scoped_interfaces(struct if_nameindex **all)
 /* What an audit of the host goes by. */
 struct host_audit {
 	const struct store *store;
+	const struct process_list *processes;
 	struct if_nameindex *links; /* NULL: cannot be listed */
 	struct name_list tables;    /* that have a name of ours */
 	bool tables_known;
@@ -98,6 +100,41 @@ static void tell_record(const struct host_audit *a, const struct host_record *r)
 	tell_links(a, r, owner);
 }
 
+static pid_t find_owner(const struct process_list *l, pid_t pid)
+{
+	for (size_t i = 0; i < l->n; i++)
+		if (l->all[i].id.pid == pid)
+			return l->all[i].owner;
+	return 0;
+}
+
+/* One that works for another store: it holds the lock for some ms. */
+static bool is_helper(pid_t pid)
+{
+	char path[64];
+	scoped(mem) char *name = NULL;
+
+	snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
+	return files_read(path, 64, &name, NULL) < 0 || strcmp(name, "drover-helper\n") == 0;
+}
+
+/*
+ * The lock of all that is in the host's network: whose process of this store has it, or who is not drover at all. With
+ * nobody and without a record the file should not be there.
+ */
+static void tell_lock(const struct host_audit *a)
+{
+	struct held_list held;
+	pid_t holder = held_list_read(&held) == 0 ? held_list_find(&held, HOST_LOCK_FILE) : 0;
+	pid_t owner = holder ? find_owner(a->processes, holder) : 0;
+
+	free(held.all);
+	if (owner || (holder && geteuid() == 0 && !is_helper(holder)))
+		a->tell(a->arg, "lock", HOST_LOCK_FILE, "", owner ? owner : holder);
+	else if (!holder && geteuid() == 0 && a->records.n == 0 && files_exist(HOST_LOCK_FILE))
+		a->tell(a->arg, "lock", HOST_LOCK_FILE, "", 0);
+}
+
 /* What has a name of ours and no record: for root, who could remove it. */
 static void tell_strays(const struct host_audit *a)
 {
@@ -115,11 +152,13 @@ static void tell_strays(const struct host_audit *a)
 			a->tell(a->arg, "table", a->tables.names[i], "", 0);
 }
 
-int audit_host(const struct store *s, audit_tell *tell, void *arg, struct err *e)
+int audit_host(const struct store *s, const struct process_list *processes, audit_tell *tell,
+	       void *arg, struct err *e)
 {
 	/* Interfaces and tables first: each had its record before. */
 	scoped(interfaces) struct if_nameindex *links = if_nameindex();
-	struct host_audit a = {.store = s, .links = links, .tell = tell, .arg = arg};
+	struct host_audit a = {
+		.store = s, .processes = processes, .links = links, .tell = tell, .arg = arg};
 	int r;
 
 	a.tables_known = host_tables_each(note_table, &a) == 0;
@@ -129,6 +168,8 @@ int audit_host(const struct store *s, audit_tell *tell, void *arg, struct err *e
 		tell_record(&a, &a.records.all[i]);
 	if (r == 0 && geteuid() == 0)
 		tell_strays(&a);
+	if (r == 0)
+		tell_lock(&a);
 	host_records_done(&a.records);
 	name_list_done(&a.tables);
 	return r;

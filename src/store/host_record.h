@@ -22,6 +22,7 @@
 struct err;
 
 #define HOST_RUN_DIR      "/run/drover"
+#define HOST_LOCK_FILE    HOST_RUN_DIR "/lock"
 #define HOST_NETWORKS_DIR HOST_RUN_DIR "/networks"
 
 enum { HOST_KEY_SIZE = 9, HOST_MAX_UPLINKS = 8, HOST_TABLE_SIZE = 16 };

@@ -258,6 +258,18 @@ static int write_failure(const char *path, const char *sentence)
 	return fd < 0 ? -errno : files_write_all(fd, text, sizeof(text));
 }
 
+static pid_t read_pid(const struct store *s, const char *name);
+
+/* Whoever ran @name before and still has a pidfile was killed, and its supervisor with it: the caller has the lock. */
+static void remove_network_before(const struct store *s, const char *name, pid_t now)
+{
+	pid_t before = read_pid(s, name);
+	scoped(mem) char *net = before ? store_network_path(s, name, before) : NULL;
+
+	if (net && before != now)
+		files_remove_tree(net);
+}
+
 int store_owner_write(const struct store *s, const char *name, const struct procid *id,
 		      struct err *e)
 {
@@ -270,6 +282,7 @@ int store_owner_write(const struct store *s, const char *name, const struct proc
 
 	if (!owner_path || !pid_path || !failure_path)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	remove_network_before(s, name, id->pid);
 	r = write_failure(failure_path, "");
 	if (r < 0)
 		return err_errno(e, r, "write %s", failure_path);

@@ -61,7 +61,7 @@ int store_member_mkdir(const struct store *s, const char *name, struct err *e);
  */
 int store_member_lock(const struct store *s, const char *name, int *ret_fd, struct err *e);
 
-/* Writes owner, then pid. */
+/* For the holder of the lock: removes the files of a network that a killed owner left, and writes owner, then pid. */
 int store_owner_write(const struct store *s, const char *name, const struct procid *id,
 		      struct err *e);
 /* Removes pid and owner. */

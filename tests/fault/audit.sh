@@ -102,6 +102,12 @@ if [ -n "${DROVER_TEST_INSIDE-}" ]; then
 	ok "prune removes what nobody can need" prune_takes
 	ok "the tap, which somebody may hold, is still told" nobodys tap - drv89abcdeft0
 	ip link del drv89abcdeft0
+	host_lock() {
+		mkdir -p /run/drover && : >/run/drover/lock && nobodys lock - /run/drover/lock &&
+			flock /run/drover/lock "$drover" audit | grep -E "^lock +- +[0-9]+ +/run/drover/lock" &&
+			"$drover" prune && [ ! -e /run/drover ]
+	}
+	ok "the lock of the host's networks is told when it lies there for nobody, and when somebody holds it" host_lock
 	ok "bridge, table and record are gone, with /run/drover" \
 		bash -c '! ip link show drv01234567 && ! nft list table ip drover_01234567 && [ ! -e /run/drover ]'
 else
@@ -109,4 +115,14 @@ else
 fi
 ok "then nothing is left" nothing_left
 ok "and the members boot" up web -n 2
+# What a killed supervisor leaves of its network, when its members run again under another.
+dead_network() {
+	local net
+	sh -c true &
+	wait $!
+	net=$DROVER_HOME/run/$(printf web-1 | sha256sum | cut -c 1-16).$!.net
+	mkdir -p "$net/names" && nobodys directory web-1 "$net" && "$drover" prune && [ ! -e "$net" ] &&
+		[ "$("$drover" ls | grep -c '^web-.*running')" -eq 2 ]
+}
+ok "the files of a dead supervisor's network are nobody's, though its members run again" dead_network
 done_testing

@@ -263,12 +263,12 @@ class Case:
         if self.row.stage != "fork":
             changes.wait()
             return
-        path = self.home / "h/clusters"
-        for name in ("copy", "copy", "captured", "m.memory"):
+        path = self.home / "h"
+        for pattern in ("captures", "[!.]*", "m.memory"):
             changes = Changes(path, IN_CREATE)
-            path /= name
-            while not path.exists():
+            while not (found := next(path.glob(pattern), None)):
                 changes.wait()
+            path = found
 
     def kill(self):
         self.begin()
@@ -338,8 +338,8 @@ class Case:
         """Whether the audit may tell of @thing."""
         if thing["owner"] in survivors:
             return True
-        if (self.row.stage, self.row.victim) == ("fork", "client"):  # its half-made copy waits for prune
-            return not thing["owned"] and thing["what"].startswith(str(self.home / "h/clusters/copy"))
+        if (self.row.stage, self.row.victim) == ("fork", "client"):  # what it captured, or half a copy, waits for prune
+            return not thing["owned"] and re.match(f"{self.home}/h/(captures|clusters/copy)", thing["what"])
         # a supervisor that was killed cannot sweep: what it leaves is swept by the next command
         return self.row.victim == "supervisor" and not thing["owned"] and thing["kind"] != "process"
 

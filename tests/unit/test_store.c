@@ -291,9 +291,36 @@ static void a_zombie_owns_nothing(void **state)
 	close_store(&s);
 }
 
+static void who_takes_a_member_over_removes_the_network_of_its_killed_owner(void **state)
+{
+	struct procid dead = {.pid = 4000001, .start_ticks = 1, .boot_id = "gone"};
+	struct procid me;
+	struct err e = ERR_INIT;
+	struct store s;
+	char *before;
+	char *mine;
+
+	open_store(&s);
+	assert_int_equal(procid_of(getpid(), &me), 0);
+	before = store_network_path(&s, "a", dead.pid);
+	mine = store_network_path(&s, "a", me.pid);
+	assert_int_equal(store_member_mkdir(&s, "a", &e), 0);
+	assert_int_equal(store_owner_write(&s, "a", &dead, &e), 0);
+	assert_int_equal(files_mkdir_all(before, 0700), 0);
+	assert_int_equal(files_mkdir_all(mine, 0700), 0);
+	assert_int_equal(store_owner_write(&s, "a", &me, &e), 0);
+	assert_false(files_exist(before));
+	assert_int_equal(store_owner_write(&s, "a", &me, &e), 0);
+	assert_true(files_exist(mine));
+	free(before);
+	free(mine);
+	close_store(&s);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
+		TEST(who_takes_a_member_over_removes_the_network_of_its_killed_owner),
 		TEST(the_layout_is_the_references),
 		TEST(a_config_comes_back_and_is_listed_in_order),
 		TEST(a_removed_member_takes_its_cluster_when_it_was_the_last),
