@@ -163,6 +163,14 @@ int backend_capture(struct backend_vm *vm, const char *memory_path, const char *
 	return vm->backend->ops->capture(vm, memory_path, disk_path, done, arg, e);
 }
 
+int backend_capture_ahead(struct backend_vm *vm, const char *memory_path, const char *disk_path,
+			  backend_done *done, void *arg, struct err *e)
+{
+	if (!vm->backend->ops->capture_ahead)
+		return cannot(vm->backend, "fork a running VM", e);
+	return vm->backend->ops->capture_ahead(vm, memory_path, disk_path, done, arg, e);
+}
+
 int backend_point_check(const char *point, struct err *e)
 {
 	static const char allowed[] = "abcdefghijklmnopqrstuvwxyz0123456789-.";

@@ -182,12 +182,18 @@ struct backend_ops {
 		     const struct reservation *res, struct backend_vm **ret, backend_done *done,
 		     void *arg, struct err *e);
 	/*
-	 * Writes memory and devices of a paused VM to the new file @memory_path, for the memory_path of another VM's spec,
-	 * and its disk, if it has one, to the new file @disk_path. The VM stays paused and can be resumed. On failure
-	 * files may be left.
+	 * Writes memory and devices of a paused VM to the file @memory_path, for the memory_path of another VM's spec, and
+	 * its disk, if it has one, to the file @disk_path. Both are new, or what capture_ahead made of them. The VM stays
+	 * paused and can be resumed. On failure files may be left.
 	 */
 	int (*capture)(struct backend_vm *vm, const char *memory_path, const char *disk_path,
 		       backend_done *done, void *arg, struct err *e);
+	/*
+	 * Writes as much of that as can be while the VM runs, or is paused: capture, with the same paths, then writes what
+	 * has changed, and takes less time.
+	 */
+	int (*capture_ahead)(struct backend_vm *vm, const char *memory_path, const char *disk_path,
+			     backend_done *done, void *arg, struct err *e);
 	/* Connects to a TCP port of the guest from inside its network; gives the connected socket. */
 	int (*dial)(struct backend_vm *vm, uint16_t port, uint64_t timeout_ms,
 		    backend_dial_done *done, void *arg, struct err *e);
@@ -229,6 +235,8 @@ int backend_drop(struct backend_vm *vm, const char *point, backend_done *done, v
 int backend_points(struct backend_vm *vm, backend_points_done *done, void *arg, struct err *e);
 int backend_capture(struct backend_vm *vm, const char *memory_path, const char *disk_path,
 		    backend_done *done, void *arg, struct err *e);
+int backend_capture_ahead(struct backend_vm *vm, const char *memory_path, const char *disk_path,
+			  backend_done *done, void *arg, struct err *e);
 /* 0, or < 0 with the sentence when @point is no name that points have in a backend. */
 int backend_point_check(const char *point, struct err *e);
 int backend_adopt(struct backend *b, struct backend_network *net, const struct vm_spec *spec,

@@ -6,6 +6,7 @@
  * How it works: one round at a time, whose steps each ask every member and go on when the last has answered:
  *
  *   list -> choose -> hold (pause who runs) -> save, load or capture -> let go -> tidy -> answer
+ *   capture ahead --/
  *
  * A backend keeps a point under NAME.NUMBER, and each save takes a number that no point has yet. So an older point of the
  * same name is there until the new one is whole on every member, and is dropped then. After a crash in between some
@@ -21,8 +22,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-
-enum { MAX_NUMBER = 999999999 };
 
 struct point_round;
 typedef void round_next(struct point_round *round);
@@ -54,24 +53,6 @@ struct point_round {
 };
 
 /* --- Names --------------------------------------------------------------------------------------------------- */
-
-/* "NAME.NUMBER"; a name alone has the number 0. */
-static int number_of(const struct point *p)
-{
-	const char *dot = strrchr(p->name, '.');
-	int64_t number = 0;
-
-	if (dot && str_to_int64(dot + 1, 0, MAX_NUMBER, &number) < 0)
-		return 0;
-	return (int)number;
-}
-
-static bool is_named(const struct point *p, const char *name)
-{
-	size_t len = strcspn(p->name, ".");
-
-	return strlen(name) == len && memcmp(p->name, name, len) == 0;
-}
 
 static const struct point *find_kept(const struct round_member *m, const char *kept_as)
 {
@@ -193,7 +174,8 @@ static const struct point *next_useless(const struct round_member *rm)
 	for (size_t i = 0; i < rm->n_points; i++) {
 		const struct point *p = &rm->points[i];
 
-		if (p->name[0] && is_named(p, round->name) && strcmp(p->name, round->kept_as) != 0)
+		if (p->name[0] && point_is_named(p, round->name) &&
+		    strcmp(p->name, round->kept_as) != 0)
 			return p;
 	}
 	return NULL;
@@ -291,7 +273,10 @@ static void let_go(struct point_round *round)
 	each(round, resume_one, is_held, tidy);
 }
 
-static int capture(struct round_member *rm, struct backend_vm *vm, struct err *e)
+typedef int capture_fn(struct backend_vm *vm, const char *memory_path, const char *disk_path,
+		       backend_done *done, void *arg, struct err *e);
+
+static int capture_by(capture_fn *f, struct round_member *rm, struct backend_vm *vm, struct err *e)
 {
 	const char *dir = rm->round->dir;
 	scoped(mem) char *memory = str_format("%s/%s.memory", dir, rm->name);
@@ -299,13 +284,18 @@ static int capture(struct round_member *rm, struct backend_vm *vm, struct err *e
 
 	if (!memory || !disk)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
-	return backend_capture(vm, memory, disk, on_step, rm, e);
+	return f(vm, memory, disk, on_step, rm, e);
+}
+
+static int capture_ahead(struct round_member *rm, struct backend_vm *vm, struct err *e)
+{
+	return capture_by(backend_capture_ahead, rm, vm, e);
 }
 
 static int save_or_load(struct round_member *rm, struct backend_vm *vm, struct err *e)
 {
 	if (rm->round->verb == VERB_CAPTURE)
-		return capture(rm, vm, e);
+		return capture_by(backend_capture, rm, vm, e);
 	return rm->round->verb == VERB_SAVE ? backend_save(vm, rm->round->kept_as, on_step, rm, e)
 					    : backend_load(vm, rm->round->kept_as, on_step, rm, e);
 }
@@ -357,6 +347,14 @@ static void hold(struct point_round *round)
 	each(round, hold_one, is_running, after_hold);
 }
 
+static void after_ahead(struct point_round *round)
+{
+	if (round->error.code != ERR_NONE)
+		answer(round);
+	else
+		hold(round);
+}
+
 /* --- What there is, and what it means -------------------------------------------------------------------------- */
 
 static void choose_new(struct point_round *round)
@@ -365,7 +363,7 @@ static void choose_new(struct point_round *round)
 
 	for (size_t i = 0; i < round->n; i++)
 		for (size_t j = 0; j < round->members[i].n_points; j++) {
-			int number = number_of(&round->members[i].points[j]);
+			int number = point_number(&round->members[i].points[j]);
 
 			highest = number > highest ? number : highest;
 		}
@@ -391,8 +389,8 @@ static void choose_newest(struct point_round *round)
 	for (size_t i = 0; i < first->n_points; i++) {
 		const struct point *p = &first->points[i];
 
-		if (is_named(p, round->name) && find_everywhere(round, p->name) &&
-		    (!best || number_of(p) > number_of(best)))
+		if (point_is_named(p, round->name) && find_everywhere(round, p->name) &&
+		    (!best || point_number(p) > point_number(best)))
 			best = p;
 	}
 	if (!best) {
@@ -416,22 +414,13 @@ static void choose_dropped(struct point_round *round)
 		refuse_unknown(round);
 }
 
-/* The newest first. */
-static int compare_points(const void *a, const void *b)
-{
-	int left = number_of(a);
-	int right = number_of(b);
-
-	return (left < right) - (left > right);
-}
-
 /* The whole ones: of each name the newest that all members have, under its name alone. */
 static size_t whole_points(struct point_round *round, struct point *ret)
 {
 	struct round_member *first = &round->members[0];
 	size_t n = 0;
 
-	qsort(first->points, first->n_points, sizeof(*first->points), compare_points);
+	points_sort(first->points, first->n_points);
 	for (size_t i = 0; i < first->n_points; i++) {
 		struct point p = first->points[i];
 		bool known = false;
@@ -576,7 +565,7 @@ static void round_begin(struct call *c, const struct request *q, struct member *
 	else if (!h->backend->ops->capture)
 		refuse_capture(round);
 	else
-		hold(round);
+		each(round, capture_ahead, NULL, after_ahead);
 }
 
 void rpc_point(struct call *c, const struct request *q)

@@ -32,15 +32,28 @@ static struct said points(struct bench *t)
 	return s;
 }
 
-static struct said capture(struct bench *t, const char *memory, const char *disk)
+typedef int capture_fn(struct backend_vm *vm, const char *memory_path, const char *disk_path,
+		       backend_done *done, void *arg, struct err *e);
+
+static struct said capture_by(struct bench *t, capture_fn *f, const char *memory, const char *disk)
 {
 	struct said s = {0};
 
-	s.r = backend_capture(t->vm, memory, disk, on_done, &s, &s.e);
+	s.r = f(t->vm, memory, disk, on_done, &s, &s.e);
 	assert_int_equal(s.calls, 0);
 	if (s.r == 0)
 		await(t, &s);
 	return s;
+}
+
+static struct said capture(struct bench *t, const char *memory, const char *disk)
+{
+	return capture_by(t, backend_capture, memory, disk);
+}
+
+static struct said capture_ahead(struct bench *t, const char *memory, const char *disk)
+{
+	return capture_by(t, backend_capture_ahead, memory, disk);
 }
 
 /* False for a backend without points, which says so and lets the VM go on: then the bench is closed. */
@@ -162,10 +175,13 @@ void a_paused_vm_is_captured_and_another_goes_on_from_it(void **unused)
 	snprintf(disk, sizeof(disk), "%s.disk", memory);
 	if (!t.b->ops->capture) {
 		assert_int_equal(capture(&t, memory, disk).e.code, ERR_UNSUPPORTED);
+		assert_int_equal(capture_ahead(&t, memory, disk).e.code, ERR_UNSUPPORTED);
 		bench_close(&t);
 		return;
 	}
 	assert_int_equal(capture(&t, memory, disk).e.code, ERR_NOT_RUNNING); /* it is not paused */
+	assert_int_equal(capture_ahead(&t, memory, disk).r, 0);
+	assert_int_equal(state_of(&t), VM_RUNNING);
 	assert_int_equal(backend_pause(t.vm, on_done, &paused, &paused.e), 0);
 	await(&t, &paused);
 	assert_int_equal(capture(&t, memory, disk).r, 0);

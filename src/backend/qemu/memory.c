@@ -4,7 +4,9 @@
  *
  * How it works: the memory is a file without a name (a memfd) that QEMU maps shared. To capture a paused guest QEMU writes
  * its devices alone (a migration that leaves shared memory out), and a work thread copies the memory from the memfd and
- * then the disk, which QEMU has let go of by then. The memory's copy is a file with the devices behind it:
+ * then the disk, which QEMU has let go of by then. Most of both has been copied ahead, while the guest ran: what is read
+ * then may be torn, and is compared, all of it, when the guest is held. The memory's copy is a file with the devices
+ * behind it:
  *
  *   0 .. size   memory, sparse          size ..   QEMU's stream
  *
@@ -14,7 +16,7 @@
  */
 #include "backend/qemu/vm.h"
 
-#include "base/files.h"
+#include "base/copy.h"
 #include "base/scoped.h"
 #include "base/str.h"
 
@@ -26,7 +28,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { MIB_SHIFT = 20, BLOCK = 64 << 10 };
+enum { MIB_SHIFT = 20 };
 
 struct capture {
 	struct qemu_vm *vm; /* NULL: the VM has ended meanwhile */
@@ -36,6 +38,7 @@ struct capture {
 	off_t size;
 	char *disk_from; /* or NULL */
 	char *disk_to;
+	bool ahead; /* of a VM that runs on: nothing is asked of QEMU */
 	bool copying;
 	struct err error;
 };
@@ -118,118 +121,45 @@ int memory_load(struct qemu_vm *vm)
 
 /* --- Copying, in a work thread -------------------------------------------------------------------------------- */
 
-static bool is_zero(const char *bytes, size_t len)
+static int copy_memory(const struct capture *c)
 {
-	return bytes[0] == 0 && memcmp(bytes, bytes + 1, len - 1) == 0;
+	return c->from < 0 ? 0 : copy_changes(c->from, c->to, c->size);
 }
 
-/*
- * Bytes between two file systems: from the page cache of the one, without a buffer in between. What is all zero stays a
- * hole: QEMU fills the holes of a guest's memory by looking at them when it saves a point.
- */
-static int copy_mapped(int from, int to, off_t start, off_t end)
-{
-	size_t len = (size_t)(end - start);
-	char *bytes = mmap(NULL, len, PROT_READ, MAP_SHARED, from, start);
-	size_t begun = 0; /* of a run that is not zero */
-	size_t at = 0;
-	int r = 0;
-
-	if (bytes == MAP_FAILED)
-		return -errno;
-	while (at < len && r == 0) {
-		size_t n = len - at < BLOCK ? len - at : BLOCK;
-		bool zero = is_zero(bytes + at, n);
-
-		if (zero && begun < at)
-			r = files_write_at(to, bytes + begun, at - begun, start + (off_t)begun);
-		at += n;
-		if (zero)
-			begun = at;
-	}
-	if (r == 0 && begun < at)
-		r = files_write_at(to, bytes + begun, at - begun, start + (off_t)begun);
-	munmap(bytes, len);
-	return r;
-}
-
-static int copy_extent(int from, int to, off_t start, off_t end)
-{
-	off_t in = start;
-	off_t out = start;
-
-	while (in < end) {
-		ssize_t n = copy_file_range(from, &in, to, &out, (size_t)(end - in), 0);
-
-		if (n < 0 &&
-		    (errno == EXDEV || errno == EINVAL || errno == EOPNOTSUPP || errno == ENOSYS))
-			return copy_mapped(from, to, in, end);
-		if (n < 0 && errno != EINTR)
-			return -errno;
-		if (n == 0)
-			return -EIO;
-	}
-	return 0;
-}
-
-/* Sparse as @from is. */
-static int copy_sparse(int from, int to, off_t size)
-{
-	off_t start;
-	off_t end = 0;
-	int r = ftruncate(to, size) < 0 ? -errno : 0;
-
-	while (r == 0 && end < size) {
-		start = lseek(from, end, SEEK_DATA);
-		if (start < 0)
-			return errno == ENXIO ? 0 : -errno; /* a hole up to the end */
-		end = lseek(from, start, SEEK_HOLE);
-		if (end < 0)
-			return -errno;
-		r = copy_extent(from, to, start, end < size ? end : size);
-	}
-	return r;
-}
-
+/* A file system that shares blocks between files does that at once. */
 static int copy_disk(const struct capture *c)
 {
 	scoped(fd) int from = open(c->disk_from, O_RDONLY | O_CLOEXEC);
-	scoped(fd) int to = open(c->disk_to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	scoped(fd) int to = open(c->disk_to, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	struct stat st;
 
 	if (from < 0 || to < 0 || fstat(from, &st) < 0)
 		return -errno;
 	if (ioctl(to, FICLONE, from) == 0)
-		return 0;
-	return copy_sparse(from, to, st.st_size);
+		return ftruncate(to, st.st_size) < 0 ? -errno : 0;
+	if (ftruncate(to, st.st_size) < 0)
+		return -errno;
+	return copy_changes(from, to, st.st_size);
 }
 
-/* The stream is there already, behind the memory, so the file is not cut. */
-static int copy_memory(const struct capture *c)
+static void copy_once(struct capture *c)
 {
-	off_t end = 0;
-	int r = 0;
-
-	while (c->from >= 0 && r == 0 && end < c->size) {
-		off_t start = lseek(c->from, end, SEEK_DATA);
-
-		if (start < 0)
-			return errno == ENXIO ? 0 : -errno;
-		end = lseek(c->from, start, SEEK_HOLE);
-		r = end < 0 ? -errno : copy_extent(c->from, c->to, start, end);
-	}
-	return r;
-}
-
-static void copy_work(uv_work_t *work)
-{
-	struct capture *c = work->data;
 	int r = copy_memory(c);
 
 	if (r < 0)
 		err_errno(&c->error, r, "copy the memory");
 	else if (c->disk_from && (r = copy_disk(c)) < 0)
 		err_errno(&c->error, r, "copy the disk %s", c->disk_from);
+}
+
+/* The first time ahead takes long, and what has changed meanwhile is much; after the second it is little. */
+static void copy_work(uv_work_t *work)
+{
+	struct capture *c = work->data;
+
+	copy_once(c);
+	if (c->ahead && c->error.code == ERR_NONE)
+		copy_once(c);
 }
 
 /* --- Capture -------------------------------------------------------------------------------------------------- */
@@ -253,10 +183,10 @@ static void capture_end(struct qemu_vm *vm, const struct err *e)
 		return;
 	vm->capture = NULL;
 	c->vm = NULL;
+	if (vm->qmp && !c->ahead)
+		leave_memory_out(vm, false, NULL);
 	if (!c->copying)
 		capture_free(c);
-	if (vm->qmp)
-		leave_memory_out(vm, false, NULL);
 	if (e)
 		err_prefix(&named, "capture %s", vm->spec.name);
 	waiters_end(&vm->captures, NULL, e ? &named : NULL);
@@ -272,6 +202,24 @@ static void after_copy(uv_work_t *work, int status)
 		capture_end(c->vm, e.code == ERR_NONE ? NULL : &e);
 	else
 		capture_free(c);
+}
+
+static int begin_copy(struct capture *c, uv_loop_t *loop)
+{
+	int r;
+
+	c->work.data = c;
+	r = uv_queue_work(loop, &c->work, copy_work, after_copy);
+	c->copying = r == 0;
+	return r;
+}
+
+static void end_without_memory(struct qemu_vm *vm)
+{
+	struct err e;
+
+	err_set(&e, ERR_NO_MEMORY, "out of memory");
+	capture_end(vm, &e);
 }
 
 static void on_order(void *arg, json_t *ret, const char *error)
@@ -318,7 +266,7 @@ void memory_on_migration(struct qemu_vm *vm, json_t *data)
 
 	if (!status || (strcmp(status, "completed") != 0 && strcmp(status, "failed") != 0))
 		return;
-	if (!c) {
+	if (!c || c->ahead) {
 		leave_memory_out(vm, false, NULL);
 		/* It is loaded, and paused as it was when it was captured. One that is adopted may have been captured. */
 		if (vm->state == VM_STARTING && !vm->ready)
@@ -330,31 +278,31 @@ void memory_on_migration(struct qemu_vm *vm, json_t *data)
 		capture_end(vm, &e);
 		return;
 	}
-	c->work.data = c;
-	if (uv_queue_work(vm->base.backend->loop, &c->work, copy_work, after_copy) == 0) {
-		c->copying = true;
-		return;
-	}
-	err_set(&e, ERR_NO_MEMORY, "out of memory");
-	capture_end(vm, &e);
+	if (begin_copy(c, vm->base.backend->loop) < 0)
+		end_without_memory(vm);
 }
 
-/* The file, and a descriptor for QEMU that stands behind the memory. */
-static int open_target(const struct qemu_vm *vm, const char *path, struct capture *c,
-		       int *ret_state, struct err *e)
+/* What a capture ahead has written is kept; a stream behind it is not. */
+static int open_target(const struct qemu_vm *vm, const char *path, struct capture *c, struct err *e)
 {
-	scoped(fd) int state = -1;
-
-	c->to = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (c->to >= 0 && ftruncate(c->to, c->size) == 0)
-		state = open(path, O_WRONLY | O_CLOEXEC);
-	if (state < 0 || lseek(state, c->size, SEEK_SET) < 0)
+	c->to = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (c->to < 0 || ftruncate(c->to, c->size) < 0)
 		return err_errno(e, -errno, "write %s", path);
 	if (vm->memory_fd >= 0)
 		c->from = fcntl(vm->memory_fd, F_DUPFD_CLOEXEC, 0);
 	if (vm->memory_fd >= 0 && c->from < 0)
 		return err_errno(e, -errno, "duplicate a descriptor");
-	*ret_state = take_fd(&state);
+	return 0;
+}
+
+/* For QEMU: a descriptor that stands behind the memory. */
+static int open_behind(const char *path, off_t size, int *ret, struct err *e)
+{
+	scoped(fd) int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0 || lseek(fd, size, SEEK_SET) < 0)
+		return err_errno(e, -errno, "write %s", path);
+	*ret = take_fd(&fd);
 	return 0;
 }
 
@@ -376,9 +324,9 @@ static int order(struct qemu_vm *vm, int state)
 	return r;
 }
 
-static int check_capture(const struct qemu_vm *vm, struct err *e)
+static int check_capture(const struct qemu_vm *vm, bool ahead, struct err *e)
 {
-	if (vm->state != VM_PAUSED)
+	if (vm->state != VM_PAUSED && !(ahead && vm->state == VM_RUNNING))
 		return err_set(e, ERR_NOT_RUNNING, "%s is %s, and only a paused VM is captured",
 			       vm->spec.name, vm_state_name(vm->state));
 	if (vm->capture || !list_is_empty(&vm->points.pending))
@@ -391,38 +339,79 @@ static int check_capture(const struct qemu_vm *vm, struct err *e)
 	return 0;
 }
 
+static int capture_new(struct qemu_vm *vm, const char *memory_path, const char *disk_path,
+		       struct capture **ret, struct err *e)
+{
+	struct capture *c = calloc(1, sizeof(*c));
+	int r;
+
+	if (!c)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	*c = (struct capture){.vm = vm, .from = -1, .to = -1, .size = memory_size(vm)};
+	r = open_target(vm, memory_path, c, e);
+	if (r == 0 && vm->spec.disk_path) {
+		c->disk_from = strdup(vm->spec.disk_path);
+		c->disk_to = strdup(disk_path);
+		if (!c->disk_from || !c->disk_to)
+			r = err_set(e, ERR_NO_MEMORY, "out of memory");
+	}
+	if (r < 0)
+		capture_free(c);
+	else
+		*ret = c;
+	return r;
+}
+
+static int capture_begin(struct qemu_vm *vm, struct capture *c, backend_done *done, void *arg,
+			 struct err *e)
+{
+	int r = waiters_add(&vm->captures, done, arg, 0, "", e);
+
+	if (r < 0)
+		capture_free(c);
+	else
+		vm->capture = c;
+	return r;
+}
+
 int memory_capture(struct backend_vm *base, const char *memory_path, const char *disk_path,
 		   backend_done *done, void *arg, struct err *e)
 {
 	struct qemu_vm *vm = vm_of(base);
-	struct capture *c;
+	struct capture *c = NULL;
 	int state = -1;
-	int r = check_capture(vm, e);
+	int r = check_capture(vm, false, e);
 
+	if (r == 0)
+		r = capture_new(vm, memory_path, disk_path, &c, e);
 	if (r < 0)
 		return r;
-	c = calloc(1, sizeof(*c));
-	if (!c)
-		return err_set(e, ERR_NO_MEMORY, "out of memory");
-	*c = (struct capture){.vm = vm, .from = -1, .to = -1, .size = memory_size(vm)};
-	if (vm->spec.disk_path) {
-		c->disk_from = strdup(vm->spec.disk_path);
-		c->disk_to = strdup(disk_path);
-	}
-	if (vm->spec.disk_path && (!c->disk_from || !c->disk_to))
-		r = err_set(e, ERR_NO_MEMORY, "out of memory");
-	if (r == 0)
-		r = open_target(vm, memory_path, c, &state, e);
+	r = open_behind(memory_path, c->size, &state, e);
 	if (r == 0 && order(vm, state) < 0)
 		r = err_set(e, ERR_NOT_RUNNING, "%s does not run any more", vm->spec.name);
-	if (r == 0)
-		r = waiters_add(&vm->captures, done, arg, 0, "", e);
 	if (r < 0) {
 		capture_free(c);
 		return r;
 	}
-	vm->capture = c;
-	return 0;
+	return capture_begin(vm, c, done, arg, e);
+}
+
+int memory_capture_ahead(struct backend_vm *base, const char *memory_path, const char *disk_path,
+			 backend_done *done, void *arg, struct err *e)
+{
+	struct qemu_vm *vm = vm_of(base);
+	struct capture *c = NULL;
+	int r = check_capture(vm, true, e);
+
+	if (r == 0)
+		r = capture_new(vm, memory_path, disk_path, &c, e);
+	if (r < 0)
+		return r;
+	c->ahead = true;
+	r = capture_begin(vm, c, done, arg, e);
+	if (r == 0 && begin_copy(c, base->backend->loop) < 0)
+		end_without_memory(vm);
+	return r;
 }
 
 void memory_fail(struct qemu_vm *vm, const struct err *e)

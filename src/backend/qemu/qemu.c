@@ -97,6 +97,7 @@ static const struct backend_ops qemu_ops = {
 	.points = point_list,
 	.adopt = adopt,
 	.capture = memory_capture,
+	.capture_ahead = memory_capture_ahead,
 };
 
 static int read_accel(enum accel *ret, struct err *e)

@@ -90,6 +90,8 @@ void memory_forget_capture(struct qemu_vm *vm);
 void memory_on_migration(struct qemu_vm *vm, json_t *data); /* QMP's event MIGRATION */
 int memory_capture(struct backend_vm *vm, const char *memory_path, const char *disk_path,
 		   backend_done *done, void *arg, struct err *e);
+int memory_capture_ahead(struct backend_vm *vm, const char *memory_path, const char *disk_path,
+			 backend_done *done, void *arg, struct err *e);
 /* Who waits for a capture ends with @e, from the loop; with NULL: is canceled, now. */
 void memory_fail(struct qemu_vm *vm, const struct err *e);
 
