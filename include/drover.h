@@ -105,9 +105,13 @@ struct drover_share {
 
 /* Zero or NULL everywhere means the default. Initialise with DROVER_OPTIONS_INIT. */
 struct drover_options {
-	size_t size;        /* sizeof(struct drover_options), for later versions */
-	const char *home;   /* state directory; default: $DROVER_HOME, else ~/.local/state/drover */
-	const char *image;  /* catalogue name, path or URL; default: debian-12 */
+	size_t size;       /* sizeof(struct drover_options), for later versions */
+	const char *home;  /* state directory; default: $DROVER_HOME, else ~/.local/state/drover */
+	const char *image; /* catalogue name, path or URL; default: debian-12 */
+	/*
+	 * Of members that exist those that are named here become the sizes too, at the boot of this call; a disk only grows, and
+	 * nothing changes for a member that has points ("invalid_argument").
+	 */
 	unsigned cpus;      /* default: 2 */
 	unsigned memory_mb; /* default: 1024 (256 for tiny) */
 	unsigned disk_mb;   /* sparse; default: 10240 */
@@ -161,7 +165,7 @@ struct drover_vm;
 
 /*
  * Starts a cluster of @n members and waits until each accepts an SSH login. New members get a disk of the image;
- * members that exist are booted with the disk and the size that they have. All or nothing: on failure members made by
+ * members that exist are booted with the disk that they have, and the sizes unless @o names others. All or nothing: on failure members made by
  * this call are removed, those that existed are stopped. The cluster is the caller's: drover_cluster_close, or _destroy.
  * Blocks up to @o's timeout_ms, and as long as it takes to build or download an image that is not there yet. A start that
  * fails or is canceled returns when what it made is taken back: some ms, 15 s with a helper that does not answer.
@@ -410,7 +414,8 @@ DROVER_API void drover_result_done(struct drover_result *r);
  * that is there already gets the new entries beside its own. Modes and times are kept, owners are not. Symbolic links are
  * copied, never followed; devices, sockets and pipes are left out. The guest's path is absolute; folders above it are
  * made in the guest, and must be there on the host. Of what a guest sends nothing lands outside of @host_path: absolute
- * links, links out of the tree and entries behind links end the copy with permission_denied or io_error. A copy that
+ * links, links out of the tree and entries behind links end the copy with permission_denied or io_error. not_found: there
+ * is nothing at the path to copy from. A copy that
  * failed may have left a part. Blocks as long as it takes, unless @o (may be NULL) has a deadline.
  */
 DROVER_API int drover_vm_copy_to(struct drover_vm *vm, const char *host_path,

@@ -232,13 +232,18 @@ bool targets_match(const struct args *a, const char *member);
 /* The member called @name, or NULL. */
 const struct drover_member *targets_member(const struct targets *t, const char *name);
 
-/*
- * Runs @work for all of @t->hit side by side; prints "name: <text>" for each (@done_text NULL: @work
- * tells by itself). Returns CLI_OK/_FAILED.
- */
 typedef int target_fn(const char *name, struct drover_error *e);
-int targets_each(const struct targets *t, target_fn *work, const char *done_text,
-		 const char *ignored_code, const char *ignored_text);
+
+/* What is told of each target; NULL for what is not told, because the work tells itself or it is of no interest. */
+struct target_words {
+	const char *done;
+	const char *ignored_code; /* this failure is none */
+	const char *ignored;
+	bool json; /* as an array of {member, result} with code and message beside where result is null */
+};
+
+/* Runs @work for all of @t->hit side by side, and prints "name: <word>" for each. Returns CLI_OK/_FAILED. */
+int targets_each(const struct targets *t, target_fn *work, const struct target_words *w);
 
 /* --- members.c: one member that runs */
 
@@ -398,6 +403,12 @@ static inline void scoped_shares(struct shares *s)
 {
 	shares_done(s);
 }
+
+/*
+ * cmd_up.c: makes and boots what of @names does not run, and waits for it; says and reports as `drover up`. CLI_OK, or
+ * another status when said. @names may become others, the caller's to free.
+ */
+int up_members(struct names *names, const struct member_settings *m, const struct shares *shares);
 
 enum progress_style members_style(const struct member_settings *m);
 

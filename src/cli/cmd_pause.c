@@ -37,8 +37,17 @@ static int kill_one(const char *name, struct drover_error *e)
 	return with_vm(name, drover_vm_kill, e);
 }
 
-static int run_on_targets(const struct command *self, const struct args *a, target_fn *work,
-			  const char *done_text)
+struct pause_settings {
+	bool json;
+};
+
+static const struct option_row pause_options[] = {
+	{"json", 0, OPTION_FLAG, offsetof(struct pause_settings, json), NULL, "results as JSON"},
+	{0},
+};
+
+static int run_on_targets(const struct command *self, const struct pause_settings *s,
+			  const struct args *a, target_fn *work, const char *done)
 {
 	scoped(targets) struct targets t = {0};
 	int r;
@@ -48,42 +57,48 @@ static int run_on_targets(const struct command *self, const struct args *a, targ
 	r = targets_find(a->names, a->count, false, &t);
 	if (r != CLI_OK)
 		return r;
-	r = targets_each(&t, work, done_text, NULL, NULL);
+	r = targets_each(&t, work, &(struct target_words){.done = done, .json = s->json});
 	return t.unknown ? CLI_FAILED : r;
 }
 
 static int run_pause(const struct command *self, const void *settings, const struct args *a)
 {
-	return run_on_targets(self, a, pause_one, "paused");
+	return run_on_targets(self, settings, a, pause_one, "paused");
 }
 
 static int run_resume(const struct command *self, const void *settings, const struct args *a)
 {
-	return run_on_targets(self, a, resume_one, "running");
+	return run_on_targets(self, settings, a, resume_one, "running");
 }
 
 static int run_kill(const struct command *self, const void *settings, const struct args *a)
 {
-	return run_on_targets(self, a, kill_one, "killed");
+	return run_on_targets(self, settings, a, kill_one, "killed");
 }
 
 const struct command command_pause = {
 	.name = "pause",
-	.usage = "NAME|CLUSTER...",
+	.usage = "[--json] NAME|CLUSTER...",
 	.summary = "Freeze the CPUs of members",
+	.options = pause_options,
+	.settings_size = sizeof(struct pause_settings),
 	.run = run_pause,
 };
 
 const struct command command_resume = {
 	.name = "resume",
-	.usage = "NAME|CLUSTER...",
+	.usage = "[--json] NAME|CLUSTER...",
 	.summary = "Let the CPUs of paused members run on",
+	.options = pause_options,
+	.settings_size = sizeof(struct pause_settings),
 	.run = run_resume,
 };
 
 const struct command command_kill = {
 	.name = "kill",
-	.usage = "NAME|CLUSTER...",
+	.usage = "[--json] NAME|CLUSTER...",
 	.summary = "Take the power of members away; their disks stay as they are at that instant",
+	.options = pause_options,
+	.settings_size = sizeof(struct pause_settings),
 	.run = run_kill,
 };

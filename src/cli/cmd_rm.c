@@ -8,11 +8,13 @@
 struct rm_settings {
 	bool all;
 	bool force;
+	bool json;
 };
 
 static const struct option_row rm_options[] = {
 	{"force", 'f', OPTION_FLAG, offsetof(struct rm_settings, force), NULL, "do not ask"},
 	{"all", 'a', OPTION_FLAG, offsetof(struct rm_settings, all), NULL, "every member"},
+	{"json", 0, OPTION_FLAG, offsetof(struct rm_settings, json), NULL, "results as JSON"},
 	{0},
 };
 
@@ -62,13 +64,14 @@ static int run_rm(const struct command *self, const void *settings, const struct
 		if (!ask(&t))
 			return say_error("nothing was removed");
 	}
-	r = targets_each(&t, remove_one, "removed", NULL, NULL);
+	r = targets_each(&t, remove_one,
+			 &(struct target_words){.done = "removed", .json = s->json});
 	return t.unknown ? CLI_FAILED : r;
 }
 
 const struct command command_rm = {
 	.name = "rm",
-	.usage = "[-f] NAME|CLUSTER... | --all",
+	.usage = "[-f] [--json] NAME|CLUSTER... | --all",
 	.summary = "Stop members and remove them with their disks",
 	.options = rm_options,
 	.settings_size = sizeof(struct rm_settings),

@@ -26,22 +26,37 @@ static const struct option_row snapshot_options[] = {
 	 "import: K clusters, NEW-1 to NEW-K"},
 	{"quiet", 'q', OPTION_FLAG, offsetof(struct snapshot_settings, quiet), NULL,
 	 "ls, import: names only"},
-	{"json", 0, OPTION_FLAG, offsetof(struct snapshot_settings, json), NULL, "ls: as JSON"},
+	{"json", 0, OPTION_FLAG, offsetof(struct snapshot_settings, json), NULL,
+	 "ls, save, load, rm: as JSON"},
 	{0},
 };
 
-static int save(struct drover_cluster *c, const char *name, const char *point)
+/* @held_ms < 0: nothing was held */
+static int point_json(const char *name, const char *point, const char *done, int held_ms)
+{
+	json_t *o = json_pack("{s:s, s:s?, s:s}", "cluster", name, "point", point, "result", done);
+
+	if (o && held_ms >= 0)
+		json_object_set_new(o, "held_ms", json_integer(held_ms));
+	return say_json(o);
+}
+
+static int save(struct drover_cluster *c, const struct snapshot_settings *s, const char *name,
+		const char *point)
 {
 	struct drover_error e;
 	int ms = drover_cluster_snapshot_save(c, point, NULL, &e);
 
 	if (ms < 0)
 		return say_failed(NULL, &e);
+	if (s->json)
+		return point_json(name, point, "saved", ms);
 	printf("%s: saved as %s, held for %d ms\n", name, point, ms);
 	return CLI_OK;
 }
 
-static int load(struct drover_cluster *c, const char *name, const char *point)
+static int load(struct drover_cluster *c, const struct snapshot_settings *s, const char *name,
+		const char *point)
 {
 	struct drover_reset o = DROVER_RESET_INIT;
 	struct drover_error e;
@@ -52,16 +67,21 @@ static int load(struct drover_cluster *c, const char *name, const char *point)
 	ms = drover_cluster_reset(c, &o, &e);
 	if (ms < 0)
 		return interrupt_or_failed(&e);
+	if (s->json)
+		return point_json(name, point, "put back", ms);
 	printf("%s: put back, held for %d ms\n", name, ms);
 	return CLI_OK;
 }
 
-static int forget(struct drover_cluster *c, const char *name, const char *point)
+static int forget(struct drover_cluster *c, const struct snapshot_settings *s, const char *name,
+		  const char *point)
 {
 	struct drover_error e;
 
 	if (drover_cluster_snapshot_remove(c, point, NULL, &e) < 0)
 		return say_failed(NULL, &e);
+	if (s->json)
+		return point_json(name, point, "removed", -1);
 	printf("%s: %s removed\n", name, point);
 	return CLI_OK;
 }
@@ -115,7 +135,8 @@ static int list(struct drover_cluster *c, const struct snapshot_settings *s)
 	return CLI_OK;
 }
 
-typedef int point_fn(struct drover_cluster *c, const char *name, const char *point);
+typedef int point_fn(struct drover_cluster *c, const struct snapshot_settings *s, const char *name,
+		     const char *point);
 
 /* @fn NULL: ls */
 static int on_cluster(const struct snapshot_settings *s, const struct args *a, size_t first,
@@ -127,7 +148,7 @@ static int on_cluster(const struct snapshot_settings *s, const struct args *a, s
 
 	if (r != CLI_OK)
 		return r;
-	r = fn ? fn(c, name, a->count > first + 1 ? a->names[first + 1] : NULL) : list(c, s);
+	r = fn ? fn(c, s, name, a->count > first + 1 ? a->names[first + 1] : NULL) : list(c, s);
 	drover_cluster_close(c);
 	return r == CLI_OK ? say_done() : r;
 }
@@ -152,7 +173,8 @@ static int open_beside(const char *path, char **ret)
 	return fd;
 }
 
-static int save_file(struct drover_cluster *c, const char *name, const char *to)
+static int save_file(struct drover_cluster *c, const struct snapshot_settings *s, const char *name,
+		     const char *to)
 {
 	const char *path = to ? to : "-";
 	bool to_stdout = strcmp(path, "-") == 0;
@@ -249,11 +271,16 @@ static int run_snapshot(const struct command *self, const void *settings, const 
 			 a->names[0]);
 }
 
+static const struct option_row reset_options[] = {
+	{"json", 0, OPTION_FLAG, offsetof(struct snapshot_settings, json), NULL, "as JSON"},
+	{0},
+};
+
 static int run_reset(const struct command *self, const void *settings, const struct args *a)
 {
 	if (a->count < 1 || a->count > 2)
 		return say_usage(self, "reset needs a cluster, and takes a point");
-	return on_cluster(NULL, a, 0, load);
+	return on_cluster(settings, a, 0, load);
 }
 
 const struct command command_snapshot = {
@@ -268,7 +295,9 @@ const struct command command_snapshot = {
 
 const struct command command_reset = {
 	.name = "reset",
-	.usage = "CLUSTER [POINT]",
+	.usage = "[--json] CLUSTER [POINT]",
+	.options = reset_options,
+	.settings_size = sizeof(struct snapshot_settings),
 	.summary = "Put a running cluster back to a point, by default the one saved last",
 	.run = run_reset,
 };

@@ -155,19 +155,55 @@ static int bring_up(struct up *u)
 	return r;
 }
 
-static void note_kept(const char *name, const char *kept, const char *option)
+/* @had and @wanted: a size and its unit. A boot gives it to the member. */
+static void note_size(const struct drover_member *m, const char *had, const char *wanted,
+		      const char *option, const char *value)
 {
-	fprintf(stderr, "note: %s is there already and keeps its %s: %s is for new members\n", name,
-		kept, option);
+	if (runs(m))
+		fprintf(stderr,
+			"note: %s runs already with %s: `drover restart %s %s %s` boots it with %s\n",
+			m->name, had, m->name, option, value, wanted);
+	else
+		fprintf(stderr, "note: %s had %s and gets %s\n", m->name, had, wanted);
 }
 
-/* What is asked for and is not done, because the member was made otherwise. */
+/* @before: what stands before the size; @after: behind it. */
+static void note_mb(const struct drover_member *m, unsigned had, unsigned wanted,
+		    const char *before, const char *after, const char *option)
+{
+	char sizes[2][32];
+	char texts[2][64];
+
+	say_mb(had, sizes[0], sizeof(sizes[0]));
+	say_mb(wanted, sizes[1], sizeof(sizes[1]));
+	for (int i = 0; i < 2; i++)
+		snprintf(texts[i], sizeof(texts[i]), "%s%s%s", before, sizes[i], after);
+	note_size(m, texts[0], texts[1], option, sizes[1]);
+}
+
+static void note_sizes(const struct drover_member *m, const struct member_settings *s)
+{
+	char had[32];
+	char wanted[32];
+	char value[16];
+
+	if (s->cpus && s->cpus != m->cpus) {
+		snprintf(value, sizeof(value), "%u", s->cpus);
+		snprintf(had, sizeof(had), "%u CPU%s", m->cpus, m->cpus == 1 ? "" : "s");
+		snprintf(wanted, sizeof(wanted), "%u CPU%s", s->cpus, s->cpus == 1 ? "" : "s");
+		note_size(m, had, wanted, "--cpus", value);
+	}
+	if (s->mem && s->mem != m->memory_mb)
+		note_mb(m, m->memory_mb, s->mem, "", " of memory", "--mem");
+	if (s->disk && m->disk_mb && s->disk > m->disk_mb)
+		note_mb(m, m->disk_mb, s->disk, "a disk of ", "", "--disk");
+}
+
+/* What is asked for and changes a member that is there, or does not. */
 static void note_differences(const struct up *u, const struct member_settings *s)
 {
 	for (size_t i = 0; i < u->names.count; i++) {
 		const struct drover_member *m = targets_member(&u->store, u->names.v[i]);
-		char kept[NAME_SIZE + 16];
-		char size[32];
 
 		if (!m)
 			continue;
@@ -175,30 +211,42 @@ static void note_differences(const struct up *u, const struct member_settings *s
 			fprintf(stderr,
 				"note: %s runs already: --kernel, --initrd and --append are for a boot\n",
 				m->name);
-		if (s->cpus && s->cpus != m->cpus) {
-			snprintf(kept, sizeof(kept), "%u CPUs", m->cpus);
-			note_kept(m->name, kept, "--cpus");
-		}
-		if (s->mem && s->mem != m->memory_mb) {
-			say_mb(m->memory_mb, size, sizeof(size));
-			snprintf(kept, sizeof(kept), "%s of memory", size);
-			note_kept(m->name, kept, "--mem");
-		}
-		if (s->disk && m->disk_mb && s->disk != m->disk_mb) {
-			say_mb(m->disk_mb, size, sizeof(size));
-			snprintf(kept, sizeof(kept), "disk of %s", size);
-			note_kept(m->name, kept, "--disk");
-		}
+		note_sizes(m, s);
 		if (s->image && strcmp(s->image, m->image) != 0)
-			note_kept(m->name, m->image, "--image");
+			fprintf(stderr,
+				"note: %s is there already and keeps its %s: --image is for new members\n",
+				m->name, m->image);
 	}
+}
+
+int up_members(struct names *names, const struct member_settings *m, const struct shares *shares)
+{
+	struct up u = {.names = *names, .json = m->json, .quiet = m->quiet};
+	int r = targets_find(NULL, 0, false, &u.store);
+
+	if (r == CLI_OK && m->count == 0)
+		r = names_expand(&u.names, &u.store);
+	if (r == CLI_OK) {
+		if (!u.json && !u.quiet)
+			note_differences(&u, m);
+		u.progress = progress_new(members_style(m));
+		u.o = members_options(m, u.progress, interrupt_catch());
+		u.o.detached = true;
+		u.o.shares = shares->v;
+		u.o.n_shares = shares->count;
+		r = u.progress ? bring_up(&u) : say_error("out of memory");
+	}
+	progress_free(u.progress);
+	targets_done(&u.store);
+	*names = u.names;
+	return r;
 }
 
 static int run_up(const struct command *self, const void *settings, const struct args *a)
 {
 	const struct up_settings *s = settings;
 	scoped(shares) struct shares shares = {0};
-	struct up u = {.json = s->m.json, .quiet = s->m.quiet};
+	scoped(names) struct names names = {0};
 	int r;
 
 	if (a->count == 0)
@@ -206,27 +254,10 @@ static int run_up(const struct command *self, const void *settings, const struct
 	if (s->m.count > 0 && a->count != 1)
 		return say_usage(self, "option -n takes exactly one prefix, not %zu names",
 				 a->count);
-	r = names_make(self, a->names, a->count, s->m.count, &u.names);
+	r = names_make(self, a->names, a->count, s->m.count, &names);
 	if (r == CLI_OK)
 		r = shares_make(self, &s->m, &shares);
-	if (r == CLI_OK)
-		r = targets_find(NULL, 0, false, &u.store);
-	if (r == CLI_OK && s->m.count == 0)
-		r = names_expand(&u.names, &u.store);
-	if (r == CLI_OK) {
-		if (!u.json && !u.quiet)
-			note_differences(&u, &s->m);
-		u.progress = progress_new(members_style(&s->m));
-		u.o = members_options(&s->m, u.progress, interrupt_catch());
-		u.o.detached = true;
-		u.o.shares = shares.v;
-		u.o.n_shares = shares.count;
-		r = u.progress ? bring_up(&u) : say_error("out of memory");
-	}
-	progress_free(u.progress);
-	targets_done(&u.store);
-	names_done(&u.names);
-	return r;
+	return r == CLI_OK ? up_members(&names, &s->m, &shares) : r;
 }
 
 const struct command command_up = {

@@ -112,7 +112,7 @@ static int wait_one(const char *name, struct drover_error *e)
 static int wait_guests(const struct targets *t, const struct wait_settings *s)
 {
 	wanted = s;
-	return targets_each(t, wait_one, NULL, NULL, NULL);
+	return targets_each(t, wait_one, &(struct target_words){.done = NULL});
 }
 
 /* --- State --------------------------------------------------------------------------------------------------- */

@@ -24,6 +24,7 @@ extern const struct command command_net;
 extern const struct command command_pause;
 extern const struct command command_prune;
 extern const struct command command_reset;
+extern const struct command command_restart;
 extern const struct command command_resume;
 extern const struct command command_rm;
 extern const struct command command_run;

@@ -42,11 +42,29 @@ int say_error(const char *fmt, ...)
 	return CLI_FAILED;
 }
 
+/* Whether @sentence has @name as a word of its own: "web-1" is not in "web-10". */
+static bool names_it(const char *sentence, const char *name)
+{
+	static const char letters[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.";
+	size_t len = strlen(name);
+
+	for (const char *at = sentence; (at = strstr(at, name)); at++) {
+		const char *end = at + len;
+
+		/* a sentence's end is no part of a name */
+		if ((at == sentence || !strchr(letters, at[-1])) &&
+		    (!*end || !strchr(letters, *end) || (*end == '.' && !end[1])))
+			return true;
+	}
+	return false;
+}
+
 int say_failed(const char *what, const struct drover_error *e)
 {
 	char hint[sizeof(e->hint)];
 
-	if (what && !strstr(e->sentence, what))
+	if (what && !names_it(e->sentence, what))
 		say_error("%s: %s", what, e->sentence);
 	else
 		say_error("%s", e->sentence);

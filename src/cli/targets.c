@@ -192,10 +192,36 @@ static void *on_job(void *arg)
 	return NULL;
 }
 
-int targets_each(const struct targets *t, target_fn *work, const char *done_text,
-		 const char *ignored_code, const char *ignored_text)
+/* What became of one: in words, or into @all. CLI_OK, or CLI_FAILED when said. */
+static int tell(const struct job *j, const struct target_words *w, json_t *all)
+{
+	bool ignored = j->r < 0 && w->ignored_code && !strcmp(j->e.code, w->ignored_code);
+	const char *text = ignored ? w->ignored : w->done;
+	json_t *row;
+
+	if (j->r < 0 && !ignored && interrupt_signal() && !strcmp(j->e.code, "canceled"))
+		return CLI_FAILED; /* the user knows */
+	if (j->r < 0 && !ignored)
+		say_failed(j->name, &j->e);
+	if (!all) {
+		if ((j->r >= 0 || ignored) && text)
+			printf("%s: %s\n", j->name, text);
+		return j->r < 0 && !ignored ? CLI_FAILED : CLI_OK;
+	}
+	row = json_pack("{s:s, s:s?}", "member", j->name, "result",
+			j->r >= 0 || ignored ? text : NULL);
+	if (row && j->r < 0 && !ignored) {
+		json_object_set_new(row, "code", json_string(j->e.code));
+		json_object_set_new(row, "message", json_string(j->e.sentence));
+	}
+	json_array_append_new(all, row);
+	return j->r < 0 && !ignored ? CLI_FAILED : CLI_OK;
+}
+
+int targets_each(const struct targets *t, target_fn *work, const struct target_words *w)
 {
 	scoped(mem) struct job *jobs = calloc(t->count + 1, sizeof(*jobs));
+	json_t *all = w->json ? json_array() : NULL;
 	int status = CLI_OK;
 
 	if (!jobs)
@@ -207,22 +233,14 @@ int targets_each(const struct targets *t, target_fn *work, const char *done_text
 			on_job(&jobs[i]);
 	}
 	for (size_t i = 0; i < t->count; i++) {
-		struct job *j = &jobs[i];
-
-		if (j->threaded)
-			pthread_join(j->thread, NULL);
-		if (j->r >= 0 && !done_text)
-			continue; /* @work has told */
-		if (j->r >= 0)
-			printf("%s: %s\n", j->name, done_text);
-		else if (ignored_code && !strcmp(j->e.code, ignored_code))
-			printf("%s: %s\n", j->name, ignored_text);
-		else if (interrupt_signal() && !strcmp(j->e.code, "canceled"))
-			status = CLI_FAILED; /* the user knows */
-		else
-			status = say_failed(j->name, &j->e);
+		if (jobs[i].threaded)
+			pthread_join(jobs[i].thread, NULL);
+		if (tell(&jobs[i], w, all) != CLI_OK)
+			status = CLI_FAILED;
 		fflush(stdout);
 	}
+	if (all && say_json(all) != CLI_OK)
+		status = CLI_FAILED;
 	return status;
 }
 

@@ -322,6 +322,8 @@ static int init_boot(struct boot_run *run, struct boot *b, const char *name,
 		r = store_config_load(&c->store, name, &b->prepare.config, e);
 		if (r == 0)
 			r = kernel_configure(&b->prepare.config, run->settings, e);
+		if (r == 0)
+			r = sizes_configure(&b->prepare, run->settings, e);
 	}
 	snprintf(b->prepare.config.backend, sizeof(b->prepare.config.backend), "%s",
 		 run->settings->backend);

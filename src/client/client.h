@@ -62,6 +62,8 @@ struct settings {
 	unsigned cpus;
 	unsigned memory_mb;
 	unsigned disk_mb;
+	unsigned wanted_cpus; /* as the caller named them; 0: not named */
+	unsigned wanted_disk_mb;
 	uint64_t timeout_ms;
 	uint64_t wanted_timeout_ms; /* as the caller named it; 0: not named */
 	const char
@@ -154,6 +156,8 @@ struct prepare {
 		[TEMPLATE_KEY_SIZE]; /* of the template that a new member goes on from, or "" */
 	bool is_new;
 	bool is_fake;
+	bool is_resized; /* an existing member gets other sizes, of sizes_configure */
+	bool is_grown;   /* its disk does */
 	atomic_bool *cancel;
 	char **credentials; /* owned: what prepare_member wrote for this boot */
 	size_t n_credentials;
@@ -232,6 +236,13 @@ const char *kernel_path(const struct member_config *c);
 const char *kernel_initrd(const struct member_config *c);
 /* Its command line, heap; NULL: out of memory. */
 char *kernel_cmdline(const struct member_config *c);
+
+/* --- sizes.c: other sizes for a member that exists ---------------------------------------------------------------- */
+
+/* What the caller names of them goes into the configuration of an existing member. invalid_argument: a smaller disk. */
+int sizes_configure(struct prepare *p, const struct settings *s, struct err *e);
+/* Before a boot with them: grows the disk; refuses where something fits the old sizes only. Blocking, for a work thread. */
+int sizes_apply(const struct prepare *p, struct err *e);
 
 /* The spec of a prepared member. @ret: vm_spec_done. */
 int prepare_spec(const struct prepare *p, struct vm_spec *ret, struct err *e);

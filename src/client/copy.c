@@ -8,6 +8,7 @@
 #include "client/client.h"
 #include "client/copy_tree.h"
 
+#include <limits.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -133,6 +134,30 @@ static const char *first_line(struct buf *said)
 	return text;
 }
 
+/* The guest's words, as our own where they are known ones. */
+static int tar_failed(struct copy *c, bool to_guest, int status, struct err *e)
+{
+	const char *said = first_line(&c->said);
+	char full[PATH_MAX];
+
+	snprintf(full, sizeof(full), "%s/%s", c->folder[1] ? c->folder : "", c->name);
+	if (status == 127)
+		return err_set(e, ERR_IO, "copy: %s has no tar, which does the work there",
+			       c->vm->name);
+	if (!to_guest && strstr(said, "No such file"))
+		return err_set(e, ERR_NOT_FOUND, "there is no %s in %s", full, c->vm->name);
+	if (strstr(said, "Permission denied"))
+		return err_hint(
+			e,
+			err_set(e, ERR_DENIED, "the user %s of %s may not copy %s", c->vm->user,
+				c->vm->name, full),
+			"copy to or from a place that is that user's, and use sudo in the guest");
+	if (strstr(said, "No space left"))
+		return err_set(e, ERR_NO_SPACE, "no space left in %s for %s", c->vm->name, full);
+	return err_set(e, ERR_IO, "copy of %s: tar in %s ended with %d: %s", full, c->vm->name,
+		       status, said);
+}
+
 /* Runs @x beside the thread; ends with the cause that came first. */
 static int run_copy(struct copy *c, struct drover_exec *x, void *(*work)(void *),
 		    struct drover_error *pe)
@@ -158,9 +183,7 @@ static int run_copy(struct copy *c, struct drover_exec *x, void *(*work)(void *)
 	if (r < 0)
 		return r;
 	if (result.status != 0)
-		return public_error(pe, &e,
-				    err_set(&e, ERR_IO, "copy: tar in %s ended with %d: %s",
-					    c->vm->name, result.status, first_line(&c->said)));
+		return public_error(pe, &e, tar_failed(c, x->use_input_fd, result.status, &e));
 	return c->r < 0 ? public_error(pe, &c->e, c->r) : 0;
 }
 

@@ -264,6 +264,8 @@ int prepare_member(struct prepare *p, struct err *e)
 
 	if (r == 0)
 		r = store_member_mkdir(p->store, p->config.name, e);
+	if (r == 0)
+		r = sizes_apply(p, e);
 	if (r == 0 && p->is_new)
 		drop_memory(p);
 	if (r == 0 && p->is_new && p->warm_key[0])

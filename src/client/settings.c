@@ -192,6 +192,8 @@ int settings_from(const struct drover_options *options, struct settings *ret, st
 		.home = o.home,
 		.hypervisor = o.hypervisor,
 		.cpus = o.cpus ? o.cpus : DEFAULT_CPUS,
+		.wanted_cpus = o.cpus,
+		.wanted_disk_mb = o.disk_mb,
 		.memory_mb = o.memory_mb,
 		.disk_mb = o.disk_mb ? o.disk_mb : DEFAULT_DISK_MB,
 		.timeout_ms = o.timeout_ms ? o.timeout_ms : DEFAULT_TIMEOUT_MS,

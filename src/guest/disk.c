@@ -179,3 +179,19 @@ int disk_create(const char *path, const char *base, const char *base_format, uin
 		unlink(tmp);
 	return r;
 }
+
+int disk_grow(const char *path, uint64_t size_mb, struct err *e)
+{
+	char full[PATH_MAX];
+	char size[32];
+	const char *argv[] = {"qemu-img", "resize", "-q", "-f", "qcow2", full, size, NULL};
+	scoped(buf) struct buf tail = BUF_INIT;
+	int r = absolute(path, full);
+
+	if (r < 0)
+		return err_errno(e, r, "cannot grow the disk %s", path);
+	snprintf(size, sizeof(size), "%llu", (unsigned long long)(size_mb << 20));
+	r = run_program(argv, NULL, NULL, NULL, &tail, e);
+	return r > 0 ? err_set(e, ERR_IO, "cannot grow the disk %s: %s", path, run_last_line(&tail))
+		     : r;
+}

@@ -76,6 +76,8 @@ int disk_create(const char *path, const char *base, const char *base_format, uin
  * Atomic. Errors as above.
  */
 int disk_copy(const char *from, const char *format, const char *path, struct err *e);
+/* Makes the qcow2 file @path larger, in place: to @size_mb for the guest. Nobody uses it meanwhile. Errors as above. */
+int disk_grow(const char *path, uint64_t size_mb, struct err *e);
 /* A copy of the file as it is, sparse, by reflink where the file system can. */
 int disk_copy_file(const char *from, const char *to, struct err *e);
 /*

@@ -28,6 +28,8 @@ int image_file_check(const char *path, const char **ret_format, struct err *e);
 int image_file_check_whole(const char *path, const char *format, struct err *e);
 /* The header only. @ret_bytes (may be NULL): the disk's size as the guest sees it. */
 int image_file_check_as(const char *path, const char *format, uint64_t *ret_bytes, struct err *e);
+/* Of a qcow2 file: its size as the guest sees it, and whether points are kept in it. ERR_IMAGE as above. */
+int image_file_look(const char *path, uint64_t *ret_bytes, bool *ret_has_points, struct err *e);
 /* ERR_IMAGE when a qcow2 file is only a part: one on top of another file, or with its data in one. */
 int image_file_check_alone(const char *path, struct err *e);
 

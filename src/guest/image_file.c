@@ -38,12 +38,13 @@ static const char *info_reason(const struct buf *tail, const char *path)
 	return *text ? text : "qemu-img cannot read it";
 }
 
-static int qcow2_info(const char *path, uint64_t *ret_bytes, struct err *e)
+int image_file_look(const char *path, uint64_t *ret_bytes, bool *ret_has_points, struct err *e)
 {
 	const char *argv[] = {"qemu-img", "info", "--output=json", "-f", "qcow2", "--", path, NULL};
 	scoped(buf) struct buf out = BUF_INIT;
 	scoped(buf) struct buf tail = BUF_INIT;
 	int64_t size = 0;
+	bool has_points;
 	json_t *root;
 	int r = run_program(argv, NULL, on_info_line, &out, &tail, e);
 
@@ -55,10 +56,12 @@ static int qcow2_info(const char *path, uint64_t *ret_bytes, struct err *e)
 	root = out.len > 0 ? wire_json_parse(out.data, out.len, NULL) : NULL;
 	if (root)
 		wire_json_int(root, "virtual-size", &size, NULL);
+	has_points = json_array_size(json_object_get(root, "snapshots")) > 0;
 	json_decref(root);
 	if (size <= 0)
 		return err_set(e, ERR_IMAGE, "%s is not a good qcow2 image: it has no size", path);
 	*ret_bytes = (uint64_t)size;
+	*ret_has_points = has_points;
 	return 0;
 }
 
@@ -122,6 +125,7 @@ int image_file_check_as(const char *path, const char *format, uint64_t *ret_byte
 {
 	unsigned char head[16];
 	uint64_t bytes = 0;
+	bool has_points;
 	off_t size = 0;
 	int r = look(path, head, &size, e);
 
@@ -136,7 +140,7 @@ int image_file_check_as(const char *path, const char *format, uint64_t *ret_byte
 		return err_set(e, ERR_IMAGE,
 			       "%s is not a good qcow2 image: it does not begin like one", path);
 	} else {
-		r = qcow2_info(path, &bytes, e);
+		r = image_file_look(path, &bytes, &has_points, e);
 	}
 	if (r == 0 && ret_bytes)
 		*ret_bytes = bytes;

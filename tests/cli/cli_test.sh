@@ -49,20 +49,8 @@ does() {
 
 # documented COMMAND ARGS...: every field of its JSON stands in its page
 documented() {
-	local page
-	page=$(dirname "$0")/../../man/drover-$1.1.scd
 	run "$@"
-	[ "$status" -le 1 ] && python3 - "$home/out" "$page" <<-'PY'
-	import json, re, sys
-	text, page = open(sys.argv[1]).read(), open(sys.argv[2]).read()
-	try:
-	    rows = json.loads(text)
-	except ValueError:
-	    rows = [json.loads(line) for line in text.splitlines()]
-	assert rows, "no rows"
-	keys = {key for row in (rows if isinstance(rows, list) else [rows]) for key in row}
-	assert not [key for key in keys if not re.search(rf"\b{key}\b", page)], keys
-	PY
+	[ "$status" -le 1 ] && "$(dirname "$0")/../documented.py" "$(dirname "$0")/../../man/drover-$1.1.scd" <"$home/out" >>"$home/err"
 	result $? "each field of drover $* is in its page"
 }
 
@@ -262,10 +250,16 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 	read -r -t 20 line <&7
 	result $? "events --json tells the member first"
 	does '^web-2: paused$' pause web
+	documented pause web --json
+	documented resume web --json
+	does '' pause web
 	does '^web-1 +paused' ls
 	does '^web: saved as clean, held for' snapshot save web clean
 	does '^web-2: saved as other, held for' snapshot save web-2 other
 	documented snapshot ls web --json
+	documented snapshot save web more --json
+	documented reset web more --json
+	documented snapshot rm web more --json
 	does '^clean ' snapshot ls web
 	run snapshot ls -q web && [ "$(tr '\n' ' ' <"$home/out")" = "other clean " ]
 	result $? "snapshot ls -q tells the names, the last saved first"
@@ -397,13 +391,28 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 	refuses 1 "hint: it is a cluster: name one of its members, like 'again-1'" exec again true
 	refuses 1 "again-3 joins a cluster whose backend is fake, not qemu" up again-3 --quiet --backend qemu
 	does '^again-3 ' up again-3 --quiet
-	does '' down again
+	documented down again --json
+	does '"result": "was not running"' down again --json
 	refuses 1 "hint: drover up again-2" exec again-2 true
 	refuses 1 "hint: drover up again" snapshot save again point
 	refuses 1 "member again-1 was made for the backend fake: it cannot run on qemu" up again-1 --backend qemu
 	does '^again-3 ' up again --mem 3G
-	ok "up says that a member keeps its memory" grep -qx \
-		"note: again-2 is there already and keeps its 1G of memory: --mem is for new members" "$home/err"
+	ok "up says that a member gets other memory" grep -qx "note: again-2 had 1G of memory and gets 3G of memory" "$home/err"
+	does '^again-1 ' up again-1 --cpus 4
+	ok "up of what runs says what changes its CPUs" grep -qx \
+		"note: again-1 runs already with 2 CPUs: \`drover restart again-1 --cpus 4\` boots it with 4 CPUs" "$home/err"
+	does '^again-1 +[0-9.]+ ' restart again-1 --cpus 4 --disk 20G
+	does '"cpus": 4' ls --json again-1
+	does '"memory_mb": 3072' ls --json again-1
+	does '"disk_mb": 20480' ls --json again-1
+	does '"cpus": 2' ls --json again-2
+	does '"address":"[0-9.]*","already_running":false' restart again --json
+	refuses 1 "no member or cluster is called 'agian'" restart agian
+	refuses 2 "restart needs a name" restart
+	does '' down again
+	refuses 1 "the disk of again-1 has 20480 MB: it can grow, not shrink" up again-1 --disk 5G
+	does '"disk_mb": 20480' ls --json again-1
+	does '^again-1 ' restart again --quiet
 	ok "up of a cluster makes no member of its name" eval '[ ! -e "$DROVER_HOME/clusters/again/again" ]'
 	does 'removed' rm -f again
 	refuses 1 "the kernel /none: No such file" up own --backend fake --kernel /none

@@ -18,6 +18,9 @@ fails() {
 	tap_result "$held" "$claim" || echo "# exit $rc instead of $status, or no /$pattern/ in: $err"
 }
 
+# documented COMMAND ARGS...: it succeeds, and every field of its JSON stands in its page.
+documented() { "$DROVER" "$@" >"$home/documented" && ../documented.py "../../man/drover-$1.1.scd" <"$home/documented"; }
+
 # Processes that have this home in their command line, this script and its children aside, or were started by one of its
 # helpers.
 processes() {

@@ -40,6 +40,7 @@ an_hour_earlier() {
 
 ok "two members are up" up_and_measure
 ok "timeline --json: the stages follow each other and add up to what up took" adds_up
+ok "each field of timeline --json is in its page" documented timeline box --json
 ok "timeline -o writes an XML document" draws
 if command -v chromium >/dev/null; then
 	ok "a browser shows each stage of the picture" is_shown

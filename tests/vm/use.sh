@@ -62,9 +62,12 @@ ok "forward carries ssh through a port of the host, and ends by SIGTERM" over_a_
 ok "cp of a tree there and back" copies_a_tree
 ok "cp of a file into a folder" copies_a_file_into_a_folder
 ok "cp without a stdin, whose place its pipe then takes" cp_without_stdin
-fails "cp of what is not there" 1 "tar in u-1 ended with 1: .*no-such" "$DROVER" cp u-1:/tmp/no-such "$home/none"
+fails "cp of what is not there" 1 "drover: there is no /tmp/no-such in u-1$" "$DROVER" cp u-1:/tmp/no-such "$home/none"
 fails "cp refuses a link out of the tree" 1 "link to '/etc/passwd', out of the tree: refused" evil_link
 fails "cp to a folder that the guest cannot make" 1 "tar in u-1 ended with 1: .*proc" "$DROVER" cp "$home/tree" u-1:/proc/x/y
+ok "each field of fork --json is in its page" documented fork u copy --json
+ok "the copy runs" "$DROVER" exec copy-1 -- true
+ok "rm of the copy" "$DROVER" rm -f copy
 ok "kill takes its power away" "$DROVER" kill u-1
 ok "nothing runs" nothing_left
 ok "it boots again from its disk" "$DROVER" up u-1

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT */
+/* drover restart: down and up, for members that exist. */
+#include "cli/cli.h"
+#include "cli/commands.h"
+
+#include <string.h>
+
+struct restart_settings {
+	struct member_settings m;
+};
+
+static const struct option_row restart_options[] = {
+	{"cpus", 0, OPTION_COUNT, offsetof(struct restart_settings, m.cpus), "N",
+	 "boot each with N CPUs"},
+	{"mem", 0, OPTION_SIZE_MB, offsetof(struct restart_settings, m.mem), "SIZE",
+	 "boot each with so much memory"},
+	{"disk", 0, OPTION_SIZE_MB, offsetof(struct restart_settings, m.disk), "SIZE",
+	 "grow the disk of each"},
+	{"kernel", 0, OPTION_TEXT, offsetof(struct restart_settings, m.kernel), "image|PATH",
+	 "boot each by this kernel"},
+	{"initrd", 0, OPTION_TEXT, offsetof(struct restart_settings, m.initrd), "image|none|PATH",
+	 "and by this initial file system"},
+	{"append", 0, OPTION_TEXT, offsetof(struct restart_settings, m.append), "WORDS",
+	 "add to the kernel's command line"},
+	{"json", 0, OPTION_FLAG, offsetof(struct restart_settings, m.json), NULL,
+	 "progress as one JSON object a line"},
+	{"quiet", 'q', OPTION_FLAG, offsetof(struct restart_settings, m.quiet), NULL,
+	 "no progress"},
+	{0},
+};
+
+static int stop_one(const char *name, struct drover_error *e)
+{
+	struct drover_call o = DROVER_CALL_INIT;
+
+	o.cancel = interrupt_catch();
+	return drover_stop(NULL, name, &o, e);
+}
+
+/* Those that were hit: in failure too the names are to be freed. */
+static int take_names(const struct targets *t, struct names *ret)
+{
+	ret->v = calloc(t->count + 1, sizeof(char *));
+	for (size_t i = 0; ret->v && i < t->count; i++) {
+		ret->v[i] = strdup(t->hit[i]->name);
+		if (!ret->v[i])
+			return say_error("out of memory");
+		ret->count = i + 1;
+	}
+	return ret->v ? CLI_OK : say_error("out of memory");
+}
+
+/* The members of a `drover run` go with the stop of their last one: nothing is there to boot, and up would make another. */
+static int check_kept(const struct names *names)
+{
+	scoped(targets) struct targets t = {0};
+	int r = targets_find(NULL, 0, false, &t);
+
+	for (size_t i = 0; i < names->count && r == CLI_OK; i++)
+		if (!targets_member(&t, names->v[i]))
+			r = say_error(
+				"%s was removed when it stopped: it was a member of `drover run`",
+				names->v[i]);
+	return r;
+}
+
+static int run_restart(const struct command *self, const void *settings, const struct args *a)
+{
+	const struct restart_settings *s = settings;
+	scoped(targets) struct targets t = {0};
+	scoped(names) struct names names = {0};
+	struct shares none = {0};
+	int r;
+
+	if (a->count == 0)
+		return say_usage(self, "restart needs a name or a cluster");
+	r = targets_find(a->names, a->count, false, &t);
+	if (r != CLI_OK || t.unknown)
+		return CLI_FAILED;
+	r = take_names(&t, &names);
+	if (r == CLI_OK)
+		r = targets_each(&t, stop_one,
+				 &(struct target_words){.ignored_code = "not_running"});
+	if (interrupt_signal())
+		return CLI_SIGNALED + interrupt_signal();
+	if (r == CLI_OK)
+		r = check_kept(&names);
+	return r == CLI_OK ? up_members(&names, &s->m, &none) : r;
+}
+
+const struct command command_restart = {
+	.name = "restart",
+	.usage = "[OPTIONS] NAME|CLUSTER...",
+	.summary = "Stop members and boot them again, also with other sizes",
+	.options = restart_options,
+	.settings_size = sizeof(struct restart_settings),
+	.run = run_restart,
+};
