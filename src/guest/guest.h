@@ -122,6 +122,9 @@ int keys_ensure(const struct store *s, char **ret_public, struct err *e);
  * missing. The member's directory exists.
  */
 int keys_ensure_host(const struct store *s, const char *name, struct err *e);
+/* The 64 bytes, private and public, of an unencrypted ed25519 key in OpenSSH's format. 0 or -EINVAL. */
+enum { ED25519_BYTES = 64 };
+int keys_ed25519_bytes(const char *text, unsigned char ret[ED25519_BYTES]);
 
 /* --- seed.c --- */
 

@@ -11,11 +11,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libssh/libssh.h>
+#include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { KEY_MAX = 65536 };
+enum { KEY_MAX = 65536, ED25519_PUBLIC_BYTES = 32 };
 
 static inline void scoped_key(ssh_key *key)
 {
@@ -153,4 +154,55 @@ int keys_ensure_host(const struct store *s, const char *name, struct err *e)
 	if (!known)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	return settle(known_path, known, e);
+}
+
+/* What is between the two lines of dashes, decoded into @ret, of at least strlen(@text) bytes. Its length, or -EINVAL. */
+static int decode(const char *text, unsigned char *ret)
+{
+	const char *begin = strstr(text, "-----\n");
+	const char *end = begin ? strstr(begin, "\n-----END") : NULL;
+	EVP_ENCODE_CTX *decoder = EVP_ENCODE_CTX_new();
+	int len = 0;
+	int rest = 0;
+	int r = -EINVAL;
+
+	if (end && decoder) {
+		begin = strchr(begin, '\n') + 1;
+		EVP_DecodeInit(decoder);
+		if (EVP_DecodeUpdate(decoder, ret, &len, (const unsigned char *)begin,
+				     (int)(end - begin)) >= 0 &&
+		    EVP_DecodeFinal(decoder, ret + len, &rest) >= 0)
+			r = len + rest;
+	}
+	EVP_ENCODE_CTX_free(decoder);
+	return r;
+}
+
+/* libssh tells no key's bytes. The format is OpenSSH's PROTOCOL.key: the type, the public key, both keys, each with its length. */
+int keys_ed25519_bytes(const char *text, unsigned char ret[ED25519_BYTES])
+{
+	static const char before_public[] = "\0\0\0\013ssh-ed25519\0\0\0\040";
+	static const char before_both[] = "\0\0\0\100";
+	const size_t to_both = sizeof(before_public) - 1 + ED25519_PUBLIC_BYTES;
+	const size_t whole = to_both + sizeof(before_both) - 1 + ED25519_BYTES;
+	size_t size = strlen(text);
+	scoped(mem) unsigned char *bytes = malloc(size + 1);
+	const unsigned char *at = bytes;
+	int len = bytes ? decode(text, bytes) : -ENOMEM;
+	int r = len < 0 ? len : -EINVAL;
+
+	/* The public key stands alone before that, so this is the second of its kind. */
+	while (len > 0 && (at = memmem(at, (size_t)(bytes + len - at), before_public,
+				       sizeof(before_public) - 1))) {
+		if ((size_t)(bytes + len - at) >= whole &&
+		    memcmp(at + to_both, before_both, sizeof(before_both) - 1) == 0) {
+			memcpy(ret, at + whole - ED25519_BYTES, ED25519_BYTES);
+			r = 0;
+			break;
+		}
+		at++;
+	}
+	if (bytes)
+		explicit_bzero(bytes, size);
+	return r;
 }

@@ -172,12 +172,30 @@ static void those_of_one_image_are_summed_and_removed(void **state)
 	assert_true(template_bytes(&st, "tiny", false) > 0);
 }
 
+/* ssh-keygen -t ed25519 made it. */
+static const char private_key[] =
+	"-----BEGIN OPENSSH PRIVATE KEY-----\n"
+	"b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMwAAAAtzc2gtZW\n"
+	"QyNTUxOQAAACCHJXrs7gRslb655e/UPXAYu7YLz6Y9EHfFE95UDJ4IAgAAAJAjaedSI2nn\n"
+	"UgAAAAtzc2gtZWQyNTUxOQAAACCHJXrs7gRslb655e/UPXAYu7YLz6Y9EHfFE95UDJ4IAg\n"
+	"AAAEB6aVagCq30Ze+q9TTR+WeM1cYHRI+S49JkC//Ba3WpaocleuzuBGyVvrnl79Q9cBi7\n"
+	"tgvPpj0Qd8UT3lQMnggCAAAACHRlbXBsYXRlAQIDBAU=\n"
+	"-----END OPENSSH PRIVATE KEY-----\n";
+/* The same, as dropbearconvert writes it: two lengths, the type, private and public key. */
+static const char dropbear_key[] =
+	"'\\000\\000\\000\\013ssh-ed25519\\000\\000\\000\\100"
+	"\\172\\151\\126\\240\\012\\255\\364\\145\\357\\252\\365\\064\\321\\371\\147\\214"
+	"\\325\\306\\007\\104\\217\\222\\343\\322\\144\\013\\377\\301\\153\\165\\251\\152"
+	"\\207\\045\\172\\354\\356\\004\\154\\225\\276\\271\\345\\357\\324\\075\\160\\030"
+	"\\273\\266\\013\\317\\246\\075\\020\\167\\305\\023\\336\\124\\014\\236\\010\\002"
+	"' >/run/host_key\n";
+
 static void a_script_gives_names_and_keys_and_the_network_last(void **state)
 {
 	const struct identity i = {.name = "web-1",
 				   .user = "drover",
 				   .public_key = "ssh-ed25519 AAAA",
-				   .host_key = "PRIVATE",
+				   .host_key = private_key,
 				   .host_key_public = "ssh-ed25519 BBBB"};
 	scoped(buf) struct buf b = BUF_INIT;
 	scoped(buf) struct buf again = BUF_INIT;
@@ -186,7 +204,8 @@ static void a_script_gives_names_and_keys_and_the_network_last(void **state)
 	assert_int_equal(identity_give(&i, &b), 0);
 	assert_non_null(strstr(b.data, "'web-1'"));
 	assert_non_null(strstr(b.data, "'ssh-ed25519 AAAA' >/home/drover/.ssh/authorized_keys"));
-	assert_non_null(strstr(b.data, "'PRIVATE'"));
+	assert_non_null(strstr(b.data, private_key));
+	assert_non_null(strstr(b.data, dropbear_key));
 	assert_non_null(strstr(b.data, "@NOW@"));
 	bind = strstr(b.data, "virtio-pci/bind\n");
 	assert_non_null(bind);
@@ -197,12 +216,31 @@ static void a_script_gives_names_and_keys_and_the_network_last(void **state)
 	assert_string_not_equal(b.data, again.data); /* random numbers, machine id */
 }
 
+static void a_script_takes_no_key_that_is_none(void **state)
+{
+	static const char *const bad[] = {"", "PRIVATE",
+					  "-----BEGIN OPENSSH PRIVATE KEY-----\n"
+					  "AAAAC3NzaC1lZDI1NTE5AAAAIA==\n"
+					  "-----END OPENSSH PRIVATE KEY-----\n"};
+
+	for (size_t k = 0; k < sizeof(bad) / sizeof(bad[0]); k++) {
+		const struct identity i = {.name = "web-1",
+					   .user = "root",
+					   .public_key = "ssh-ed25519 AAAA",
+					   .host_key = bad[k],
+					   .host_key_public = "ssh-ed25519 BBBB"};
+		scoped(buf) struct buf b = BUF_INIT;
+
+		assert_int_equal(identity_give(&i, &b), -EINVAL);
+	}
+}
+
 static void a_script_takes_no_text_that_would_end_its_quotes(void **state)
 {
 	const struct identity i = {.name = "web-1",
 				   .user = "root",
 				   .public_key = "ssh-ed25519 AAAA it's",
-				   .host_key = "PRIVATE",
+				   .host_key = private_key,
 				   .host_key_public = "ssh-ed25519 BBBB"};
 	scoped(buf) struct buf b = BUF_INIT;
 
@@ -220,6 +258,7 @@ int main(void)
 		TEST(what_a_killed_maker_left_goes_with_the_next),
 		TEST(those_of_one_image_are_summed_and_removed),
 		TEST(a_script_gives_names_and_keys_and_the_network_last),
+		TEST(a_script_takes_no_key_that_is_none),
 		TEST(a_script_takes_no_text_that_would_end_its_quotes),
 	};
 
