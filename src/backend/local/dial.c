@@ -4,7 +4,6 @@
 #include "base/err.h"
 #include "base/scoped.h"
 #include "base/str.h"
-#include "loop/stream.h"
 #include "loop/timer.h"
 
 #include <arpa/inet.h>
@@ -14,10 +13,9 @@
 #include <sys/socket.h>
 
 enum {
-	SSH_PORT = 22,
 	USER_TIMEOUT_MS = 30000, /* unacknowledged data: the guest is gone */
 	BANNER_TRY_MS = 20,      /* the first attempt to connect */
-	BANNER_TRY_MAX_MS = 400, /* each next one lasts half as long again, up to this */
+	BANNER_TRY_MAX_MS = 400, /* each next one lasts a quarter longer, up to this */
 	BANNER_READ_MS = 10000,  /* from connect to the banner: sshd starts slowly */
 	BANNER_PAUSE_MS = 100    /* after a refusal: the guest is up, its sshd is not */
 };
@@ -132,25 +130,52 @@ void dialer_cancel(struct dialer *d)
  * slower, so that a guest that goes on from memory is found within a part of the time that it took, and one that boots for
  * long, or answers slowly, is not asked for more than it can answer.
  */
+static const char greeting[] = "SSH-";
+
+/* How many bytes must have come for @fd to be readable. */
+static void set_least(int fd, int bytes)
+{
+	setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &bytes, sizeof(bytes));
+}
+
+/* Waits for the first bytes of @fd without reading them. */
+struct peek {
+	uv_poll_t poll;
+	struct banner *banner;
+};
+
 struct banner {
 	uv_loop_t *loop;
 	char ip[IP_SIZE];
 	struct dialer *dialer; /* one of the three is set */
-	struct stream *stream;
-	struct timer *timer; /* the pause, or the deadline of the stream */
+	struct peek *peek;
+	struct timer *timer; /* the pause, or the deadline of the greeting */
 	uint64_t try_ms;     /* how long the next attempt may take */
-	char seen[4];
-	size_t n_seen;
+	int fd;              /* with @peek: the connection; else -1 */
 	banner_cb *cb;
 	void *arg;
 };
 
 static void banner_try(void *arg);
 
+static void on_peek_closed(uv_handle_t *h)
+{
+	free(h->data);
+}
+
+/* The connection stays open, the banner's. */
+static void peek_end(struct banner *b)
+{
+	if (b->peek)
+		uv_close((uv_handle_t *)&b->peek->poll, on_peek_closed);
+	b->peek = NULL;
+}
+
 static void banner_free(struct banner *b)
 {
 	dialer_cancel(b->dialer);
-	stream_close(b->stream);
+	peek_end(b);
+	close_fd(&b->fd);
 	timer_stop(&b->timer);
 	free(b);
 }
@@ -159,27 +184,50 @@ static void banner_again(void *arg)
 {
 	struct banner *b = arg;
 
-	stream_close(b->stream);
-	b->stream = NULL;
+	peek_end(b);
+	close_fd(&b->fd);
 	timer_stop(&b->timer);
 	timer_start(b->loop, BANNER_PAUSE_MS, banner_try, b, &b->timer);
 }
 
-static void on_banner_read(void *arg, const char *data, ssize_t len, int fd)
+/* Nothing is read: whoever gets the connection is to find it as it came. */
+static void on_greeting(uv_poll_t *h, int status, int events)
 {
-	struct banner *b = arg;
+	struct peek *p = h->data;
+	struct banner *b = p->banner;
+	char seen[sizeof(greeting) - 1];
+	ssize_t n = recv(b->fd, seen, sizeof(seen), MSG_PEEK | MSG_DONTWAIT);
 	banner_cb *cb = b->cb;
 	void *cb_arg = b->arg;
+	int fd;
 
-	close_fd(&fd);
-	for (ssize_t i = 0; i < len && b->n_seen < sizeof(b->seen); i++)
-		b->seen[b->n_seen++] = data[i];
-	if (b->n_seen == sizeof(b->seen) && memcmp(b->seen, "SSH-", sizeof(b->seen)) == 0) {
-		banner_free(b);
-		cb(cb_arg);
-	} else if (len <= 0 || b->n_seen == sizeof(b->seen)) {
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n != sizeof(seen) || memcmp(seen, greeting, sizeof(seen)) != 0) {
 		banner_again(b);
+		return;
 	}
+	peek_end(b);
+	fd = take_fd(&b->fd);
+	set_least(fd, 1);
+	banner_free(b);
+	cb(cb_arg, fd);
+}
+
+static int peek_begin(struct banner *b, int fd)
+{
+	struct peek *p = calloc(1, sizeof(*p));
+
+	b->fd = fd;
+	if (!p || uv_poll_init(b->loop, &p->poll, fd) < 0) {
+		free(p);
+		return -ENOMEM;
+	}
+	p->poll.data = p;
+	p->banner = b;
+	b->peek = p;
+	set_least(fd, sizeof(greeting) - 1);
+	return uv_poll_start(&p->poll, UV_READABLE, on_greeting);
 }
 
 static void on_banner_dialed(void *arg, int r, int fd)
@@ -187,14 +235,9 @@ static void on_banner_dialed(void *arg, int r, int fd)
 	struct banner *b = arg;
 
 	b->dialer = NULL;
-	if (r == -ETIMEDOUT) {
+	if (r == -ETIMEDOUT)
 		banner_try(b);
-		return;
-	}
-	b->n_seen = 0;
-	if (r == 0)
-		b->stream = stream_open(b->loop, fd, on_banner_read, b);
-	if (b->stream)
+	else if (r == 0 && peek_begin(b, fd) == 0)
 		timer_start(b->loop, BANNER_READ_MS, banner_again, b, &b->timer);
 	else
 		banner_again(b);
@@ -205,7 +248,7 @@ static void banner_try(void *arg)
 	struct banner *b = arg;
 	uint64_t this_ms = b->try_ms;
 
-	b->try_ms += b->try_ms / 2;
+	b->try_ms += b->try_ms / 4;
 	if (b->try_ms > BANNER_TRY_MAX_MS)
 		b->try_ms = BANNER_TRY_MAX_MS;
 	if (dialer_start(b->loop, b->ip, SSH_PORT, this_ms, on_banner_dialed, b, &b->dialer, NULL) <
@@ -220,6 +263,7 @@ struct banner *banner_wait(uv_loop_t *loop, const char *ip, banner_cb *cb, void 
 	if (!b)
 		return NULL;
 	b->loop = loop;
+	b->fd = -1;
 	b->try_ms = BANNER_TRY_MS;
 	b->cb = cb;
 	b->arg = arg;

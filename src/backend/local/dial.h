@@ -10,6 +10,8 @@ struct err;
 struct dialer;
 struct banner;
 
+enum { SSH_PORT = 22 };
+
 /* @r 0: @fd is connected and the callee's; < 0: -errno (-ETIMEDOUT after the time). Runs once; the dialer is freed. */
 typedef void dialer_cb(void *arg, int r, int fd);
 
@@ -18,8 +20,11 @@ int dialer_start(uv_loop_t *loop, const char *ip, uint16_t port, uint64_t timeou
 		 void *arg, struct dialer **ret, struct err *e);
 void dialer_cancel(struct dialer *d); /* NULL is harmless; the callback will not run */
 
-/* Waits, however long, until an SSH server greets on port 22 of @ip; then calls back once (and is freed). */
-typedef void banner_cb(void *arg);
+/*
+ * Waits, however long, until an SSH server greets on port 22 of @ip; then calls back once (and is freed). @fd is that
+ * connection, the callee's, of which nothing has been read.
+ */
+typedef void banner_cb(void *arg, int fd);
 struct banner *banner_wait(uv_loop_t *loop, const char *ip, banner_cb *cb, void *arg);
 void banner_cancel(struct banner *b); /* NULL is harmless */
 

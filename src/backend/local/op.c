@@ -165,6 +165,9 @@ int op_dial(struct backend_vm *base, uint16_t port, uint64_t timeout_ms, backend
 	if (!op)
 		return r;
 	op->dialed = done;
+	op->fd = port == SSH_PORT ? vm_take_greeted(vm) : -1;
+	if (op->fd >= 0)
+		return make_due(op) < 0 ? op_drop(op, e) : 0;
 	r = dialer_start(base->backend->loop, vm->res.ip, port, timeout_ms, on_dialed, op,
 			 &op->dialer, e);
 	if (r < 0)

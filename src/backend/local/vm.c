@@ -15,6 +15,8 @@ enum {
 		30000, /* from exec to a running guest: the hypervisor's own work, and the disk's first blocks */
 	GRACE_MS = 15000, /* from the power button to the guest's own end */
 	QUIT_MS = 2000,   /* from SIGTERM, which is answered by flushing the disks, to SIGKILL */
+	GREETED_MS =
+		5000, /* how long a connection on which the guest has greeted waits for who dials */
 	SAID_MAX = 4096
 };
 
@@ -31,6 +33,7 @@ static int init(struct local_vm *vm, const struct hypervisor *h, struct backend 
 	vm->res = *res;
 	vm->disk_format = take_ptr(format);
 	vm->state = VM_STOPPED;
+	vm->greeted = -1;
 	waiters_init(&vm->starts, b->loop);
 	waiters_init(&vm->stops, b->loop);
 	waiters_init(&vm->waits, b->loop);
@@ -78,8 +81,23 @@ static void fail_pending(struct local_vm *vm, const struct err *e)
 	ops_fail(vm, e);
 }
 
+static void drop_greeted(void *arg)
+{
+	struct local_vm *vm = arg;
+
+	timer_stop(&vm->greeted_end);
+	close_fd(&vm->greeted);
+}
+
+int vm_take_greeted(struct local_vm *vm)
+{
+	timer_stop(&vm->greeted_end);
+	return take_fd(&vm->greeted);
+}
+
 static void close_lines(struct local_vm *vm)
 {
+	drop_greeted(vm);
 	timer_stop(&vm->deadline);
 	banner_cancel(vm->banner);
 	vm->banner = NULL;
@@ -172,11 +190,15 @@ static void on_said(void *arg, const char *data, ssize_t len, int fd)
 
 /* --- Start --------------------------------------------------------------------------------------------------- */
 
-static void on_banner(void *arg)
+/* Who waits for the address dials next, and a connection costs an emulated guest a new process of its server. */
+static void on_banner(void *arg, int fd)
 {
 	struct local_vm *vm = arg;
 
 	vm->banner = NULL;
+	vm->greeted = fd;
+	if (!timer_start(vm->base.backend->loop, GREETED_MS, drop_greeted, vm, &vm->greeted_end))
+		drop_greeted(vm);
 	vm->ready = true;
 	vm_keep_ready(vm);
 	waiters_end(&vm->addresses, vm->res.ip, NULL);
@@ -312,6 +334,7 @@ static void begin_stop(struct local_vm *vm)
 
 	vm->state = VM_STOPPING;
 	timer_stop(&vm->deadline);
+	drop_greeted(vm);
 	banner_cancel(vm->banner);
 	vm->banner = NULL;
 	err_set(&stopped, ERR_STOPPED, "%s was stopped", vm->spec.name);

@@ -67,6 +67,8 @@ struct local_vm {
 	struct stream *said; /* the hypervisor's stdout and stderr */
 	struct buf said_last;
 	struct banner *banner;
+	int greeted; /* a connection on which the SSH server has greeted, for who dials first; or -1 */
+	struct timer *greeted_end;
 	struct timer *deadline; /* of the start, then of the graceful stop */
 	char ifname[IF_NAMESIZE];
 	struct waiters starts;    /* start */
@@ -104,6 +106,9 @@ int vm_wait_address(struct backend_vm *vm, uint64_t timeout_ms, backend_address_
 int vm_pause(struct backend_vm *vm, backend_done *done, void *arg, struct err *e);
 int vm_resume(struct backend_vm *vm, backend_done *done, void *arg, struct err *e);
 void vm_release(struct backend_vm *vm);
+
+/* The connection on which the guest's SSH server greeted, once and for a moment; or -1. */
+int vm_take_greeted(struct local_vm *vm);
 
 /* op.c: each answers from the loop. */
 int op_state(struct backend_vm *vm, backend_state_done *done, void *arg, struct err *e);
