@@ -356,16 +356,20 @@ DROVER_API int drover_capture_start(struct drover_capture *k, const char *name, 
  * elsewhere: memory, devices, disks without the image that they began with, kernels, host keys, and a key to log in with
  * that is made for this file. That key is let in over SSH for the time of the capture: paused members are refused
  * (not_running). It has every secret that is in the guests. Returns for how many ms the members were held.
+ * Blocks for as long as that takes, a reader of the pipe included, or up to @o's timeout_ms (@o may be NULL), and then until
+ * the key is out of the members again, at most 60 s each: timeout, canceled; what @fd has then is not whole.
  */
-DROVER_API int drover_cluster_export(struct drover_cluster *c, int fd, struct drover_error *e);
+DROVER_API int drover_cluster_export(struct drover_cluster *c, int fd, const struct drover_call *o,
+				     struct drover_error *e);
 
 /*
  * Reads such a file, into the store at @home (may be NULL): copies start from *@ret by drover_capture_start, and the store's
  * key takes the place of the file's in them. Refused: what is no such file or not whole (invalid_argument), what was
  * written under another QEMU, or under KVM on another CPU (unsupported). Trust who made it: a hypervisor loads it.
+ * Blocks for as long as @fd takes, or up to @o's timeout_ms (@o may be NULL): timeout, canceled.
  */
-DROVER_API int drover_capture_import(const char *home, int fd, struct drover_capture **ret,
-				     struct drover_error *e);
+DROVER_API int drover_capture_import(const char *home, int fd, const struct drover_call *o,
+				     struct drover_capture **ret, struct drover_error *e);
 
 /* Removes the files and frees. Copies run on. NULL is harmless. */
 DROVER_API void drover_capture_close(struct drover_capture *k);

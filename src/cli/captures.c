@@ -12,12 +12,14 @@ int capture_read_file(const char *path, struct drover_capture **ret)
 {
 	scoped(fd) int fd =
 		strcmp(path, "-") == 0 ? dup(STDIN_FILENO) : open(path, O_RDONLY | O_CLOEXEC);
+	struct drover_call o = DROVER_CALL_INIT;
 	struct drover_error e;
 
 	if (fd < 0)
 		return say_error("cannot read %s: %s", path, strerror(errno));
-	if (drover_capture_import(NULL, fd, ret, &e) < 0)
-		return say_failed(path, &e);
+	o.cancel = interrupt_catch();
+	if (drover_capture_import(NULL, fd, &o, ret, &e) < 0)
+		return interrupt_signal() ? interrupt_or_failed(&e) : say_failed(path, &e);
 	return CLI_OK;
 }
 

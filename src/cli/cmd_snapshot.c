@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -156,30 +157,63 @@ static int on_cluster(const struct snapshot_settings *s, const struct args *a, s
 /* --- Files ------------------------------------------------------------------------------------------------------ */
 
 /*
- * A new file beside @path, 0600, that gets its name when it is whole: the descriptor, and what it is called until then.
- * What is no file (a pipe, a device) is written as it is.
+ * A new file in @path's directory, 0600, that gets its name when it is whole: the descriptor, and in *@ret what it is called
+ * until then, if anything: where the file system can, it has no name, and is gone when nobody writes it any more. *@ret_whole:
+ * @path is no file (a pipe, a device), and is written as it is.
  */
-static int open_beside(const char *path, char **ret)
+static int open_beside(const char *path, char **ret, bool *ret_whole)
 {
 	scoped(mem) char *name = str_format("%s.XXXXXX", path);
+	scoped(mem) char *copy = strdup(path);
 	struct stat st;
 	int fd;
 
-	if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
+	*ret_whole = stat(path, &st) == 0 && !S_ISREG(st.st_mode);
+	if (*ret_whole)
 		return open(path, O_WRONLY | O_CLOEXEC);
-	fd = name ? mkostemp(name, O_CLOEXEC) : -1;
+	if (!name || !copy) {
+		errno = ENOMEM;
+		return -1;
+	}
+	fd = open(dirname(copy), O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
+	if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR))
+		return fd;
+	fd = mkostemp(name, O_CLOEXEC);
 	if (fd >= 0)
 		*ret = take_ptr(&name);
 	return fd;
+}
+
+/* Gives the file its name. Nothing but a rename puts it in the place of another: then it has a name of its own first. */
+static int give_name(int fd, const char *path, char **beside)
+{
+	char link[32];
+
+	if (fsync(fd) < 0)
+		return -1;
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	if (!*beside && linkat(AT_FDCWD, link, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0)
+		return 0;
+	if (!*beside && errno != EEXIST)
+		return -1;
+	if (!*beside) {
+		scoped(mem) char *name = str_format("%s.%ld", path, (long)getpid());
+
+		if (!name || linkat(AT_FDCWD, link, AT_FDCWD, name, AT_SYMLINK_FOLLOW) < 0)
+			return -1;
+		*beside = take_ptr(&name);
+	}
+	return rename(*beside, path);
 }
 
 static int save_file(struct drover_cluster *c, const struct snapshot_settings *s, const char *name,
 		     const char *to)
 {
 	const char *path = to ? to : "-";
-	bool to_stdout = strcmp(path, "-") == 0;
+	bool whole = strcmp(path, "-") == 0;
 	scoped(mem) char *beside = NULL;
-	scoped(fd) int fd = to_stdout ? dup(STDOUT_FILENO) : open_beside(path, &beside);
+	scoped(fd) int fd = whole ? dup(STDOUT_FILENO) : open_beside(path, &beside, &whole);
+	struct drover_call o = DROVER_CALL_INIT;
 	struct drover_error e;
 	int r = CLI_OK;
 	int ms;
@@ -188,15 +222,13 @@ static int save_file(struct drover_cluster *c, const struct snapshot_settings *s
 		return say_error("cannot write %s: %s", path, strerror(errno));
 	if (isatty(fd))
 		return say_error("the file would go to the terminal: name one, or use > FILE");
-	interrupt_catch(); /* it goes on to its end, which is near, so that the key is put out again */
-	ms = drover_cluster_export(c, fd, &e);
-	if (interrupt_signal())
-		r = CLI_SIGNALED + interrupt_signal();
-	else if (ms < 0)
-		r = say_failed(NULL, &e);
-	else if (beside && (fsync(fd) < 0 || rename(beside, path) < 0))
+	o.cancel = interrupt_catch();
+	ms = drover_cluster_export(c, fd, &o, &e);
+	if (ms < 0)
+		r = interrupt_or_failed(&e);
+	else if (!whole && give_name(fd, path, &beside) < 0)
 		r = say_error("cannot write %s: %s", path, strerror(errno));
-	else if (beside)
+	else if (!whole)
 		printf("%s: written to %s, held for %d ms\n", name, path, ms);
 	if (r != CLI_OK && beside)
 		unlink(beside);

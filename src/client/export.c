@@ -8,6 +8,7 @@
  * is to unpack all of it into a capture; what may be in there is a closed list, and nothing in it names a path.
  */
 #include "base/files.h"
+#include "base/giveup.h"
 #include "base/kvm.h"
 #include "base/scoped.h"
 #include "client/capture.h"
@@ -142,7 +143,8 @@ static int check_host(const json_t *head, struct err *e)
 /* --- Keys ------------------------------------------------------------------------------------------------------ */
 
 /* What the user's authorized_keys are after it: @in ("": none) is in, @out is not, unless it is the same. */
-static int change_keys(struct drover_vm *vm, const char *in, const char *out, struct err *e)
+static int change_keys(struct drover_vm *vm, const char *in, const char *out,
+		       struct drover_cancel *cancel, struct err *e)
 {
 	struct drover_exec x = DROVER_EXEC_INIT;
 	struct drover_result result;
@@ -158,6 +160,7 @@ static int change_keys(struct drover_vm *vm, const char *in, const char *out, st
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	x.command = command;
 	x.timeout_ms = EXEC_MS;
+	x.cancel = cancel;
 	if (drover_vm_exec(vm, &x, &result, &pe) < 0)
 		return private_error(e, &pe);
 	status = result.status;
@@ -188,7 +191,7 @@ int cluster_take_keys(struct drover_cluster *c, struct err *e)
 		if (r == 0)
 			r = keys_ensure(&c->store, &own, e);
 		if (r == 0)
-			r = change_keys(vm, own, came, e);
+			r = change_keys(vm, own, came, NULL, e);
 		if (r == 0 && (unlink(public) < 0 || unlink(path) < 0))
 			r = err_errno(e, -errno, "remove %s", path);
 	}
@@ -196,7 +199,8 @@ int cluster_take_keys(struct drover_cluster *c, struct err *e)
 }
 
 /* A new key into the capture, and into the members. */
-static int let_in(struct drover_capture *k, struct drover_cluster *c, char **ret, struct err *e)
+static int let_in(struct drover_capture *k, struct drover_cluster *c, const struct giveup *g,
+		  struct drover_cancel *cancel, char **ret, struct err *e)
 {
 	scoped(mem) char *path = str_format("%s/" CAPTURE_LOGIN_KEY, k->inside.root);
 	int r = path ? keys_make(path, "export", ret, e)
@@ -210,7 +214,9 @@ static int let_in(struct drover_capture *k, struct drover_cluster *c, char **ret
 				    "%s is %s, and a key is to be let in before it is exported",
 				    c->vms[i]->name, state);
 		else
-			r = change_keys(c->vms[i], *ret, *ret, e);
+			r = giveup_check(g, e);
+		if (r == 0)
+			r = change_keys(c->vms[i], *ret, *ret, cancel, e);
 	}
 	return r;
 }
@@ -221,7 +227,7 @@ static void put_out(struct drover_cluster *c, const char *key)
 	struct err late = ERR_INIT;
 
 	for (size_t i = 0; i < c->n_vms; i++)
-		change_keys(c->vms[i], "", key, &late);
+		change_keys(c->vms[i], "", key, NULL, &late);
 }
 
 /* --- Export ---------------------------------------------------------------------------------------------------- */
@@ -241,19 +247,20 @@ static char *source_of(const struct drover_capture *k, size_t i, const char *par
 }
 
 /* The captured disk without points and without the image below it. */
-static int flatten(const struct drover_capture *k, size_t i, struct err *e)
+static int flatten(const struct drover_capture *k, size_t i, atomic_bool *flag, struct err *e)
 {
 	scoped(mem) char *disk = store_member_path(&k->inside, k->configs[i].name, DISK);
 
 	if (!disk)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
-	return files_exist(disk) ? disk_copy(disk, "qcow2", disk, e) : 0;
+	return files_exist(disk) ? disk_copy(disk, "qcow2", disk, flag, e) : 0;
 }
 
-static int write_member(const struct drover_capture *k, size_t i, struct bundle *b, struct err *e)
+static int write_member(const struct drover_capture *k, size_t i, struct bundle *b,
+			atomic_bool *flag, struct err *e)
 {
 	const char *name = k->configs[i].name;
-	int r = flatten(k, i, e);
+	int r = flatten(k, i, flag, e);
 
 	for (size_t j = 0; j < N_PARTS && r == 0; j++) {
 		scoped(mem) char *path = source_of(k, i, parts[j]);
@@ -287,39 +294,77 @@ static char *make_head(const struct drover_capture *k, struct err *e)
 	return text;
 }
 
-static int write_all(const struct drover_capture *k, const char *head, int fd, struct err *e)
+static int write_all(const struct drover_capture *k, const char *head, int fd, atomic_bool *flag,
+		     struct err *e)
 {
 	scoped(bundle) struct bundle *b = NULL;
-	int r = bundle_begin(fd, head, NULL, &b, e);
+	int r = bundle_begin(fd, head, flag, &b, e);
 
 	for (size_t i = 0; i < k->n && r == 0; i++)
-		r = write_member(k, i, b, e);
+		r = write_member(k, i, b, flag, e);
 	return r < 0 ? r : bundle_finish(b, e);
 }
 
-static int export_to(struct drover_capture *k, struct drover_cluster *c, int fd, int64_t *ret_held,
-		     struct err *e)
+/* What ends a call, for its steps: those that wait and those that work. */
+struct ending {
+	struct limits limits;
+	struct giveup giveup;
+	struct cancel_bridge bridge;
+	atomic_bool flag;
+};
+
+static void scoped_ending(struct ending *n)
+{
+	bridge_end(&n->bridge);
+}
+
+static int ending_begin(struct ending *n, const struct drover_call *o, struct err *e)
+{
+	int r = limits_from(o, &n->limits, e);
+
+	if (r == 0)
+		r = bridge_begin_limits(&n->bridge, &n->limits, &n->flag, e);
+	n->giveup = n->bridge.giveup;
+	return r;
+}
+
+/* Returns @r, with the deadline in @e when that was why. */
+static int ending_result(struct ending *n, int r, struct err *e)
+{
+	bridge_end(&n->bridge);
+	return bridge_result(&n->bridge, r, e);
+}
+
+/* The key is put out again however it ends. */
+static int export_to(struct drover_capture *k, struct drover_cluster *c, int fd, struct ending *n,
+		     int64_t *ret_held, struct err *e)
 {
 	scoped(mem) char *head = make_head(k, e);
 	scoped(mem) char *key = NULL;
-	int r = head ? let_in(k, c, &key, e) : err_code_number(e->code);
+	int r = head ? let_in(k, c, &n->giveup, n->limits.cancel, &key, e)
+		     : err_code_number(e->code);
 
 	if (r == 0)
-		r = capture_take(k, c, &(struct limits){0}, ret_held, e);
+		r = capture_take(k, c, &n->limits, ret_held, e);
 	if (key)
 		put_out(c, key);
-	return r < 0 ? r : write_all(k, head, fd, e);
+	return r < 0 ? r : write_all(k, head, fd, &n->flag, e);
 }
 
-int drover_cluster_export(struct drover_cluster *c, int fd, struct drover_error *pe)
+int drover_cluster_export(struct drover_cluster *c, int fd, const struct drover_call *o,
+			  struct drover_error *pe)
 {
+	scoped(ending) struct ending n = {.bridge.stop_fd = -1};
 	struct drover_capture *k = NULL;
 	struct err e = ERR_INIT;
 	int64_t held_ms = 0;
-	int r = capture_prepare(c, &k, &e);
+	int r = ending_begin(&n, o, &e);
 
 	if (r == 0)
-		r = export_to(k, c, fd, &held_ms, &e);
+		r = capture_prepare(c, &k, &e);
+	if (r == 0)
+		r = export_to(k, c, fd, &n, &held_ms, &e);
+	r = ending_result(&n, r, &e);
 	drover_capture_close(k);
 	return r < 0 ? public_error(pe, &e, r) : (int)held_ms;
 }
@@ -491,20 +536,24 @@ static int load_member(struct drover_capture *k, struct member_config *c, struct
 	return r < 0 ? r : check_disks(k, name, e);
 }
 
-int drover_capture_import(const char *home, int fd, struct drover_capture **ret,
-			  struct drover_error *pe)
+int drover_capture_import(const char *home, int fd, const struct drover_call *o,
+			  struct drover_capture **ret, struct drover_error *pe)
 {
+	scoped(ending) struct ending n = {.bridge.stop_fd = -1};
 	struct drover_capture *k = NULL;
 	struct err e = ERR_INIT;
-	int r = capture_new(home, &k, &e);
+	int r = ending_begin(&n, o, &e);
 
+	if (r == 0)
+		r = capture_new(home, &k, &e);
 	if (r == 0) {
 		const struct bundle_taker taker = {on_head, where, k};
 
-		r = bundle_read(fd, &taker, NULL, &e);
+		r = bundle_read(fd, &taker, &n.giveup, &n.flag, &e);
 	}
 	for (size_t i = 0; k && i < k->n && r == 0; i++)
 		r = load_member(k, &k->configs[i], &e);
+	r = ending_result(&n, r, &e);
 	if (r < 0) {
 		drover_capture_close(k);
 		return public_error(pe, &e, r);

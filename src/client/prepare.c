@@ -136,7 +136,7 @@ static int make_firmware(struct prepare *p, struct err *e)
 	if (strcmp(chosen, "uefi") != 0)
 		return 0;
 	r = host_find_uefi(&code, &variables, e);
-	return r < 0 ? r : disk_copy(variables, "raw", path, e);
+	return r < 0 ? r : disk_copy(variables, "raw", path, NULL, e);
 }
 
 /* What points are kept in where there is no disk: a few blocks, until one is saved. */

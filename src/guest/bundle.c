@@ -4,6 +4,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/files.h"
+#include "base/giveup.h"
 #include "base/scoped.h"
 #include "base/str.h"
 #include "guest/image.h"
@@ -201,11 +202,16 @@ struct reading {
 	const struct bundle_taker *taker;
 	struct buf sums; /* of what was written */
 	atomic_bool *cancel;
+	int fd; /* borrowed */
+	const struct giveup *giveup;
+	char *chunk;    /* what was read last: owned */
+	struct err why; /* it was given up */
 };
 
 static inline void scoped_reading(struct reading *rd)
 {
 	archive_read_free(rd->archive);
+	free(rd->chunk);
 	buf_done(&rd->sums);
 }
 
@@ -327,18 +333,45 @@ static int read_files(struct reading *rd, struct err *e)
 	return 0;
 }
 
-int bundle_read(int fd, const struct bundle_taker *t, atomic_bool *cancel, struct err *e)
+static la_ssize_t on_wanted(struct archive *a, void *arg, const void **ret)
 {
-	scoped(reading) struct reading rd = {
-		.archive = archive_read_new(), .taker = t, .sums = BUF_INIT, .cancel = cancel};
+	struct reading *rd = arg;
+	ssize_t n;
+
+	if (giveup_wait(rd->giveup, rd->fd, INT64_MAX / 2, &rd->why) < 0) {
+		archive_set_error(a, ECANCELED, "%s", rd->why.msg);
+		return -1;
+	}
+	do {
+		n = read(rd->fd, rd->chunk, CHUNK);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0)
+		archive_set_error(a, errno, "%s", strerror(errno));
+	*ret = rd->chunk;
+	return n;
+}
+
+int bundle_read(int fd, const struct bundle_taker *t, const struct giveup *g, atomic_bool *cancel,
+		struct err *e)
+{
+	scoped(reading) struct reading rd = {.archive = archive_read_new(),
+					     .taker = t,
+					     .sums = BUF_INIT,
+					     .cancel = cancel,
+					     .fd = fd,
+					     .giveup = g,
+					     .chunk = malloc(CHUNK),
+					     .why = ERR_INIT};
 	int r;
 
-	if (!rd.archive)
+	if (!rd.archive || !rd.chunk)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	archive_read_support_format_tar(rd.archive);
 	archive_read_support_filter_zstd(rd.archive);
-	if (archive_read_open_fd(rd.archive, fd, CHUNK) != ARCHIVE_OK)
-		return is_foreign(e);
-	r = read_head(&rd, e);
-	return r < 0 ? r : read_files(&rd, e);
+	r = archive_read_open(rd.archive, &rd, NULL, on_wanted, NULL) == ARCHIVE_OK
+		    ? read_head(&rd, e)
+		    : is_foreign(e);
+	if (r == 0)
+		r = read_files(&rd, e);
+	return r < 0 && rd.why.code != ERR_NONE ? err_copy(e, &rd.why) : r;
 }

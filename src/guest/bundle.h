@@ -15,6 +15,7 @@
 
 struct err;
 struct bundle;
+struct giveup;
 
 /* Writes to @fd (borrowed; a pipe will do), beginning with @head. bundle_free(@ret), whatever became of it. */
 int bundle_begin(int fd, const char *head, atomic_bool *cancel, struct bundle **ret, struct err *e);
@@ -39,8 +40,10 @@ struct bundle_taker {
 
 /*
  * Reads a bundle from @fd. Success: it is whole, and each file is as it was written, new and 0600. < 0: what was made is
- * left to the caller. ERR_INVALID: not a bundle, cut off, or damaged.
+ * left to the caller. ERR_INVALID: not a bundle, cut off, or damaged. @g (may be NULL) ends the wait for more of a pipe,
+ * @cancel (may be NULL) what is done with it.
  */
-int bundle_read(int fd, const struct bundle_taker *t, atomic_bool *cancel, struct err *e);
+int bundle_read(int fd, const struct bundle_taker *t, const struct giveup *g, atomic_bool *cancel,
+		struct err *e);
 
 #endif

@@ -39,11 +39,11 @@ static int create_failed(const char *path, const char *base, const struct buf *t
 
 /* Runs @argv, which makes @tmp, and gives that its name. */
 static int make(const char *const argv[], const char *tmp, const char *path, const char *base,
-		struct err *e)
+		atomic_bool *cancel, struct err *e)
 {
 	scoped(buf) struct buf tail = BUF_INIT;
 	scoped(fd) int fd = -1;
-	int r = run_program(argv, NULL, NULL, NULL, &tail, e);
+	int r = run_program(argv, cancel, NULL, NULL, &tail, e);
 
 	if (r != 0)
 		return r < 0 ? r : create_failed(path, base, &tail, e);
@@ -63,7 +63,7 @@ static int create(const char *tmp, const char *path, const char *base, const cha
 	const char *blank[] = {"qemu-img", "create", "-q", "-f", "qcow2", tmp, size, NULL};
 
 	snprintf(size, sizeof(size), "%llu", (unsigned long long)bytes);
-	return make(base ? with_base : blank, tmp, path, base, e);
+	return make(base ? with_base : blank, tmp, path, base, NULL, e);
 }
 
 /* An empty file beside @full for what shall become it; the name is heap. */
@@ -89,7 +89,8 @@ int disk_copy_file(const char *from, const char *to, struct err *e)
 	return r > 0 ? err_set(e, ERR_IO, "copy %s: %s", from, run_last_line(&tail)) : r;
 }
 
-int disk_copy(const char *from, const char *format, const char *path, struct err *e)
+int disk_copy(const char *from, const char *format, const char *path, atomic_bool *cancel,
+	      struct err *e)
 {
 	const char *argv[] = {"qemu-img", "convert", "-f", format, "-O", "qcow2", from, NULL, NULL};
 	scoped(mem) char *tmp = NULL;
@@ -98,7 +99,7 @@ int disk_copy(const char *from, const char *format, const char *path, struct err
 	if (!tmp)
 		return r;
 	argv[7] = tmp;
-	r = make(argv, tmp, path, from, e);
+	r = make(argv, tmp, path, from, cancel, e);
 	if (r < 0)
 		unlink(tmp);
 	return r;

@@ -73,9 +73,10 @@ int disk_create(const char *path, const char *base, const char *base_format, uin
 
 /*
  * A qcow2 file at @path, with nothing below it, of what a guest sees of @from ("raw" or "qcow2"), which may be @path itself.
- * Atomic. Errors as above.
+ * Atomic. @cancel may be NULL. Errors as above, and ERR_CANCELED.
  */
-int disk_copy(const char *from, const char *format, const char *path, struct err *e);
+int disk_copy(const char *from, const char *format, const char *path, atomic_bool *cancel,
+	      struct err *e);
 /* Makes the qcow2 file @path larger, in place: to @size_mb for the guest. Nobody uses it meanwhile. Errors as above. */
 int disk_grow(const char *path, uint64_t size_mb, struct err *e);
 /* A copy of the file as it is, sparse, by reflink where the file system can. */

@@ -101,7 +101,7 @@ static int read_bundle(const char *name, struct err *e)
 	scoped(fd) int fd = open(path, O_RDONLY | O_CLOEXEC);
 
 	*e = (struct err)ERR_INIT;
-	return bundle_read(fd, &taker, NULL, e);
+	return bundle_read(fd, &taker, NULL, NULL, e);
 }
 
 static void a_bundle_gives_back_what_was_put_in_with_its_holes(void **state)

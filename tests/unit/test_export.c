@@ -102,7 +102,7 @@ static void import_says(const struct made *m, const char *text)
 	captures = in_home("captures");
 	write_file(m, path);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
-	r = drover_capture_import(home, fd, &k, &e);
+	r = drover_capture_import(home, fd, NULL, &k, &e);
 	close(fd);
 	drover_capture_close(k);
 	if (!text)
@@ -122,6 +122,43 @@ static void import_says(const struct made *m, const char *text)
 static void one_that_is_right_is_taken(void **state)
 {
 	import_says(&(struct made){.config = ""}, NULL);
+}
+
+/* A pipe that nobody writes to. */
+static void import_ends(const struct drover_call *o, const char *code)
+{
+	struct drover_capture *k = NULL;
+	struct drover_error e = {.code = ""};
+	int ends[2];
+
+	strcpy(home, "/tmp/drv-XXXXXX");
+	assert_non_null(mkdtemp(home));
+	assert_int_equal(pipe(ends), 0);
+	assert_true(drover_capture_import(home, ends[0], o, &k, &e) < 0);
+	assert_string_equal(e.code, code);
+	assert_null(k);
+	close(ends[0]);
+	close(ends[1]);
+	files_remove_tree(home);
+}
+
+static void an_import_of_what_does_not_come_ends_at_its_deadline(void **state)
+{
+	struct drover_call o = DROVER_CALL_INIT;
+
+	o.timeout_ms = 50;
+	import_ends(&o, "timeout");
+}
+
+static void an_import_is_canceled(void **state)
+{
+	struct drover_call o = DROVER_CALL_INIT;
+
+	o.cancel = drover_cancel_new();
+	assert_non_null(o.cancel);
+	drover_cancel_now(o.cancel);
+	import_ends(&o, "canceled");
+	drover_cancel_free(o.cancel);
 }
 
 static void another_format_is_refused(void **state)
@@ -167,6 +204,8 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		TEST(one_that_is_right_is_taken),
+		TEST(an_import_of_what_does_not_come_ends_at_its_deadline),
+		TEST(an_import_is_canceled),
 		TEST(another_format_is_refused),
 		TEST(another_qemu_is_refused_with_both_versions),
 		TEST(names_that_lead_out_are_refused),

@@ -30,6 +30,22 @@ other_qemu() {
 		chmod 755 "$home/bin/qemu-system-x86_64"
 }
 
+# An export that gets a signal as soon as it has begun: its exit status, and nothing is beside the file that it did not write.
+ends_by() { # SIGNAL STATUS
+	python3 - "$DROVER" "$home/captures" "$home/ended" "$1" "$2" <<'EOF'
+import ctypes, glob, os, signal, subprocess, sys
+libc = ctypes.CDLL(None)
+fd = libc.inotify_init()
+libc.inotify_add_watch(fd, sys.argv[2].encode(), 0x40000100)  # IN_CREATE of a directory: the capture's
+export = subprocess.Popen([sys.argv[1], "snapshot", "export", "s", sys.argv[3]], stdout=subprocess.DEVNULL)
+os.read(fd, 4096)
+export.send_signal(getattr(signal, sys.argv[4]))
+status = export.wait()
+left = glob.glob(sys.argv[3] + "*")
+sys.exit(f"ended with {status}, left {left}" if status != int(sys.argv[5]) or left else 0)
+EOF
+}
+
 ok "image tiny is there" "$DROVER" image build tiny
 ok "two members boot" "$DROVER" up s -n 2 --image tiny --mem 256M --cpus 1
 ok "a connection between them" connect
@@ -75,6 +91,10 @@ ok "each for itself" counts_to p-2-1 3
 ok "they are removed" "$DROVER" rm -f --all
 ok "and nothing is left of them" nothing_there
 export DROVER_HOME=$home
+ok "an export that is interrupted says so and leaves no file" ends_by SIGINT 130
+ok "nor its key in the members" lets_in s-1 1
+ok "one that is killed leaves no file either" ends_by SIGKILL -9
+ok "and what it captured goes" "$DROVER" prune
 ok "rm" "$DROVER" rm -f --all
 ok "nothing is left" nothing_left
 done_testing
