@@ -34,6 +34,8 @@ good(cmd="reserve", name="x")
 good(cmd="boot-member", spec={"name": "x", "cpus": 1, "memory_bytes": 1 << 28, "kernel_path": tiny + "vmlinuz",
                               "initrd_path": tiny + "initrd.img", "cmdline": "quiet",
                               "serial_log_path": home + "/serial.log"})
+refused = ask(cmd="capture", dir=home, all=True)
+assert refused["code"] == "unsupported" and "'cloud-hypervisor' cannot fork a running VM" in refused["error"], refused
 print(good(cmd="pause"), good(cmd="resume"), good(cmd="stats"))
 def crash():
     """kill -9 of the helper, whose init starts another; the next request waits for that one."""

@@ -15,6 +15,9 @@ is_read_only() { ! in_guest touch /srv/data/new && ! in_guest mount -o remount,r
 
 ok "image tiny is built or there" "$DROVER" image build tiny
 ok "a member boots with a fixture" "$DROVER" up f-1 --image tiny --cpus 1 --fixture "$data:/srv/data"
+fails "it is not forked, for it has a directory of the host" 1 'f-1 has directories of the host .*not forked' "$DROVER" fork f copy
+fails "nor exported" 1 'f-1 has directories of the host .*not forked' "$DROVER" snapshot export f "$home/f.drover"
+ok "which leaves no file" bash -c '! find "$0" -name "f.drover*" | grep .' "$home"
 ok "names, modes, owners and links are the host's" looks_alike
 ok "content is the host's" out_is one in_guest cat /srv/data/link
 ok "a program in it runs" out_is "it runs" in_guest /srv/data/sub/run

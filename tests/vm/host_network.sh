@@ -196,6 +196,7 @@ ok "two members boot on a network of the host" "$DROVER" up a -n 2 --image tiny 
 ok "forwarding is on where it is needed, and nowhere else" forwards_where_it_must
 ok "ssh to the address, from the host" ssh_to_address
 ok "a member reaches the other by its name" "$DROVER" exec a-1 -- ping -c 1 a-2
+fails "it is not forked: two would have one address" 1 'two cannot have one address' "$DROVER" fork a copy
 ok "the way out is NAT by the host's address" way_out a-1
 ok "nobody out there begins a connection to a member" no_way_in
 ok "audit tells record, table, bridge and taps with their owner" audit_tells
