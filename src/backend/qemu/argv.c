@@ -115,7 +115,20 @@ static void add_uefi(struct args *a, const char *variables)
 		       str_ends(variables, ".qcow2") ? "qcow2" : "raw", quoted));
 }
 
-static void add_boot(struct args *a, const struct vm_spec *s)
+/*
+ * Linux looks whether its timer ticks, and panics when it did not within 10 ms: on a busy host an emulated processor may not
+ * be given the time for it. With KVM Linux leaves that out by itself. What stands behind "--" is not the kernel's.
+ */
+static char *without_timer_check(const char *cmdline)
+{
+	static const char init_words[] = " -- ";
+	const char *end = strstr(cmdline, init_words);
+	int len = (int)(end ? (size_t)(end - cmdline) : strlen(cmdline));
+
+	return str_format("%.*s%sno_timer_check%s", len, cmdline, len ? " " : "", cmdline + len);
+}
+
+static void add_boot(struct args *a, const struct vm_spec *s, bool kvm)
 {
 	if (!s->kernel_path && s->efi_path)
 		add_uefi(a, s->efi_path);
@@ -125,7 +138,7 @@ static void add_boot(struct args *a, const struct vm_spec *s)
 	if (s->initrd_path)
 		add_static(a, "-initrd", s->initrd_path);
 	if (s->cmdline)
-		add_static(a, "-append", s->cmdline);
+		add(a, "-append", kvm ? strdup(s->cmdline) : without_timer_check(s->cmdline));
 }
 
 static void add_drive(struct args *a, const char *id, const char *path, const char *options)
@@ -224,7 +237,7 @@ char **argv_make(const struct qemu_vm *vm, bool kvm)
 	add_static(&a, "-sandbox",
 		   "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
 	add_machine(&a, vm, kvm);
-	add_boot(&a, &vm->spec);
+	add_boot(&a, &vm->spec, kvm);
 	add_drives(&a, vm);
 	add_mounts(&a, &vm->spec);
 	add_lines(&a, vm);

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/* QEMU's command line. */
+#include "check.h"
+
+#include "backend/qemu/vm.h"
+
+#include <string.h>
+
+/* What follows @option, which is there. */
+static const char *value_of(char **argv, const char *option)
+{
+	for (; *argv; argv++)
+		if (strcmp(*argv, option) == 0)
+			return argv[1];
+	fail_msg("there is no %s", option);
+	return NULL;
+}
+
+static void the_words_are(const char *cmdline, bool kvm, const char *want)
+{
+	const struct qemu_vm vm = {.spec = {.name = (char[]){"m"},
+					    .kernel_path = (char[]){"/k"},
+					    .cmdline = (char *)cmdline,
+					    .cpus = 1,
+					    .memory_bytes = 64 << 20}};
+	char **argv = argv_make(&vm, kvm);
+
+	assert_non_null(argv);
+	assert_string_equal(value_of(argv, "-append"), want);
+	argv_free(argv);
+}
+
+static void an_emulated_processor_is_not_asked_whether_its_timer_ticks(void **unused)
+{
+	the_words_are("console=ttyS0", false, "console=ttyS0 no_timer_check");
+	the_words_are("", false, "no_timer_check");
+}
+
+static void what_is_for_the_first_process_stays_behind_the_kernels_words(void **unused)
+{
+	the_words_are("quiet -- one two", false, "quiet no_timer_check -- one two");
+	the_words_are("not--this", false, "not--this no_timer_check");
+}
+
+static void with_kvm_the_words_are_as_they_were_given(void **unused)
+{
+	the_words_are("quiet -- one two", true, "quiet -- one two");
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		TEST(an_emulated_processor_is_not_asked_whether_its_timer_ticks),
+		TEST(what_is_for_the_first_process_stays_behind_the_kernels_words),
+		TEST(with_kvm_the_words_are_as_they_were_given),
+	};
+
+	return RUN_TESTS(tests);
+}
