@@ -47,11 +47,27 @@ does() {
 	result $? "drover $* prints $text"
 }
 
+# documents COMMAND: every field of the JSON in $home/out stands in the command's page
+documents() {
+	"$(dirname "$0")/../documented.py" "$(dirname "$0")/../../man/drover-$1.1.scd" <"$home/out" >>"$home/err"
+}
+
 # documented COMMAND ARGS...: every field of its JSON stands in its page
 documented() {
 	run "$@"
-	[ "$status" -le 1 ] && "$(dirname "$0")/../documented.py" "$(dirname "$0")/../../man/drover-$1.1.scd" <"$home/out" >>"$home/err"
+	[ "$status" -le 1 ] && documents "$1"
 	result $? "each field of drover $* is in its page"
+}
+
+# begin ARGS...: leaves the first line of what goes on until it is ended, in $home/out
+begin() {
+	local line= pid
+	exec 3< <(exec "$drover" "$@" 2>"$home/err" </dev/null)
+	pid=$!
+	read -r -t 60 line <&3
+	kill "$pid"
+	exec 3<&-
+	printf '%s\n' "$line" >"$home/out"
 }
 
 # --- usage
@@ -230,7 +246,8 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 	documented stats --json
 	documented audit --json
 	documented doctor --json
-	documented events --json --for 1
+	begin events --json && documents events
+	result $? "each field of drover events --json is in its page"
 	documented wait --json web
 	documented wait --json --port 80 web-1
 	does '^\{"member":"web-1","port":80\}$' wait --json --port 80 web-1
@@ -242,7 +259,10 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 	refuses 1 "web-1: it was not paused in time" wait web-1 --state paused --timeout 1
 	refuses 1 "'(' is no regular expression" wait web-1 --console '('
 	refuses 1 "backend 'fake' runs no commands" wait web-1 --command true
-	does '^[0-9:.]+  web-1 +state running 203\.0\.113\.' events --for 1
+	begin events web-1 && grep -qE '^[0-9:.]+  web-1 +state running 203\.0\.113\.' "$home/out"
+	result $? "events tells the time, the member, its state and its address"
+	run events --for 1 && [ "$status" -eq 0 ]
+	result $? "events --for 1 ends by itself"
 	mkfifo "$home/events"
 	"$drover" events --json web-3 new >"$home/events" 2>"$home/err" &
 	listener=$!
