@@ -68,8 +68,7 @@ static void on_network(void *arg, int r, struct backend_network *net, const stru
 		else
 			answer_network(c);
 	}
-	if (h->stopping)
-		helper_check_done(h);
+	helper_check_done(h); /* the last member may have gone meanwhile */
 }
 
 void rpc_createnetwork(struct call *c, const struct request *q)

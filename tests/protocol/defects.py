@@ -448,6 +448,16 @@ def requests_with_ids_are_many_at_once_and_answered_each():
 
 
 @test
+def a_helper_whose_last_member_goes_while_the_network_is_made_ends():
+    with Helper("solo") as h:
+        with h.connect() as c:
+            # in one write: the stop is read before the network is there
+            c.send(b'{"cmd":"createnetwork","id":1}\n{"cmd":"stop","id":2}\n')
+            h.wait_exit()
+        expect("no VM was there to stop", [], h.record("stop"))
+
+
+@test
 def half_a_request_and_silence_ends_after_ten_seconds():
     # Begun first of all, looked at last: the others ran meanwhile.
     expect("error", "timeout", code(HALF.reply()))
