@@ -15,7 +15,7 @@
 enum {
 	USER_TIMEOUT_MS = 30000, /* unacknowledged data: the guest is gone */
 	BANNER_TRY_MS = 20,      /* the first attempt to connect */
-	BANNER_TRY_MAX_MS = 400, /* each next one lasts a quarter longer, up to this */
+	BANNER_TRY_MAX_MS = 400, /* each next one lasts an eighth longer, up to this */
 	BANNER_READ_MS = 10000,  /* from connect to the banner: sshd starts slowly */
 	BANNER_PAUSE_MS = 100    /* after a refusal: the guest is up, its sshd is not */
 };
@@ -248,7 +248,7 @@ static void banner_try(void *arg)
 	struct banner *b = arg;
 	uint64_t this_ms = b->try_ms;
 
-	b->try_ms += b->try_ms / 4;
+	b->try_ms += b->try_ms / 8;
 	if (b->try_ms > BANNER_TRY_MAX_MS)
 		b->try_ms = BANNER_TRY_MAX_MS;
 	if (dialer_start(b->loop, b->ip, SSH_PORT, this_ms, on_banner_dialed, b, &b->dialer, NULL) <
