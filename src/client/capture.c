@@ -70,24 +70,27 @@ void drover_capture_close(struct drover_capture *k)
 
 /* --- Files ------------------------------------------------------------------------------------------------------ */
 
-enum how { COPY, LINK, MOVE };
+int give_file(const char *from, const char *to, enum give how, struct err *e)
+{
+	if (how == GIVE_LINK && link(from, to) == 0)
+		return 0;
+	if (how == GIVE_MOVE && rename(from, to) == 0)
+		return 0;
+	if (how == GIVE_COPY || (how == GIVE_LINK && errno == EXDEV))
+		return disk_copy_file(from, to, e);
+	return err_errno(e, -errno, "make %s of %s", to, from);
+}
 
 /* @file of a member of @in for a member of @out; one that is not there is nothing to do. */
-static int give_file(const struct store *in, const char *from_name, const struct store *out,
-		     const char *to_name, const char *file, enum how how, struct err *e)
+static int give_if_there(const struct store *in, const char *from_name, const struct store *out,
+			 const char *to_name, const char *file, enum give how, struct err *e)
 {
 	scoped(mem) char *from = store_member_path(in, from_name, file);
 	scoped(mem) char *to = store_member_path(out, to_name, file);
-	int r;
 
 	if (!from || !to)
 		return no_memory(e);
-	if (!files_exist(from))
-		return 0;
-	if (how == COPY)
-		return disk_copy_file(from, to, e);
-	r = how == LINK ? link(from, to) : rename(from, to);
-	return r < 0 ? err_errno(e, -errno, "make %s of %s", to, from) : 0;
+	return files_exist(from) ? give_file(from, to, how, e) : 0;
 }
 
 /* --- Capture ---------------------------------------------------------------------------------------------------- */
@@ -127,9 +130,10 @@ static int prepare_member_of(struct drover_capture *k, const struct drover_vm *v
 	memcpy(c->guest_name, inside, sizeof(c->guest_name));
 	r = store_member_mkdir(&k->inside, vm->name, e);
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]) && r == 0; i++)
-		r = give_file(&k->store, vm->name, &k->inside, vm->name, keys[i], COPY, e);
+		r = give_if_there(&k->store, vm->name, &k->inside, vm->name, keys[i], GIVE_COPY, e);
 	if (r == 0)
-		r = give_file(&k->store, vm->name, &k->inside, vm->name, CAPTURE_EFI, COPY, e);
+		r = give_if_there(&k->store, vm->name, &k->inside, vm->name, CAPTURE_EFI, GIVE_COPY,
+				  e);
 	return r < 0 ? r : store_config_save(&k->inside, c, e);
 }
 
@@ -266,7 +270,7 @@ int drover_cluster_capture(struct drover_cluster *c, const struct drover_call *o
 static int deal_boot_file(const struct drover_capture *k, const char *from, const char *name,
 			  const char *file, char **path, char **ret, struct err *e)
 {
-	int r = give_file(&k->inside, from, &k->store, name, file, LINK, e);
+	int r = give_if_there(&k->inside, from, &k->store, name, file, GIVE_LINK, e);
 
 	if (r < 0)
 		return r;
@@ -285,15 +289,15 @@ int capture_deal(const struct drover_capture *k, size_t i, const char *name, boo
 	const char *from = k->configs[i].name;
 	scoped(mem) char *kernel = NULL;
 	scoped(mem) char *initrd = NULL;
-	int r = give_file(&k->inside, from, &k->store, name, "memory", LINK, e);
+	int r = give_if_there(&k->inside, from, &k->store, name, "memory", GIVE_LINK, e);
 
 	for (size_t j = 0; j < sizeof(keys) / sizeof(keys[0]) && r == 0; j++)
-		r = give_file(&k->inside, from, &k->store, name, keys[j], LINK, e);
+		r = give_if_there(&k->inside, from, &k->store, name, keys[j], GIVE_LINK, e);
 	if (r == 0)
-		r = give_file(&k->inside, from, &k->store, name, CAPTURE_EFI, COPY, e);
+		r = give_if_there(&k->inside, from, &k->store, name, CAPTURE_EFI, GIVE_COPY, e);
 	if (r == 0)
-		r = give_file(&k->inside, from, &k->store, name, "disk.qcow2", last ? MOVE : COPY,
-			      e);
+		r = give_if_there(&k->inside, from, &k->store, name, "disk.qcow2",
+				  last ? GIVE_MOVE : GIVE_COPY, e);
 	if (r == 0)
 		r = deal_boot_file(k, from, name, CAPTURE_KERNEL, &c.kernel_path, &kernel, e);
 	if (r == 0)

@@ -20,6 +20,14 @@ struct drover_capture {
 	int lock;
 };
 
+enum give {
+	GIVE_COPY, /* shares blocks where the file system can */
+	GIVE_LINK, /* the same file under two names; a copy where that cannot be */
+	GIVE_MOVE,
+};
+/* Makes the file @to of the file @from. */
+int give_file(const char *from, const char *to, enum give how, struct err *e);
+
 /* An empty one in the store at @root; drover_capture_close removes it. */
 int capture_new(const char *root, struct drover_capture **ret, struct err *e);
 

@@ -212,8 +212,11 @@ int warm_check_settings(const struct settings *s, struct err *e);
  */
 int warm_image(struct settings *s, size_t n, atomic_bool *cancel, struct prepare *image,
 	       struct warm *warm, struct err *e);
-/* A start from @w ended with @e: removes it when it may be the cause. True: trying once more makes sense. */
-bool warm_blame(const struct warm *w, const struct settings *s, const struct err *e);
+/*
+ * A start from @w ended with @r and @e. Removes the template when it may be the cause; being late is that only the second time
+ * in a row, since the host may be slow. True: trying once more makes sense.
+ */
+bool warm_try_again(const struct warm *w, const struct settings *s, int r, const struct err *e);
 /* Disk and memory of the template to a new member; blocking, for a work thread. */
 int warm_deal(const struct prepare *p, struct err *e);
 

@@ -94,7 +94,7 @@ int cluster_start(const char *const names[], size_t n, const struct settings *s,
 	struct warm warm = {0};
 	int r = start_once(names, n, *s, &warm, ret, e);
 
-	if (r < 0 && warm_blame(&warm, s, e))
+	if (warm_try_again(&warm, s, r, e))
 		r = start_once(names, n, *s, &warm, ret, e);
 	return r;
 }
@@ -162,7 +162,7 @@ int drover_cluster_add(struct drover_cluster *c, const char *const names[], size
 
 	if (r == 0)
 		r = add_once(c, names, n, s, &warm, &e);
-	if (r < 0 && warm_blame(&warm, &s, &e))
+	if (warm_try_again(&warm, &s, r, &e))
 		r = add_once(c, names, n, s, &warm, &e);
 	return r < 0 ? public_error(pe, &e, r) : 0;
 }

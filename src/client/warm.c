@@ -11,7 +11,7 @@
 #include "base/host.h"
 #include "base/kvm.h"
 #include "base/scoped.h"
-#include "client/client.h"
+#include "client/capture.h"
 #include "guest/guest.h"
 #include "guest/template.h"
 
@@ -288,38 +288,37 @@ static bool may_be_its_fault(enum err_code code)
 	       code == ERR_DENIED || code == ERR_PROTOCOL;
 }
 
-bool warm_blame(const struct warm *w, const struct settings *s, const struct err *e)
+bool warm_try_again(const struct warm *w, const struct settings *s, int r, const struct err *e)
 {
 	scoped(lock) int lock = -1;
 	scoped(store) struct store store = {0};
 
-	if (!w->key[0] || !may_be_its_fault(e->code))
+	if (!w->key[0] || (r < 0 && !may_be_its_fault(e->code)))
 		return false;
-	if (store_open(s->home, &store, NULL) == 0 &&
-	    template_lock(&store, w->key, NULL, &lock, NULL) == 0)
+	if (store_open(s->home, &store, NULL) < 0)
+		return r < 0 && !w->made;
+	if (r == 0)
+		template_was_in_time(&store, w->key);
+	else if (template_lock(&store, w->key, NULL, &lock, NULL) == 0 &&
+		 (e->code != ERR_TIMEOUT || template_was_late(&store, w->key)))
 		template_remove(&store, w->key);
-	return !w->made;
+	return r < 0 && !w->made;
 }
 
 /* --- What a member gets ------------------------------------------------------------------------------------------ */
 
-static int deal(const struct prepare *p, const char *file, bool by_link, struct err *e)
+static int deal(const struct prepare *p, const char *file, enum give how, struct err *e)
 {
 	scoped(mem) char *from = template_path(p->store, p->warm_key, file);
 	scoped(mem) char *to = store_member_path(p->store, p->config.name, file);
 
-	if (!from || !to)
-		return err_set(e, ERR_NO_MEMORY, "out of memory");
-	if (!files_exist(from) && !by_link)
-		return 0; /* an image without a disk */
-	if (!by_link || (link(from, to) < 0 && errno == EXDEV))
-		return disk_copy_file(from, to, e);
-	return files_exist(to) ? 0 : err_errno(e, -errno, "link %s", from);
+	return from && to ? give_file(from, to, how, e)
+			  : err_set(e, ERR_NO_MEMORY, "out of memory");
 }
 
 int warm_deal(const struct prepare *p, struct err *e)
 {
-	int r = deal(p, "disk.qcow2", false, e);
+	int r = p->image_disk[0] ? deal(p, "disk.qcow2", GIVE_COPY, e) : 0;
 
-	return r < 0 ? r : deal(p, "memory", true, e);
+	return r < 0 ? r : deal(p, "memory", GIVE_LINK, e);
 }

@@ -15,10 +15,12 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
 /* Changes whenever the guest's devices or what is done to it do. */
 enum { FORMAT = 1, JSON_MAX = 1 << 16, CPUINFO_MAX = 1 << 22 };
 #define TEMPLATE_JSON "template.json"
+#define TEMPLATE_LATE "late" /* is there when the last start from it was not done in time */
 
 /* --- The key -------------------------------------------------------------------------------------------------- */
 
@@ -200,6 +202,21 @@ void template_remove(const struct store *s, const char *key)
 
 	if (path)
 		files_remove_tree(path);
+}
+
+bool template_was_late(const struct store *s, const char *key)
+{
+	scoped(mem) char *path = template_path(s, key, TEMPLATE_LATE);
+
+	return !path || files_exist(path) || files_publish(path, "", 0, 0600) < 0;
+}
+
+void template_was_in_time(const struct store *s, const char *key)
+{
+	scoped(mem) char *path = template_path(s, key, TEMPLATE_LATE);
+
+	if (path)
+		unlink(path);
 }
 
 static int64_t one_of(const struct store *s, const char *key, const char *image, bool remove)

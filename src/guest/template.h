@@ -48,6 +48,14 @@ int template_keep(const struct store *s, const char *key, const char *dir,
 		  const struct template_of *t, struct err *e);
 void template_remove(const struct store *s, const char *key);
 
+/*
+ * Under the lock: a start from it was not done in time. True when the one before was not either: one may be the fault of a
+ * host that is slow, two in a row are taken for the template's.
+ */
+bool template_was_late(const struct store *s, const char *key);
+/* A start from it was done in time. */
+void template_was_in_time(const struct store *s, const char *key);
+
 /* Removes all templates of @image, and adds up (or, with @remove false, only that) what they take on disk. */
 int64_t template_bytes(const struct store *s, const char *image, bool remove);
 

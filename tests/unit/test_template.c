@@ -151,6 +151,20 @@ static void one_that_was_cut_short_is_none_and_is_replaced(void **state)
 	make("bbbb", "tiny");
 }
 
+static void one_is_late_once_for_nothing_and_twice_in_a_row_for_good(void **state)
+{
+	make("ffff", "tiny");
+	assert_false(template_was_late(&st, "ffff"));
+	assert_true(template_was_late(&st, "ffff"));
+	assert_true(template_is_whole(&st, "ffff"));
+	template_was_in_time(&st, "ffff");
+	assert_false(template_was_late(&st, "ffff"));
+	template_remove(&st, "ffff");
+	assert_true(template_was_late(&st, "ffff")); /* there is nothing to note it in */
+	make("ffff", "tiny");
+	assert_false(template_was_late(&st, "ffff")); /* another one */
+}
+
 static void what_a_killed_maker_left_goes_with_the_next(void **state)
 {
 	scoped(mem) char *left = str_format("%s/.templates/.cccc.tmp.1", images);
@@ -255,6 +269,7 @@ int main(void)
 		TEST(a_missing_file_is_an_error_that_names_the_image),
 		TEST(a_template_is_there_once_it_is_kept_and_for_its_owner_alone),
 		TEST(one_that_was_cut_short_is_none_and_is_replaced),
+		TEST(one_is_late_once_for_nothing_and_twice_in_a_row_for_good),
 		TEST(what_a_killed_maker_left_goes_with_the_next),
 		TEST(those_of_one_image_are_summed_and_removed),
 		TEST(a_script_gives_names_and_keys_and_the_network_last),
