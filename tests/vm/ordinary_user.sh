@@ -32,6 +32,8 @@ says_denied() { boot "$1" | tee /dev/stderr | grep -q "\"error\":\"[^\"]*$1.*\"c
 ok "a kernel that this user may not read fails its member, by path and code" says_denied "${UNREADABLE:-/etc/shadow}"
 ok "the others run on" "$DROVER" exec u-2 -- true
 ok "a program of the host reaches it from inside the network" "$DROVER" net exec u -- busybox ping -c 1 -W 10 u-2
-ok "rm removes them" "$DROVER" rm -f u
+ok "a template is made, and two members go on from it" "$DROVER" up v -n 2 --image tiny --mem 256M --cpus 1 --warm
+ok "as who they are" out_is v-2 "$DROVER" exec v-2 -- hostname
+ok "rm removes them" "$DROVER" rm -f --all
 ok "nothing is left" nothing_left
 done_testing

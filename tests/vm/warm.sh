@@ -62,6 +62,12 @@ cold_again() {
 		[ "$(guest w-1 hostname)" = w-1 ] && ! one_boot w-1 w-2
 }
 
+# A command on a host of which little memory is left.
+with_little_memory() {
+	sed 's/^MemAvailable:.*/MemAvailable:     40960 kB/' /proc/meminfo >"$home/meminfo"
+	unshare -m sh -c 'mount --bind "$1" /proc/meminfo && shift && exec "$@"' _ "$home/meminfo" "$@"
+}
+
 ok "image tiny is there" "$DROVER" image build tiny
 mkdir "$home/images" && cp -r "$DROVER_IMAGE_CACHE/tiny" "$home/images/"
 export DROVER_IMAGE_CACHE=$home/images
@@ -87,6 +93,11 @@ ok "up again leaves them alone" warm w -n 3
 ok "one that is stopped boots again, as who it was" cold_again
 ok "one is forked" "$DROVER" fork -q w f
 ok "and the copy is who the original is" out_is w-2 "$DROVER" exec f-2 -- hostname
+ok "a command runs with one" out_is r "$DROVER" run -q r --image tiny --mem 256M --cpus 1 --warm -- \
+	"$DROVER" exec r -- hostname
+fails "one more is refused where memory is low, with figures" 1 'may need [0-9]+ MB of memory, and 40 MB are available' \
+	with_little_memory "$DROVER" up l --image tiny --mem 256M --cpus 1 --warm
+ok "which is no fault of the template's" one_template
 ok "all end" "$DROVER" rm -f --all
 cut
 ok "a template that was cut short is made anew" makes c
