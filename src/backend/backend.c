@@ -212,3 +212,9 @@ int backend_stats(struct backend_vm *vm, backend_stats_done *done, void *arg, st
 		return cannot(vm->backend, "count", e);
 	return vm->backend->ops->stats(vm, done, arg, e);
 }
+
+void backend_abandon(struct backend_vm *vm)
+{
+	if (vm && vm->backend->ops->abandon)
+		vm->backend->ops->abandon(vm);
+}

@@ -43,8 +43,11 @@ static void client_is_gone(struct helper *h)
 	 * Nobody waits for anything in order. The kernel then ends all VMs side by side, and gives each one's memory back as
 	 * it ends; what is on disk is the supervisor's to remove.
 	 */
-	if (h->o->sandbox)
+	if (h->o->sandbox) {
+		list_for_each (pos, &h->members)
+			backend_abandon(list_entry(pos, struct member, link)->vm);
 		_exit(HELPER_CLIENT_GONE);
+	}
 	helper_shutdown(h, true);
 }
 

@@ -18,6 +18,7 @@
 #include "network/launcher.h"
 #include "network/links.h"
 #include "network/nft.h"
+#include "network/tap.h"
 #include "wire/json.h"
 
 #include <string.h>
@@ -437,4 +438,10 @@ int private_net_tap(struct private_net *n, int *ret_fd, char ret_ifname[IF_NAMES
 	if (n->host)
 		return host_net_tap(n->host, ret_fd, ret_ifname, e);
 	return links_tap_make(n->bridge, "vm%d", ret_fd, ret_ifname, e);
+}
+
+void private_net_leave_tap(const struct private_net *n, int fd)
+{
+	if (!n->host)
+		tap_keep(fd, NULL);
 }

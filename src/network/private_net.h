@@ -46,6 +46,13 @@ int private_net_reserve(struct private_net *n, const char *name, const char *mac
 int private_net_tap(struct private_net *n, int *ret_fd, char ret_ifname[IF_NAMESIZE],
 		    struct err *e);
 
+/*
+ * All of @n is about to end by the end of its namespaces: the tap behind @fd (borrowed) then goes with them and not with its
+ * last descriptor, which would wait for the kernel's readers of the network, one tap after the other. Nothing is done in
+ * the host's network.
+ */
+void private_net_leave_tap(const struct private_net *n, int fd);
+
 /* Ends dnsmasq and egress and removes the bridge; @done (may be NULL) runs from the loop when all is gone. */
 typedef void private_net_close_cb(void *arg);
 void private_net_close(struct private_net *n, private_net_close_cb *done, void *arg);

@@ -7,6 +7,7 @@
 #include "base/scoped.h"
 #include "network/private_net.h"
 #include "network/sandbox.h"
+#include "network/tap.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -147,6 +148,11 @@ static int use_net(uv_loop_t *loop, const struct sandbox *s, bool egress)
 	NEED(system("ip ntable show dev br0 name arp_cache | grep -q 'retrans 100 '") == 0);
 	close(fd);
 	NEED(if_nametoindex(ifname) == 0);
+	NEED(private_net_tap(t.net, &fd, ifname, &e) == 0);
+	private_net_leave_tap(t.net, fd);
+	close(fd);
+	NEED(if_nametoindex(ifname) != 0); /* not before its namespace ends */
+	tap_remove(ifname);
 	private_net_close(t.net, on_closed, &t);
 	uv_run(loop, UV_RUN_DEFAULT);
 	NEED(t.closed && if_nametoindex("br0") == 0 && !files_exist(dir));

@@ -98,6 +98,7 @@ static const struct backend_ops qemu_ops = {
 	.adopt = adopt,
 	.capture = memory_capture,
 	.capture_ahead = memory_capture_ahead,
+	.abandon = qemu_vm_abandon,
 };
 
 static int read_accel(enum accel *ret, struct err *e)

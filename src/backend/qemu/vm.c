@@ -7,6 +7,8 @@
 
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 /* --- What QMP says ------------------------------------------------------------------------------------------- */
 
@@ -144,6 +146,19 @@ static int qemu_launch(struct local_vm *base, struct err *e)
 		close_fd(&shares[i]);
 	close_fd(&tap);
 	return r;
+}
+
+/* The tap was given away to QEMU. Not to get at it costs time alone. */
+void qemu_vm_abandon(struct backend_vm *base)
+{
+	struct qemu_vm *vm = vm_of(base);
+	scoped(fd) int tap = -1;
+
+	if (!vm->child)
+		return;
+	tap = (int)syscall(SYS_pidfd_getfd, child_pidfd(vm->child), CHILD_FD_TAP, 0);
+	if (tap >= 0)
+		private_net_leave_tap(vm->net->net, tap);
 }
 
 /* Nothing of what it says meanwhile is lost: it waits in the sockets, which init holds too. */

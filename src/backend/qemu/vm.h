@@ -60,6 +60,7 @@ void argv_free(char **argv);
 
 /* vm.c */
 extern const struct hypervisor qemu_hypervisor;
+void qemu_vm_abandon(struct backend_vm *vm);
 
 /* qemu.c: whether guests run by KVM; asked of the host once. */
 bool qemu_use_kvm(struct qemu *q);
