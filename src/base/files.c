@@ -103,11 +103,12 @@ static int replace(const char *path, const void *data, size_t len, mode_t mode, 
 
 	if (!tmp)
 		return -ENOMEM;
-	fd = mkostemp(tmp, O_CLOEXEC);
+	fd = mkostemp(tmp, O_CLOEXEC); /* its mode is 0600 */
 	if (fd < 0)
 		return -errno;
 	r = files_write_all(fd, data, len);
-	if (r == 0 && (fchmod(fd, mode) < 0 || (durable && fsync(fd) < 0) || rename(tmp, path) < 0))
+	if (r == 0 && ((mode != 0600 && fchmod(fd, mode) < 0) || (durable && fsync(fd) < 0) ||
+		       rename(tmp, path) < 0))
 		r = -errno;
 	if (r < 0) {
 		unlink(tmp);

@@ -81,8 +81,10 @@ static int bind_path(struct listener *l, const char *path, struct err *e)
 	l->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (l->fd < 0)
 		return err_errno(e, -errno, "open socket");
-	if (bind(l->fd, (struct sockaddr *)&l->address, sizeof(l->address)) < 0 ||
-	    chmod(path, 0600) < 0 || listen(l->fd, BACKLOG) < 0)
+	/* Linux gives the name the mode of the socket: at no instant may others connect. */
+	if (fchmod(l->fd, 0600) < 0 ||
+	    bind(l->fd, (struct sockaddr *)&l->address, sizeof(l->address)) < 0 ||
+	    listen(l->fd, BACKLOG) < 0)
 		return err_errno(e, -errno, "listen socket %s", path);
 	return 0;
 }
