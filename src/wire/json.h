@@ -36,6 +36,8 @@ int wire_json_bool(json_t *object, const char *key, bool *ret, struct err *e);
 
 /* A copy (heap, NUL after it) in which invalid UTF-8 and lone surrogates are replaced, as above. NULL: no memory. */
 char *json_clean_copy(const char *text, size_t len, size_t *ret_len);
+/* Whether that would be the same bytes, and there is nothing to unescape. */
+bool json_is_plain(const char *text, size_t len);
 /* The value of \uXXXX at @s, or -1. */
 long json_escape_value(const char *s, size_t left);
 int json_wrong_type(const char *key, const char *want, struct err *e); /* -EBADMSG */

@@ -109,6 +109,8 @@ static int decode_fields(const struct value *root, struct request *q, struct err
 
 	if (r == 0)
 		r = take_verb(root, q, e);
+	if (r == 0 && q->verb != VERB_BOOT_MEMBER && root->length == (q->id ? 2 : 1))
+		return 0; /* these were all: of most requests */
 	if (r == 0)
 		r = take_text(root, "name", &q->name, e);
 	if (r == 0)

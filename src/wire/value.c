@@ -11,6 +11,9 @@
 #include <string.h>
 #include <strings.h>
 
+/* So many digits fit into 64 bits, whatever they are. */
+enum { SHORT_DIGITS = 18 };
+
 /* @at walks through the text, which ends with a NUL that is no part of it: so no step needs to ask for the end. */
 struct parser {
 	struct value_tree *tree;
@@ -152,6 +155,16 @@ static bool skip_digits(struct parser *p)
 	return p->at > begin;
 }
 
+/* Of a whole number of so few digits that it fits. */
+static int64_t short_number(const char *digits, const char *end)
+{
+	int64_t number = 0;
+
+	while (digits < end)
+		number = number * 10 + (*digits++ - '0');
+	return number;
+}
+
 static bool parse_number(struct parser *p, struct value *v)
 {
 	const char *begin = p->at;
@@ -174,6 +187,11 @@ static bool parse_number(struct parser *p, struct value *v)
 		p->at += *p->at == '+' || *p->at == '-';
 		if (!skip_digits(p))
 			return false;
+	}
+	if (v->kind == VALUE_INT && p->at - digits <= SHORT_DIGITS) {
+		v->number = short_number(digits, p->at);
+		v->number = digits > begin ? -v->number : v->number;
+		return true;
 	}
 	errno = 0;
 	if (v->kind == VALUE_REAL)
@@ -275,7 +293,14 @@ int value_tree_parse(const char *text, size_t len, struct value_tree *ret, struc
 	ret->values = ret->inside;
 	ret->n = 0;
 	ret->size = VALUES_INSIDE;
-	ret->text = json_clean_copy(text, len, &clean_len);
+	if (len < sizeof(ret->small) && json_is_plain(text, len)) {
+		memcpy(ret->small, text, len);
+		ret->small[len] = '\0';
+		ret->text = ret->small;
+		clean_len = len;
+	} else {
+		ret->text = json_clean_copy(text, len, &clean_len);
+	}
 	if (!ret->text)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	return parse(ret, clean_len) ? 0 : tell_why(text, len, e);
@@ -283,7 +308,8 @@ int value_tree_parse(const char *text, size_t len, struct value_tree *ret, struc
 
 void value_tree_done(struct value_tree *t)
 {
-	free(t->text);
+	if (t->text != t->small)
+		free(t->text);
 	if (t->values != t->inside)
 		free(t->values);
 }

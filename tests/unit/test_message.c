@@ -57,6 +57,8 @@ static void a_bad_request_is_named(void **state)
 	expect_bad("{\"cmd\":1}", ERR_BAD_REQUEST);
 	expect_bad("{\"cmd\":\"x\"}", ERR_UNKNOWN_COMMAND);
 	expect_bad("{\"cmd\":\"status\",\"id\":1.5}", ERR_BAD_REQUEST);
+	expect_bad("{\"cmd\":\"status\",\"port\":\"x\"}", ERR_BAD_REQUEST);
+	expect_bad("{\"cmd\":\"status\",\"id\":1,\"all\":0}", ERR_BAD_REQUEST);
 	expect_bad("{\"cmd\":\"status\",\"id\":99999999999999999999}", ERR_BAD_REQUEST);
 	expect_bad("{\"cmd\":\"dial\",\"port\":\"22\"}", ERR_BAD_REQUEST);
 	expect_bad("{\"cmd\":\"boot-member\"}", ERR_INVALID);

@@ -51,8 +51,8 @@ static void escapes_mean_their_characters(void **state)
 
 static void whole_numbers_keep_their_64_bits(void **state)
 {
-	static const char text[] =
-		"{\"a\":-9223372036854775808,\"b\":9223372036854775807,\"c\":-0}";
+	static const char text[] = "{\"a\":-9223372036854775808,\"b\":9223372036854775807,\"c\":-0,"
+				   "\"d\":-999999999999999999,\"e\":1000000000000000000}";
 	struct value_tree tree;
 	int64_t n = 0;
 
@@ -63,6 +63,10 @@ static void whole_numbers_keep_their_64_bits(void **state)
 	assert_true(n == INT64_MAX);
 	assert_int_equal(value_int(tree.values, "c", &n, NULL), 0);
 	assert_true(n == 0);
+	assert_int_equal(value_int(tree.values, "d", &n, NULL), 0);
+	assert_true(n == -999999999999999999);
+	assert_int_equal(value_int(tree.values, "e", &n, NULL), 0);
+	assert_true(n == 1000000000000000000);
 	value_tree_done(&tree);
 }
 
