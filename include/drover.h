@@ -542,6 +542,14 @@ DROVER_API int drover_cluster_events(struct drover_cluster *c, const struct drov
 DROVER_API int drover_events(const char *home, const struct drover_watch *w,
 			     struct drover_error *e);
 
+/*
+ * Waits until the member @name, which another program is starting (its state is "starting"), takes a login, or until that
+ * start has ended otherwise: the member then does not run, or is there no more. For one that is "stopping", until it has
+ * stopped. Returns at once for one that does not run. Blocks up to 10 minutes. "timeout", "canceled".
+ */
+DROVER_API int drover_await_start(const char *home, const char *name, const struct drover_call *o,
+				  struct drover_error *e);
+
 /* What a VM has used since it was started. What nobody can tell is -1. */
 struct drover_stats {
 	char member[64];

@@ -28,6 +28,7 @@ struct up {
 	struct progress *progress;
 	bool json;
 	bool quiet;
+	unsigned tries; /* that came second to another's */
 };
 
 /* A member in error may still be in the care of its helper, but it does not run. */
@@ -42,6 +43,61 @@ static bool ran_before(const struct up *u, const char *name)
 
 	return m && runs(m);
 }
+
+/* --- Members that another drover is starting or stopping -------------------------------------------------------- */
+
+enum { UP_AGAIN = -1, UP_TRIES = 3 };
+
+static bool is_starting(const struct drover_member *m)
+{
+	return m->pid > 0 && !strcmp(m->state, "starting");
+}
+
+static bool is_stopping(const struct drover_member *m)
+{
+	return m->pid > 0 && !strcmp(m->state, "stopping");
+}
+
+static int look_again(struct up *u)
+{
+	targets_done(&u->store);
+	return targets_find(NULL, 0, false, &u->store);
+}
+
+/* Until each runs, or does not: it is then for this call to start it. */
+static int await_others(struct up *u)
+{
+	struct drover_call call = DROVER_CALL_INIT;
+	struct drover_error e;
+	bool any = false;
+
+	call.cancel = u->o.cancel;
+	for (size_t i = 0; i < u->names.count; i++) {
+		const struct drover_member *m = targets_member(&u->store, u->names.v[i]);
+
+		if (!m || (!is_starting(m) && !is_stopping(m)))
+			continue;
+		any = true;
+		if (!u->json && !u->quiet)
+			fprintf(stderr,
+				"note: %s is being %s by another drover (helper pid %d): "
+				"waiting for it\n",
+				m->name, is_starting(m) ? "started" : "stopped", m->pid);
+		if (drover_await_start(NULL, m->name, &call, &e) < 0)
+			return interrupt_or_failed(&e);
+	}
+	return any ? look_again(u) : CLI_OK;
+}
+
+/* Of two that began at once the other was first. */
+static int was_second(struct up *u, const struct drover_error *e)
+{
+	if (strcmp(e->code, "already_running") != 0 || ++u->tries >= UP_TRIES)
+		return interrupt_or_failed(e);
+	return UP_AGAIN;
+}
+
+/* ---------------------------------------------------------------------------------------------------------------- */
 
 /* A running member of the group that the missing ones shall join, or NULL. */
 static const struct drover_member *live_anchor(const struct up *u)
@@ -127,8 +183,7 @@ static int add_missing(struct up *u, const struct drover_member *anchor,
 	for (size_t i = 0; i < u->names.count; i++)
 		if (!ran_before(u, u->names.v[i]))
 			missing[n++] = u->names.v[i];
-	return drover_cluster_add(*ret, missing, n, &u->o, &e) < 0 ? interrupt_or_failed(&e)
-								   : CLI_OK;
+	return drover_cluster_add(*ret, missing, n, &u->o, &e) < 0 ? was_second(u, &e) : CLI_OK;
 }
 
 static int bring_up(struct up *u)
@@ -145,13 +200,25 @@ static int bring_up(struct up *u)
 		r = add_missing(u, anchor, &c);
 	else if (missing > 0 && drover_cluster_start((const char *const *)u->names.v,
 						     u->names.count, &u->o, &c, &e) < 0)
-		r = interrupt_or_failed(&e);
+		r = was_second(u, &e);
 	if (r == CLI_OK)
 		r = report(u, c);
 	else if (interrupt_signal() && !u->json && !u->quiet)
 		fputs("note: interrupted: what was made is removed, what was booted is stopped\n",
 		      stderr);
 	drover_cluster_close(c);
+	return r;
+}
+
+static int bring_up_all(struct up *u)
+{
+	int r = await_others(u);
+
+	while (r == CLI_OK && (r = bring_up(u)) == UP_AGAIN) {
+		r = look_again(u);
+		if (r == CLI_OK)
+			r = await_others(u);
+	}
 	return r;
 }
 
@@ -234,7 +301,7 @@ int up_members(struct names *names, const struct member_settings *m, const struc
 		u.o.detached = true;
 		u.o.shares = shares->v;
 		u.o.n_shares = shares->count;
-		r = u.progress ? bring_up(&u) : say_error("out of memory");
+		r = u.progress ? bring_up_all(&u) : say_error("out of memory");
 	}
 	progress_free(u.progress);
 	targets_done(&u.store);

@@ -314,6 +314,8 @@ struct drover_cluster *cluster_new(struct store *store /* taken */, const char *
 				   struct err *e);
 void cluster_free(struct drover_cluster *c);
 struct drover_vm *cluster_add_vm(struct drover_cluster *c, const char *name);
+/* The same for a member that runs, with a handle on it. */
+int cluster_attach(struct drover_cluster *c, const char *name, struct err *e);
 
 /*
  * The network, or what there is of one already. @subnet: wanted; NULL or "": any. Blocks up to 30 s, @cancel (may be NULL)
@@ -341,6 +343,8 @@ int names_check_idle(const struct store *store, const char *const names[], size_
 
 /* store_member_lock, after a helper that is just leaving has let go. Blocks for that, shortly. */
 int member_lock(const struct store *store, const char *name, int *ret_fd, struct err *e);
+/* After who has just taken the lock has told whose the member is, or has let go. Blocks for that, shortly. */
+void member_await_owner(const struct store *store, const char *name);
 /* Several of them, held until lock_list_release. Zero-initialised. */
 struct lock_list {
 	int *fds; /* owned */

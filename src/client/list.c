@@ -198,7 +198,7 @@ int names_check_idle(const struct store *store, const char *const names[], size_
 
 /* --- Open ---------------------------------------------------------------------------------------------------- */
 
-static int attach(struct drover_cluster *c, const char *name, struct err *e)
+int cluster_attach(struct drover_cluster *c, const char *name, struct err *e)
 {
 	scoped(config) struct member_config config = {0};
 	struct drover_vm *vm = cluster_add_vm(c, name);
@@ -227,7 +227,7 @@ static int attach_all(struct drover_cluster *c, pid_t pid, struct name_list *ret
 	for (size_t i = 0; i < all.n && r == 0; i++) {
 		if (store_owner_alive(&c->store, all.names[i]) != pid)
 			continue;
-		r = attach(c, all.names[i], e);
+		r = cluster_attach(c, all.names[i], e);
 		if (r == 0 && name_list_add(ret, all.names[i]) < 0)
 			r = err_set(e, ERR_NO_MEMORY, "out of memory");
 	}
@@ -302,11 +302,13 @@ int drover_cluster_open(const char *home, const char *member, struct drover_clus
 /* --- Stop and remove ----------------------------------------------------------------------------------------- */
 
 /*
- * A helper drops a member's pidfile and socket first and its lock at once after: waits for that, where the member has no
- * helper any more. The lock's end is the close of its file, which is an event.
+ * A helper drops a member's pidfile and socket first and its lock at once after, and writes the pidfile at once after it
+ * has taken the lock: waits for either, where the lock is held and the member has no helper. Both are events in the
+ * member's directory.
  */
 static void await_lock(const struct store *store, const char *name)
 {
+	scoped(mem) char *dir = store_member_path(store, name, NULL);
 	scoped(mem) char *path = store_member_path(store, name, ".lock");
 	scoped(lock) int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
 	scoped(fd) int events = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
@@ -314,7 +316,8 @@ static void await_lock(const struct store *store, const char *name)
 	struct pollfd p = {.fd = events, .events = POLLIN};
 	char drained[4096];
 
-	if (fd < 0 || events < 0 || inotify_add_watch(events, path, IN_CLOSE_WRITE) < 0)
+	if (fd < 0 || events < 0 || !dir ||
+	    inotify_add_watch(events, dir, IN_CLOSE_WRITE | IN_MOVED_TO) < 0)
 		return;
 	while (flock(fd, LOCK_EX | LOCK_NB) < 0 && store_owner_alive(store, name) == 0) {
 		uint64_t now = uv_hrtime() / 1000000;
@@ -323,6 +326,11 @@ static void await_lock(const struct store *store, const char *name)
 		    read(events, drained, sizeof(drained)) < 0)
 			return;
 	}
+}
+
+void member_await_owner(const struct store *store, const char *name)
+{
+	await_lock(store, name);
 }
 
 int member_lock(const struct store *store, const char *name, int *ret_fd, struct err *e)
@@ -395,7 +403,7 @@ static int stop_running(const char *home, const char *name, const struct limits 
 	pid = store_owner_alive(&store, name);
 	pidfd = pid ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
 	c = cluster_new(&store, name, e);
-	r = c ? attach(c, name, e) : err_code_number(e->code);
+	r = c ? cluster_attach(c, name, e) : err_code_number(e->code);
 	if (r == 0)
 		r = vm_stop_wait(c->vms[0], l, e);
 	if (r == 0)

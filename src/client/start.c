@@ -99,6 +99,21 @@ int cluster_start(const char *const names[], size_t n, const struct settings *s,
 	return r;
 }
 
+/*
+ * Of two that start a member at once one has lost: whoever asks after this is told of the other, which may have had the lock
+ * and not yet said who it is.
+ */
+static void await_owners(const struct settings *s, const char *const names[], size_t n,
+			 const struct err *e)
+{
+	scoped(store) struct store store = {0};
+
+	if (e->code != ERR_ALREADY_RUNNING || store_open(s->home, &store, NULL) < 0)
+		return;
+	for (size_t i = 0; i < n; i++)
+		member_await_owner(&store, names[i]);
+}
+
 int drover_cluster_start(const char *const names[], size_t n, const struct drover_options *o,
 			 struct drover_cluster **ret, struct drover_error *pe)
 {
@@ -108,6 +123,8 @@ int drover_cluster_start(const char *const names[], size_t n, const struct drove
 
 	if (r == 0)
 		r = cluster_start(names, n, &s, ret, &e);
+	if (r < 0)
+		await_owners(&s, names, n, &e);
 	return r < 0 ? public_error(pe, &e, r) : 0;
 }
 
@@ -164,5 +181,7 @@ int drover_cluster_add(struct drover_cluster *c, const char *const names[], size
 		r = add_once(c, names, n, s, &warm, &e);
 	if (warm_try_again(&warm, &s, r, &e))
 		r = add_once(c, names, n, s, &warm, &e);
+	if (r < 0)
+		await_owners(&s, names, n, &e);
 	return r < 0 ? public_error(pe, &e, r) : 0;
 }

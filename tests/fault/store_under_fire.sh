@@ -14,7 +14,7 @@ says() {
 	[ "$rc" -eq "$want" ] && grep -Eq -- "^drover: .*$pattern" <<<"$err"
 }
 
-# --- two at once: one VM a name, and a clear answer for the other
+# --- two at once: one VM a name, which both have when they end
 two_at_once() {
 	local first second owners
 	up race >"$scratch/1" 2>&1 &
@@ -26,14 +26,63 @@ two_at_once() {
 	wait "$second"
 	second=$?
 	cat "$scratch/1" "$scratch/2"
-	[ "$first" -eq 0 ] || grep -q 'race is already running' "$scratch/1" || return 1
-	[ "$second" -eq 0 ] || grep -q 'race is already running' "$scratch/2" || return 1
-	[ "$first" -eq 0 ] || [ "$second" -eq 0 ] || return 1
+	[ "$first" -eq 0 ] && [ "$second" -eq 0 ] || return 1
 	owners=$("$drover" audit --json | grep -c drover-helper)
 	[ "$owners" -eq 1 ] && "$drover" ls | grep -q '^race .*running'
 }
-ok "of two 'up' at once one makes the member, the other has a clear answer" two_at_once
+ok "of two 'up' at once one makes the member, and both end when it runs" two_at_once
 ok "the member of the two can be removed" "$drover" rm -f race
+
+# --- up beside an up that boots: it waits for that, and when that start ends it makes its own
+becomes() { # STATE: waits until the member slow is told to be in it
+	"$drover" events >"$scratch/events" 2>&1 &
+	local events=$!
+	timeout 20 tail -n +1 -f --pid=$events "$scratch/events" | grep -q -m 1 "slow .*$1"
+	kill "$events"
+}
+booting() { # MS
+	DROVER_FAKE_BOOT_MS=$1 "$drover" up slow --backend fake --quiet 2>"$scratch/1" &
+	first=$!
+	becomes starting
+}
+beside() {
+	local owner
+	booting 3000
+	owner=$(helper_of slow slow)
+	"$drover" up slow --backend fake >"$scratch/2" 2>&1
+	local rc=$?
+	cat "$scratch/2"
+	"$drover" ls slow | grep -q '^slow .*running' || return 1
+	wait "$first" && [ "$rc" -eq 0 ] && [ "$owner" = "$(helper_of slow slow)" ] && grep -q 'slow is being started by another drover' "$scratch/2" &&
+		grep -q 'slow .*running already' "$scratch/2"
+}
+ok "up beside an up that boots the member waits for it, and answers that it runs already" beside
+ok "rm" "$drover" rm -f slow
+after_another() {
+	booting 3600000
+	"$drover" up slow --backend fake >"$scratch/2" 2>&1 &
+	local second=$!
+	timeout 20 tail -n +1 -f --pid=$second "$scratch/2" | grep -q -m 1 'being started by another' || return 1
+	kill -TERM "$first"
+	wait "$second"
+	local rc=$?
+	cat "$scratch/2"
+	[ "$rc" -eq 0 ] && "$drover" ls slow | grep -q '^slow .*running'
+}
+ok "when that start is given up, the other up makes the member" after_another
+ok "rm of it" "$drover" rm -f slow
+while_stopping() {
+	DROVER_FAKE_STOP_MS=2000 "$drover" up slow --backend fake --quiet || return 1
+	"$drover" down slow >"$scratch/1" 2>&1 &
+	becomes stopping
+	"$drover" up slow --backend fake >"$scratch/2" 2>&1
+	local rc=$?
+	cat "$scratch/2"
+	wait
+	[ "$rc" -eq 0 ] && grep -q 'slow is being stopped by another' "$scratch/2" && "$drover" ls slow | grep -q '^slow .*running'
+}
+ok "up of a member that is being stopped boots it after that" while_stopping
+ok "rm of that" "$drover" rm -f slow
 
 # --- records of another boot, which name a live process
 stale() {
