@@ -298,6 +298,7 @@ struct drover_cluster {
 	char subnet[SUBNET_SIZE];
 	struct drover_vm **vms;
 	size_t n_vms;
+	pid_t helper;  /* of a cluster that this handle did not start; session.pidfd is its */
 	bool detached; /* runs on when the handle is closed */
 	bool no_egress;
 };
@@ -331,6 +332,11 @@ void cluster_drop_last(struct drover_cluster *c);
  */
 int cluster_stop_vms(struct drover_cluster *c, struct drover_vm *const vms[], size_t n,
 		     const struct limits *l, struct err *e);
+/*
+ * Once a helper's last member is gone it takes its network down: "stopped" means that this is over too. Waits for the end of
+ * @pid, shortly, unless it has a member still.
+ */
+void helper_await_end(const struct store *store, pid_t pid, int pidfd);
 /* Tells the helper to stop all members and leave; best effort, does not wait for it. */
 void cluster_shutdown(struct drover_cluster *c);
 

@@ -345,6 +345,14 @@ static bool gave_up(const struct limits *l, const struct err *e)
 	return e->code == ERR_CANCELED || (l->timeout_ms && e->code == ERR_TIMEOUT);
 }
 
+/* All members have stopped, so their helper ends. */
+static void end_session(struct drover_cluster *c, const struct limits *l)
+{
+	if (c->helper)
+		helper_await_end(&c->store, c->helper, c->session.pidfd);
+	session_end(&c->session, END_MS, l->cancel);
+}
+
 int drover_cluster_stop(struct drover_cluster *c, const struct drover_call *o,
 			struct drover_error *pe)
 {
@@ -356,7 +364,7 @@ int drover_cluster_stop(struct drover_cluster *c, const struct drover_call *o,
 		return public_error(pe, &e, r);
 	r = cluster_stop_vms(c, c->vms, c->n_vms, &l, &e);
 	if (r == 0 || !gave_up(&l, &e))
-		session_end(&c->session, END_MS, l.cancel);
+		end_session(c, &l);
 	return r < 0 ? public_error(pe, &e, r) : 0;
 }
 
@@ -388,7 +396,7 @@ int drover_cluster_destroy(struct drover_cluster *c, const struct drover_call *o
 	if (r < 0 && gave_up(&l, &e)) {
 		session_end(&c->session, 1, NULL);
 	} else {
-		session_end(&c->session, END_MS, l.cancel);
+		end_session(c, &l);
 		removed = remove_members(c, &late);
 	}
 	cluster_free(c);

@@ -280,6 +280,8 @@ static int open_cluster(struct store *store, const char *member, pid_t pid,
 		return r;
 	}
 	c->detached = true; /* not held by this handle */
+	c->helper = pid;
+	c->session.pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	*ret = c;
 	return 0;
 }
@@ -375,18 +377,12 @@ int member_remove_locked(const struct store *store, const char *name, struct err
 	return r < 0 ? r : store_member_remove(store, name, e);
 }
 
-/* Once a helper's last member is gone it takes its network down: "stopped" means that this is over too. */
-static void await_helper(const struct store *store, pid_t pid, int pidfd)
+void helper_await_end(const struct store *store, pid_t pid, int pidfd)
 {
-	scoped(names) struct name_list names = {0};
 	struct pollfd p = {.fd = pidfd, .events = POLLIN};
 
-	if (pidfd < 0 || store_list(store, &names, NULL) < 0)
-		return;
-	for (size_t i = 0; i < names.n; i++)
-		if (store_owner_alive(store, names.names[i]) == pid)
-			return; /* the helper stays for this one */
-	poll(&p, 1, HELPER_END_MS);
+	if (pidfd >= 0 && !store_owner_serves(store, pid))
+		poll(&p, 1, HELPER_END_MS);
 }
 
 /* Stops a member that runs, without a handle on the rest of its cluster. */
@@ -407,7 +403,7 @@ static int stop_running(const char *home, const char *name, const struct limits 
 	if (r == 0)
 		r = vm_stop_wait(c->vms[0], l, e);
 	if (r == 0)
-		await_helper(&c->store, pid, pidfd);
+		helper_await_end(&c->store, pid, pidfd);
 	cluster_free(c);
 	return r;
 }

@@ -142,25 +142,32 @@ static void __attribute__((noreturn)) give_in(const char *what, const struct err
 	_exit(1);
 }
 
-static json_t *read_entry(const struct kept *kept)
+static void read_entry(const struct kept *kept, struct value_tree *ret)
 {
 	scoped(mem) char *text = kept_text(kept);
 	struct err e = ERR_INIT;
-	json_t *root = text ? wire_json_parse(text, strlen(text), &e) : NULL;
 
-	if (!root) {
-		if (!text)
-			err_set(&e, ERR_INTERNAL, "it has no text");
+	if (!text)
+		err_set(&e, ERR_INTERNAL, "it has no text");
+	if (!text || value_tree_parse(text, strlen(text), ret, &e) < 0)
 		give_in(kept->name, &e);
-	}
-	return root;
 }
 
-static const char *text_of(json_t *root, const char *key)
+/* Borrowed from @entry; "" when there is none. */
+static const char *text_of(const struct value_tree *entry, const char *key)
 {
-	const char *text = json_string_value(json_object_get(root, key));
+	const char *text = "";
 
-	return text ? text : "";
+	value_string(entry->values, key, &text, NULL);
+	return text;
+}
+
+static bool is_set(const struct value_tree *entry, const char *key)
+{
+	bool set = false;
+
+	value_bool(entry->values, key, &set, NULL);
+	return set;
 }
 
 /* Every state is known, or the time is up: clients are heard from now on. */
@@ -208,24 +215,17 @@ static enum member_state state_of(const char *word)
 	return MEMBER_STARTING;
 }
 
-static void read_spec(const struct kept *kept, struct member *m)
+static void read_spec(const struct value_tree *entry, struct member *m)
 {
-	scoped(mem) char *text = kept_text(kept);
-	const struct value *spec = NULL;
-	struct value_tree tree;
+	const struct value *spec = value_get(entry->values, "spec");
 	struct err e;
 
-	if (!text)
-		return; /* read_entry has told */
-	if (value_tree_parse(text, strlen(text), &tree, &e) == 0)
-		spec = value_get(tree.values, "spec");
 	if (spec && vm_spec_decode(spec, &m->spec, &e) < 0)
 		give_in(m->name, &e);
-	value_tree_done(&tree);
 }
 
 /* The member without its VM. */
-static struct member *read_member(struct helper *h, struct kept *kept, json_t *root)
+static void read_member(struct helper *h, struct kept *kept, const struct value_tree *entry)
 {
 	struct member *m = calloc(1, sizeof(*m));
 	struct err e = ERR_INIT;
@@ -233,24 +233,22 @@ static struct member *read_member(struct helper *h, struct kept *kept, json_t *r
 	if (!m || kept->n_fds != N_KEPT) {
 		err_set(&e, ERR_INTERNAL, "it is incomplete");
 		give_in(kept->name, &e);
-		return NULL;
 	}
-	member_init(m, h, text_of(root, "name"));
+	member_init(m, h, text_of(entry, "name"));
 	m->fresh = true;
 	m->lock_fd = take_fd(&kept->fds[KEPT_LOCK]);
 	m->listen_fd = take_fd(&kept->fds[KEPT_LISTENER]);
-	m->state = state_of(text_of(root, "state"));
-	m->unanswered_boot = json_is_true(json_object_get(root, "booting"));
-	m->cut_power = json_is_true(json_object_get(root, "cut_power"));
-	m->held = json_is_true(json_object_get(root, "held"));
-	snprintf(m->ip, sizeof(m->ip), "%s", text_of(root, "ip"));
+	m->state = state_of(text_of(entry, "state"));
+	m->unanswered_boot = is_set(entry, "booting");
+	m->cut_power = is_set(entry, "cut_power");
+	m->held = is_set(entry, "held");
+	snprintf(m->ip, sizeof(m->ip), "%s", text_of(entry, "ip"));
 	if (m->state == MEMBER_ERROR)
-		err_set(&m->error, err_code_from_name(text_of(root, "code")), "%s",
-			text_of(root, "error"));
-	read_spec(kept, m);
+		err_set(&m->error, err_code_from_name(text_of(entry, "code")), "%s",
+			text_of(entry, "error"));
+	read_spec(entry, m);
 	if (h->o->served)
 		name_list_add(h->o->served, m->name);
-	return m;
 }
 
 /* Going on with one may retire others, so each search begins anew. */
@@ -273,11 +271,12 @@ static void take_members(struct adoption *a)
 
 	a->pending = 1;
 	while ((kept = keeper_next(h->o->keeper, kept, MEMBER_PREFIX))) {
-		json_t *root = read_entry(kept);
+		struct value_tree entry;
 
+		read_entry(kept, &entry);
 		kept->taken = true;
-		read_member(h, kept, root);
-		json_decref(root);
+		read_member(h, kept, &entry);
+		value_tree_done(&entry);
 	}
 	timer_start(&h->loop, LISTEN_MS, listen_all, a, &a->deadline);
 	while ((m = next_fresh(h))) {
@@ -310,23 +309,25 @@ static void on_reserved(void *arg, int r, const struct reservation *value, const
 static void take_reserved(struct adoption *a, struct kept *kept)
 {
 	struct helper *h = a->h;
-	json_t *one = read_entry(kept);
+	struct value_tree entry;
 	struct reserved *v = calloc(1, sizeof(*v));
 	struct reservation_op *op = calloc(1, sizeof(*op));
-	const char *ip = text_of(one, "ip");
 	struct err e = ERR_INIT;
+	const char *ip;
 
+	read_entry(kept, &entry);
 	if (!v || !op) {
 		err_set(&e, ERR_NO_MEMORY, "out of memory");
 		give_in("an address", &e);
 	}
 	*op = (struct reservation_op){a, v};
-	snprintf(v->name, sizeof(v->name), "%s", text_of(one, "name"));
+	snprintf(v->name, sizeof(v->name), "%s", text_of(&entry, "name"));
+	ip = text_of(&entry, "ip");
 	v->helper = h;
 	list_init(&v->calls);
 	if (backend_reserve(h->network, v->name, *ip ? ip : NULL, on_reserved, op, &e) < 0)
 		give_in("an address", &e);
-	json_decref(one);
+	value_tree_done(&entry);
 	list_append(&h->reserved, &v->link);
 	a->pending++;
 }
@@ -354,7 +355,7 @@ int helper_adopt(struct helper *h, struct err *e)
 	struct adoption *a = calloc(1, sizeof(*a));
 	struct kept *kept = keeper_next(h->o->keeper, NULL, CLUSTER_KEY);
 	struct network_config config = {0};
-	json_t *root;
+	struct value_tree entry;
 	int r;
 
 	if (!a)
@@ -366,9 +367,9 @@ int helper_adopt(struct helper *h, struct err *e)
 		take_members(a);
 		return 0;
 	}
-	root = read_entry(kept);
-	config.egress = h->egress = json_is_true(json_object_get(root, "egress"));
-	json_decref(root);
+	read_entry(kept, &entry);
+	config.egress = h->egress = is_set(&entry, "egress");
+	value_tree_done(&entry);
 	r = backend_create_network(h->backend, &config, on_network, a, e);
 	if (r == 0)
 		h->network_pending = true;

@@ -14,11 +14,15 @@
 #include "store/host_record.h"
 
 #include <getopt.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+
+/* What a helper without members may take to end. */
+enum { PREDECESSOR_MS = 10000 };
 
 struct arguments {
 	struct name_list members;
@@ -247,14 +251,27 @@ static int run_here(const struct arguments *a, struct helper_options *o, struct 
 	return r;
 }
 
+/* The same cluster's last helper, which has no member any more, may be taking the network down. */
+static void await_predecessor(const struct host_net_owner *owner, const struct store *store)
+{
+	pid_t pid = host_net_holder(owner);
+	scoped(fd) int pidfd = pid ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
+	struct pollfd life = {.fd = pidfd, .events = POLLIN};
+
+	if (pidfd >= 0 && !store_owner_serves(store, pid))
+		poll(&life, 1, PREDECESSOR_MS);
+}
+
 /* Before the sandbox, from inside which no other cluster's owner can be seen. */
-static int prepare_host(struct helper_options *o, char **ret_warning, struct err *e)
+static int prepare_host(const struct host_net_owner *owner, struct helper_options *o,
+			char **ret_warning, struct err *e)
 {
 	struct err why = ERR_INIT;
 	int r = host_net_check(e);
 
 	if (r < 0)
 		return r;
+	await_predecessor(owner, o->store);
 	r = host_net_reconcile(false, &why);
 	if (why.code == ERR_BUSY)
 		return err_copy(
@@ -309,7 +326,7 @@ static int run_sandboxed(const struct arguments *a, struct helper_options *o, st
 	bool on_host = strcmp(a->network, "host") == 0;
 	scoped(mem) char *warning = NULL;
 	struct sandbox sandbox;
-	int r = on_host ? prepare_host(o, &warning, e) : 0;
+	int r = on_host ? prepare_host(&owner, o, &warning, e) : 0;
 
 	if (r == 0)
 		r = enter(on_host, &sandbox, e);

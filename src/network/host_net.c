@@ -239,6 +239,22 @@ int host_net_open(const struct host_net_owner *o, const char *wanted, bool egres
 	return 0;
 }
 
+pid_t host_net_holder(const struct host_net_owner *o)
+{
+	scoped(host_records) struct host_records records = {0};
+	struct host_net n = {0};
+	const struct host_record *found;
+	scoped(host_lock) int lock = -1;
+
+	if (begin(o, &n, &records, &lock, NULL) < 0)
+		return 0;
+	found = host_records_find(&records, n.record.key);
+	if (!found || found->problem || is_owner(found, &o->id) ||
+	    host_record_owner(found) != HOST_OWNER_LIVES)
+		return 0;
+	return found->owner.pid;
+}
+
 int host_net_adopt(const struct host_net_owner *o, struct host_net **ret, struct err *e)
 {
 	scoped(host_records) struct host_records records = {0};

@@ -43,6 +43,12 @@ char *host_net_warning(void);
 int host_net_open(const struct host_net_owner *o, const char *wanted, bool egress,
 		  struct host_net **ret, struct err *e);
 
+/*
+ * The live supervisor, another than @o's, that has the network of that store and member still: one that is about to end. 0:
+ * there is none.
+ */
+pid_t host_net_holder(const struct host_net_owner *o);
+
 /* Takes over, from a helper that was killed, a network of the same owner that stands. < 0: there is none. */
 int host_net_adopt(const struct host_net_owner *o, struct host_net **ret, struct err *e);
 

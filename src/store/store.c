@@ -359,6 +359,18 @@ pid_t store_owner_alive(const struct store *s, const char *name)
 	return id.pid == pid && procid_is_alive(&id) ? pid : 0;
 }
 
+bool store_owner_serves(const struct store *s, pid_t pid)
+{
+	scoped(names) struct name_list all = {0};
+
+	if (store_list(s, &all, NULL) < 0)
+		return false;
+	for (size_t i = 0; i < all.n; i++)
+		if (store_owner_alive(s, all.names[i]) == pid)
+			return true;
+	return false;
+}
+
 bool store_member_exists(const struct store *s, const char *name)
 {
 	scoped(mem) char *path = store_member_path(s, name, "config.json");

@@ -83,6 +83,9 @@ void store_failure_read(const struct store *s, const char *name, char *ret, size
 /* The pid of the live helper that runs @name, or 0. A zombie, a recycled pid, another boot: 0. */
 pid_t store_owner_alive(const struct store *s, const char *name);
 
+/* Whether the live helper of pid @pid runs any member. */
+bool store_owner_serves(const struct store *s, pid_t pid);
+
 /*
  * What a dead helper of pid @pid left: its members' pidfiles and sockets are removed, with @remove_members their
  * directories too. For the helper's own supervisor, at the very end.

@@ -4,7 +4,7 @@
 
 usage: kill_sweep.py DROVER HELPER
 
-A start that is left alone tells how long one takes. After each kill: ls works; audit tells; the next up gives two members
+A start that is left alone tells how long one takes. A helper over namespaces is asked by SIGTERM to end at such moments of its own start. After each kill: ls works; audit tells; the next up gives two members
 that run; rm works; nothing is left. TAP, one line for each victim.
 """
 import json
@@ -85,9 +85,45 @@ class Sweep:
             os.close(pidfd)
             if not gone:
                 raise Wrong("a helper does not end")
+        self.check_nothing()
+
+    def start_helper(self):
+        """One on namespaces and without a VM, and the pipe that it tells on."""
+        mine, its = os.pipe()
+        child = subprocess.Popen([HELPER, "--members", "term", "--ready-fd", str(its)], env=self.env, pass_fds=(its,),
+                                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                 start_new_session=True)
+        os.close(its)
+        return child, mine
+
+    def term_at(self, after):
+        child, mine = self.start_helper()
+        try:
+            child.wait(after)
+        except subprocess.TimeoutExpired:
+            pass
+        child.terminate()
+        status = child.wait(PATIENCE)
+        os.close(mine)
+        if status not in (0, 128 + signal.SIGTERM, -signal.SIGTERM):
+            raise Wrong(f"the helper ended with {status}")
+        self.check_nothing()
+
+    def check_nothing(self):
         left = [t["what"] for t in json.loads(self.run("audit", "--json"))] + left_of(self.home / "h")
         if left:
             raise Wrong(f"left: {left}")
+
+    def time_of_helper(self):
+        started = time.monotonic()
+        child, mine = self.start_helper()
+        said = os.read(mine, 512)
+        took = time.monotonic() - started
+        os.close(mine)
+        child.terminate()
+        if not said.startswith(b"ready") or child.wait(PATIENCE) != 0:
+            raise Wrong(f"the helper said {said}")
+        return took
 
     def time_of_one(self):
         started = time.monotonic()
@@ -97,10 +133,28 @@ class Sweep:
         return took
 
 
+def sweep_terms(sweep, n):
+    claim = f"SIGTERM of a helper at {MOMENTS} moments of its start: it ends in order, nothing is left"
+    if subprocess.run([HELPER, "--check"], env=sweep.env, capture_output=True, check=False).returncode != 0:
+        print(f"ok {n} - {claim} # SKIP this host cannot run one")
+        return True
+    after = took = 0
+    try:
+        took = sweep.time_of_helper()
+        for i in range(MOMENTS):
+            after = took * i / (MOMENTS - 4)  # some after it was ready, too
+            sweep.term_at(after)
+    except (Wrong, subprocess.TimeoutExpired) as e:
+        print(f"not ok {n} - {claim}\n# {1000 * after:.1f} of {1000 * took:.1f} ms: {e}", flush=True)
+        return False
+    print(f"ok {n} - {claim}", flush=True)
+    return True
+
+
 def main():
     victims = ("up", "its helper", "up and its helper")
     sweep, failed = Sweep(), 0
-    print(f"1..{len(victims)}")
+    print(f"1..{len(victims) + 1}")
     for n, victim in enumerate(victims, 1):
         wrong = None
         took = sweep.time_of_one()
@@ -117,6 +171,7 @@ def main():
               "work, nothing is left", flush=True)
         if wrong:
             print("# " + wrong.replace("\n", "\n# "), flush=True)
+    failed += not sweep_terms(sweep, len(victims) + 1)
     shutil.rmtree(sweep.home, ignore_errors=True)
     return 1 if failed else 0
 

@@ -24,6 +24,22 @@ static int count_members(int *ret_running)
 	return n;
 }
 
+/* The life of @name's helper, which runs: poll tells its end. */
+static struct pollfd helper_of(const char *name)
+{
+	struct pollfd life = {.fd = -1, .events = POLLIN};
+	struct drover_member *members = NULL;
+	struct drover_error e;
+	int n = drover_list(home, NULL, &members, &e);
+
+	for (int i = 0; i < n; i++)
+		if (strcmp(members[i].name, name) == 0)
+			life.fd = (int)syscall(SYS_pidfd_open, members[i].pid, 0);
+	free(members);
+	assert_true(life.fd >= 0);
+	return life;
+}
+
 static void test_a_cluster_starts_is_listed_and_is_destroyed(void **state)
 {
 	struct drover_options o = fake_options();
@@ -75,6 +91,7 @@ static void test_a_detached_cluster_outlives_its_handle(void **state)
 	struct drover_options o = fake_options();
 	struct drover_cluster *c;
 	struct drover_error e;
+	struct pollfd helper;
 	int running;
 
 	o.detached = true;
@@ -84,7 +101,10 @@ static void test_a_detached_cluster_outlives_its_handle(void **state)
 	assert_int_equal(drover_cluster_open(home, "web-2", &c, &e), 0);
 	assert_int_equal(drover_cluster_size(c), 2);
 	assert_non_null(strstr(drover_vm_address(drover_cluster_find(c, "web-1")), "203.0.113."));
+	helper = helper_of("web-2");
 	assert_int_equal(drover_cluster_destroy(c, NULL, &e), 0);
+	assert_int_equal(poll(&helper, 1, 0), 1); /* it has ended too */
+	close(helper.fd);
 	assert_int_equal(count_members(&running), 0);
 }
 

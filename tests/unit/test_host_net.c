@@ -98,6 +98,35 @@ static int body_make_and_remove(void)
 	return 0;
 }
 
+static int body_holder(void)
+{
+	struct host_net_owner other = owner_of("web-1");
+	struct host_net_owner mine = owner_of("web-1");
+	struct host_net *n;
+	struct err e = ERR_INIT;
+	int go[2];
+	char c;
+	pid_t pid;
+
+	NEED(pipe2(go, O_CLOEXEC) == 0);
+	pid = fork();
+	if (pid == 0) {
+		close(go[1]);
+		_exit(read(go[0], &c, 1) < 0);
+	}
+	NEED(procid_of(pid, &other.id) == 0);
+	NEED(host_net_holder(&mine) == 0);
+	NEED(host_net_open(&other, NULL, false, &n, &e) == 0);
+	NEED(host_net_holder(&mine) == pid);
+	NEED(host_net_holder(&other) == 0); /* itself */
+	close(go[0]);
+	close(go[1]);
+	NEED(waitpid(pid, NULL, 0) == pid);
+	NEED(host_net_holder(&mine) == 0);
+	host_net_close(n);
+	return 0;
+}
+
 static int body_subnets(void)
 {
 	struct host_net_owner a = owner_of("a");
@@ -427,6 +456,11 @@ ON_A_HOST(an_unreadable_record_is_named_and_kept, body_unreadable)
 ON_A_HOST(things_without_a_record_are_found, body_orphans)
 ON_A_HOST(without_the_right_the_private_network_is_named, body_without_the_right)
 
+static void who_has_the_network_still_is_told(void **state)
+{
+	on_a_host(body_holder);
+}
+
 static void names_are_told_from_others(void **state)
 {
 	char key[HOST_KEY_SIZE];
@@ -448,6 +482,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(names_are_told_from_others),
+		TEST(who_has_the_network_still_is_told),
 		TEST(a_network_is_made_and_nothing_is_left),
 		TEST(subnets_keep_clear_of_each_other_and_of_the_host),
 		TEST(without_a_way_out_nothing_is_forwarded),
