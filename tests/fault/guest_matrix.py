@@ -50,6 +50,8 @@ SAID = {"dnsmasq": "dnsmasq was started again", "slirp4netns": "slirp4netns was 
 STAGES = ("boot", "exec", "stop", "rm")
 # The guest is held at one instant when the kill comes.
 HELD = {"save": ["snapshot", "save", "m", "point"], "reset": ["reset", "m", "point"], "fork": ["fork", "m", "copy"]}
+# A template is being made, or a member goes on from one (--warm).
+WARM = ("template", "warm")
 IN_ACCESS, IN_MODIFY, IN_CREATE = 1, 2, 0x100  # of inotify
 VICTIMS = ("client", "supervisor", "init", "helper", "qemu", "dnsmasq", "slirp4netns", "launcher")
 
@@ -65,11 +67,21 @@ class Row(NamedTuple):
         return f"{self.lifetime}, {self.network}, {self.stage}, kill -9 of {self.victim}, {self.image}"
 
     def everybody(self):
+        if self.stage == "template":
+            return EVERYBODY - {"slirp4netns"}  # its cluster has no way out
         return EVERYBODY if self.network == "private" else EVERYBODY - WAY_OUT
+
+    def once_more(self):
+        """Whether the command blames the template, and makes another and the member once more."""
+        return self.stage == "warm" and self.victim in ("supervisor", "init", "qemu")
+
+    def options(self):
+        more = ["--mem", "256M", "--cpus", "1", "--warm"] if self.stage in WARM else []
+        return ["--image", self.image, "--network", self.network, *more]
 
     def survivors(self):
         """Who runs when all has settled: everybody or nobody."""
-        if self.stage in ("stop", "rm") or self.victim in ("owner", "supervisor", "init", "qemu"):
+        if self.stage in ("stop", "rm", "template") or self.victim in ("owner", "supervisor", "init", "qemu"):
             return set()
         if self.lifetime == "bound" and (self.victim == "helper" or (self.victim, self.stage) == ("client", "boot")):
             return set()  # the client of a bound cluster's boot is its owner
@@ -84,7 +96,7 @@ def cases():
         for victim in ("client", "owner", *VICTIMS[1:]):
             if (stage, victim) != ("boot", "owner"):  # the client is
                 yield Row("bound", "private", stage, victim)
-    for stage in HELD:  # the place for what a warm start adds, too
+    for stage in (*HELD, *WARM):
         for victim in VICTIMS[:5]:
             yield Row("detached", "private", stage, victim)
     for stage in STAGES if os.geteuid() == 0 else ():
@@ -172,7 +184,8 @@ class Case:
 
     def env(self):
         env = {k: v for k, v in os.environ.items() if not k.startswith("DROVER_")}
-        return {**env, "DROVER_HOME": str(self.home / "h"), "DROVER_HELPER": HELPER, "DROVER_IMAGE_CACHE": CACHE}
+        cache = str(self.home / "images") if self.row.stage in WARM else CACHE
+        return {**env, "DROVER_HOME": str(self.home / "h"), "DROVER_HELPER": HELPER, "DROVER_IMAGE_CACHE": cache}
 
     def run(self, *args):
         return subprocess.run([DROVER, *args], env=self.env(), stdin=subprocess.DEVNULL, capture_output=True,
@@ -228,12 +241,21 @@ class Case:
 
     def begin(self):
         """Brings the cluster to the stage. Afterwards self.client is under way."""
-        options = ["--image", self.row.image, "--network", self.row.network]
+        options = self.row.options()
+        if self.row.stage in WARM:
+            shutil.copytree(Path(CACHE) / "tiny", self.home / "images/tiny")
+        if self.row.stage == "warm":
+            self.must("up", "first", *options)
+            self.must("rm", "-f", "first")
         if self.row.lifetime == "detached":
             first = self.start("up", "m", *options)
         else:
             first = self.owner = self.start("run", "m", *options, "--", "sh", "-c", "echo it runs; exec cat")
-        if self.row.stage == "boot":
+        if self.row.stage == "template":
+            self.client = first
+            self.read_until(first, "preparing")
+            return
+        if self.row.stage in ("boot", "warm"):
             self.client = first
             self.read_until(first, "stage=start")
             self.await_event(self.watch(), {"event": "stage", "stage": "booting"})
@@ -272,7 +294,7 @@ class Case:
 
     def kill(self):
         self.begin()
-        self.before = family(int(next(iter((self.home / "h").glob("clusters/*/m/pid"))).read_text()))
+        self.before = family(int(next(iter((self.home / "h").glob("clusters/*/*/pid"))).read_text()))
         lacking = self.row.everybody() - set(self.before)
         if lacking and self.row.stage not in ("stop", "rm"):
             raise Wrong(f"before the kill there is no {lacking}")
@@ -313,11 +335,19 @@ class Case:
         if stage in HELD and victim == "helper":
             return  # it may have been done: nobody does it twice
         # who kills all while a stop is under way has stopped the member too
-        if goes_on != (status == 0):
+        if (goes_on or self.row.once_more()) != (status == 0):
             raise Wrong(f"the command ended with {status}: {self.client.stdout.read().decode()}")
+
+    def templates(self):
+        return list((self.home / "images/.templates").glob("[!.]*"))
 
     def check_survivors(self, stay):
         victim = self.row.victim
+        if self.row.once_more():
+            self.check_use()
+            return
+        if self.row.stage == "template" and self.templates():
+            raise Wrong(f"a template that was not finished is trusted: {self.templates()}")
         if stay and victim in SAID:
             log = self.start("logs", "--helper", "--follow", "m")
             self.read_until(log, SAID[victim])
@@ -359,8 +389,10 @@ class Case:
     def check_next(self):
         if self.row.lifetime == "bound" or self.row.stage == "rm" or self.row.image != "tiny":
             return
-        self.must("up", "m", "--image", self.row.image, "--network", self.row.network, "--quiet")
+        self.must("up", "m", *self.row.options(), "--quiet")
         self.must("exec", "m", "--", "true")
+        if self.row.stage in WARM and len(self.templates()) != 1:
+            raise Wrong(f"templates after the next up: {self.templates()}")
 
     def check_disk(self):
         """After a graceful path the file system is clean."""

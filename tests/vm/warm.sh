@@ -105,6 +105,17 @@ garble
 ok "one that does not load is made anew" makes d
 ok "by which the next goes on" finds e
 ok "another size is another template" makes --mem 128M g
+vanished() {
+	"$DROVER" down g && mv "$home/images/tiny" "$home/away" || return 1
+	"$DROVER" up -q g 2>"$home/said"
+	local rc=$?
+	"$DROVER" ls >"$home/ls" 2>/dev/null
+	mv "$home/away" "$home/images/tiny"
+	cat "$home/said" "$home/ls"
+	[ "$rc" -eq 1 ] && grep -q "^drover: .*$home/images/tiny/.*No such file" "$home/said" && grep -q '^g  *error' "$home/ls" &&
+		grep -q '^e  *running' "$home/ls" && "$DROVER" up -q g
+}
+ok "an image that has vanished is named by the next up of its member, and the rest is listed" vanished
 ok "the image goes with its templates" bash -c '"$0" rm -f --all && "$0" image rm tiny' "$DROVER"
 ok "of which nothing is left" test -z "$(templates)"
 ok "nothing is left" nothing_left
