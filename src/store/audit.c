@@ -325,13 +325,16 @@ static pid_t network_owner(const struct audit *a, const char *file)
 {
 	const char *dot = strchr(file, '.');
 	pid_t pid = dot ? (pid_t)strtol(dot + 1, NULL, 10) : 0;
-	char path[64];
 	scoped(mem) char *name = NULL;
+	struct procid id;
+	char path[64];
 
 	for (size_t i = 0; i < a->processes.n; i++)
 		if (pid && a->processes.all[i].owner == pid)
 			return pid;
-	/* it may have been started after the processes were listed */
+	/* it may have been started after the processes were listed; one that waits to be reaped has ended */
+	if (pid <= 0 || procid_of(pid, &id) < 0 || !procid_is_alive(&id))
+		return 0;
 	snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
 	if (files_read(path, 64, &name, NULL) < 0 || strcmp(name, "drover-helper\n") != 0)
 		return 0;
