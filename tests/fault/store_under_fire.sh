@@ -84,6 +84,18 @@ while_stopping() {
 ok "up of a member that is being stopped boots it after that" while_stopping
 ok "rm of that" "$drover" rm -f slow
 
+# --- several targets: each has its line, one that there is not stops nobody
+best_effort() {
+	up web -n 2 && up db && "$drover" down web-2 || return 1
+	"$drover" down web nosuch >"$scratch/1" 2>&1 && return 1
+	"$drover" rm -f db nosuch web-1 >"$scratch/2" 2>&1 && return 1
+	cat "$scratch/1" "$scratch/2"
+	grep -q '^web-1: stopped' "$scratch/1" && grep -q '^web-2: was not running' "$scratch/1" && grep -q "called 'nosuch'" "$scratch/1" &&
+		grep -q '^db: removed' "$scratch/2" && grep -q '^web-1: removed' "$scratch/2" && grep -q "called 'nosuch'" "$scratch/2" &&
+		[ "$("$drover" ls -q)" = web-2 ] && "$drover" rm -f --all | grep -q '^web-2: removed'
+}
+ok "down and rm do what they can of names, clusters and --all, with a line for each" best_effort
+
 # --- records of another boot, which name a live process
 stale() {
 	up web -n 2 && "$drover" down web || return 1
