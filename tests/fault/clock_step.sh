@@ -57,7 +57,8 @@ END
 off() { truncate -s "$1" "$CLOCK_FILE"; }
 under() { LD_PRELOAD=$scratch/clock.so timeout 30 "$drover" "$@"; }
 booting() { # waits until that is told
-	"$drover" events >"$scratch/events" 2>&1 &
+	: >"$scratch/events" # before somebody waits for what comes into it
+	"$drover" events >>"$scratch/events" 2>&1 &
 	local events=$!
 	timeout 20 tail -n +1 -f --pid=$events "$scratch/events" | grep -q -m 1 'far-2 .*starting'
 	kill "$events"

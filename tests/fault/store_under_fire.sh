@@ -35,7 +35,8 @@ ok "the member of the two can be removed" "$drover" rm -f race
 
 # --- up beside an up that boots: it waits for that, and when that start ends it makes its own
 becomes() { # STATE: waits until the member slow is told to be in it
-	"$drover" events >"$scratch/events" 2>&1 &
+	: >"$scratch/events" # before somebody waits for what comes into it
+	"$drover" events >>"$scratch/events" 2>&1 &
 	local events=$!
 	timeout 20 tail -n +1 -f --pid=$events "$scratch/events" | grep -q -m 1 "slow .*$1"
 	kill "$events"
@@ -60,7 +61,8 @@ ok "up beside an up that boots the member waits for it, and answers that it runs
 ok "rm" "$drover" rm -f slow
 after_another() {
 	booting 3600000
-	"$drover" up slow --backend fake >"$scratch/2" 2>&1 &
+	: >"$scratch/2"
+	"$drover" up slow --backend fake >>"$scratch/2" 2>&1 &
 	local second=$!
 	timeout 20 tail -n +1 -f --pid=$second "$scratch/2" | grep -q -m 1 'being started by another' || return 1
 	kill -TERM "$first"
