@@ -103,8 +103,10 @@ static int give_host_key(struct buf *b, const struct identity *i)
 	return buf_addf(b,
 			"else\n"
 			"printf '%%s\\n' '%s' >/etc/ssh/ssh_host_ed25519_key\n"
+			"umask 022\n"
 			"printf '%%s\\n' '%s' >/etc/ssh/ssh_host_ed25519_key.pub\n"
-			"fi\n",
+			"fi\n"
+			"umask 022\n",
 			i->host_key, i->host_key_public);
 }
 

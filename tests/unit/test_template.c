@@ -221,7 +221,10 @@ static void a_script_gives_names_and_keys_and_the_network_last(void **state)
 	assert_non_null(strstr(b.data, private_key));
 	assert_non_null(strstr(b.data, dropbear_key));
 	assert_non_null(strstr(b.data, "@NOW@"));
-	bind = strstr(b.data, "virtio-pci/bind\n");
+	bind = strstr(b.data, "umask 022\n");
+	assert_non_null(bind);
+	assert_null(strstr(bind, "umask 077")); /* what asks for an address writes files for all */
+	bind = strstr(bind, "virtio-pci/bind\n");
 	assert_non_null(bind);
 	assert_string_equal(bind, "virtio-pci/bind\n"
 				  "[ ! -e /etc/network/interfaces ] || ifup eth0 </dev/null\n"
