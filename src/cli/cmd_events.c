@@ -29,6 +29,7 @@ static const struct option_row events_options[] = {
 struct listening {
 	const struct events_settings *s;
 	const struct args *a;
+	int write_error; /* errno, or 0 */
 };
 
 static void set(json_t *o, const char *key, const char *value)
@@ -78,13 +79,16 @@ static int on_event(void *arg, const struct drover_event *ev)
 	if (!targets_match(l->a, ev->member))
 		return 0;
 	r = l->s->json ? print_json(ev) : print_line(ev);
-	return r < 0 || fflush(stdout) == EOF ? -1 : 0;
+	if (r >= 0 && fflush(stdout) != EOF)
+		return 0;
+	l->write_error = errno;
+	return -1;
 }
 
 static int run_events(const struct command *self, const void *settings, const struct args *a)
 {
 	const struct events_settings *s = settings;
-	struct listening l = {s, a};
+	struct listening l = {s, a, 0};
 	struct drover_watch o = DROVER_WATCH_INIT;
 	struct drover_error e;
 	struct err bad;
@@ -99,8 +103,8 @@ static int run_events(const struct command *self, const void *settings, const st
 	drover_events(NULL, &o, &e);
 	if (interrupt_signal())
 		return CLI_SIGNALED + interrupt_signal();
-	if (ferror(stdout))
-		return say_error("cannot write to stdout: %s", strerror(errno));
+	if (l.write_error)
+		return say_error("cannot write to stdout: %s", strerror(l.write_error));
 	return s->seconds && !strcmp(e.code, "timeout") ? CLI_OK : say_failed(NULL, &e);
 }
 

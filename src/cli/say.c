@@ -88,8 +88,10 @@ int say_usage(const struct command *c, const char *fmt, ...)
 
 int say_done(void)
 {
-	if (fflush(stdout) == EOF || ferror(stdout))
+	if (fflush(stdout) == EOF)
 		return say_error("cannot write to stdout: %s", strerror(errno));
+	if (ferror(stdout)) /* earlier, so that nobody knows any more why */
+		return say_error("cannot write all of it to stdout");
 	return CLI_OK;
 }
 

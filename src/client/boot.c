@@ -13,12 +13,12 @@
 #include "backend/remote/remote.h"
 #include "base/files.h"
 #include "base/scoped.h"
+#include "client/login.h"
 #include "config.h"
 
 #include <string.h>
 
 enum { LOGIN_RETRY_MS = 250, LOGIN_TRY_MS = 60000, SECOND_MS = 1000 };
-#define REFUSED_NS (120 * UINT64_C(1000000000))
 
 /* One member on its way. */
 struct boot {
@@ -37,9 +37,9 @@ struct boot {
 	int fd; /* dialed, for the login */
 	struct ssh_session *ssh;
 	struct timer *retry;
-	uint64_t refused_since; /* uv_hrtime of the first login that the guest denied; 0: none */
-	bool made;              /* its directory is this call's to remove */
-	bool added;             /* @vm is new in the handle */
+	struct login_tries tries; /* by uv_hrtime */
+	bool made;                /* its directory is this call's to remove */
+	bool added;               /* @vm is new in the handle */
 	bool ended;
 };
 
@@ -103,25 +103,9 @@ static void login_work(uv_work_t *w)
 	}
 }
 
-/*
- * A login may come too early: sshd drops connections while it starts, and answers before the key is in place where cloud-init
- * writes it. The guest tells nobody, so that is tried again; but a key that is refused for long is refused for good.
- */
-static bool is_too_early(struct boot *b, const struct err *e)
-{
-	uint64_t now = uv_hrtime();
-
-	if (e->code == ERR_DENIED && b->refused_since == 0)
-		b->refused_since = now;
-	if (e->code == ERR_DENIED && now - b->refused_since > REFUSED_NS)
-		return false;
-	return now < b->run->deadline && (e->code == ERR_DENIED || e->code == ERR_SSH ||
-					  e->code == ERR_UNREACHABLE || e->code == ERR_TIMEOUT);
-}
-
 static void retry_login(struct boot *b, const struct err *e)
 {
-	if (!is_too_early(b, e) ||
+	if (!login_may_come(&b->tries, e->code, uv_hrtime(), b->run->deadline) ||
 	    !timer_start(&b->run->cluster->loop, LOGIN_RETRY_MS, begin_login, b, &b->retry))
 		boot_end(b, e);
 }

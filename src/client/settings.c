@@ -176,8 +176,10 @@ static int check_sizes(const struct settings *s, struct err *e)
 	if (s->cpus > MAX_CPUS)
 		return err_set(e, ERR_INVALID, "%u CPUs: at most %d", s->cpus, MAX_CPUS);
 	if (s->memory_mb && s->memory_mb < MIN_MEMORY_MB)
-		return err_set(e, ERR_INVALID, "%u MB of memory: at least %d", s->memory_mb,
-			       MIN_MEMORY_MB);
+		return err_hint(e,
+				err_set(e, ERR_INVALID, "%u MB of memory: at least %d",
+					s->memory_mb, MIN_MEMORY_MB),
+				"it is in MB: %u GB are %u", s->memory_mb, s->memory_mb << 10);
 	return 0;
 }
 

@@ -91,7 +91,10 @@ static int make_dir(const char *path, struct err *e)
 {
 	int r = files_mkdir_all(path, 0700);
 
-	return r < 0 ? err_errno(e, r, "make directory %s", path) : 0;
+	if (r == 0)
+		return 0;
+	return err_hint(e, err_errno(e, r, "make directory %s", path),
+			"set DROVER_HOME to a folder that is yours, and has room");
 }
 
 /* Sockets are only as private as their directory, whose name anybody can guess: nobody else may have made it. */

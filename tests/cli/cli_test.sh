@@ -86,6 +86,9 @@ refuses 2 "unknown option '-x'" up -x web
 refuses 2 "option --mem needs a value" up web --mem
 refuses 2 "option --mem: '12Q' is not a size" up web --mem 12Q
 refuses 2 "option --mem: '0' is not a size" up web --mem=0
+refuses 1 "hint: it is in MB: 2 GB are 2048" up web --mem 2
+(export DROVER_HOME=/proc/x && run ls; [ "$status" = 1 ] && grep -q '^hint: set DROVER_HOME to a folder that is yours' "$home/err")
+result $? "a state directory that cannot be made is said, with what to set"
 refuses 2 "option --mem: '99999999999999999999' is not a size" up web --mem 99999999999999999999
 refuses 2 "option --cpus: 'two' is not a number" up web --cpus two
 refuses 2 "option --cpus: '-1' is not a number" up web --cpus=-1
@@ -248,6 +251,9 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 	documented doctor --json
 	begin events --json && documents events
 	result $? "each field of drover events --json is in its page"
+	"$drover" events --json --for 60 >/dev/full 2>"$home/err"
+	[ $? -eq 1 ] && grep -qE '^drover: cannot write (all of it )?to stdout(: No space left.*)?$' "$home/err"
+	result $? "what cannot be written is said, without a wrong reason"
 	documented wait --json web
 	documented wait --json --port 80 web-1
 	does '^\{"member":"web-1","port":80\}$' wait --json --port 80 web-1

@@ -4,6 +4,7 @@
 was.   top_test.py path/to/drover"""
 import fcntl
 import os
+import pathlib
 import pty
 import re
 import select
@@ -98,6 +99,9 @@ try:
     ok("it shows who runs and who does not, with figures",
        s.shows(r"^web-1 +running +203\.0\.113\.\d+ +0% +0 +0/s") and s.shows(r"^db +stopped +- +- "), s.text())
     ok("its head counts them", s.shows(r"drover top .* 2 running, 1 at rest "), s.text())
+    picture = re.sub("<[^>]*>", "", pathlib.Path(__file__).parents[2].joinpath("docs/top.svg").read_text())
+    columns = [re.search(r"^NAME +STATE .*$", text, re.M)[0].split() for text in (s.text(), picture)]
+    ok("the picture in docs/ has its columns", columns[0] == columns[1], columns)
     pause = subprocess.Popen([drover, "pause", "web-2"], env=env, stdout=subprocess.DEVNULL)
     ok("a change shows", s.shows(r"^web-2 +paused "), s.text())
     pause.wait()

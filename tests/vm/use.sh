@@ -38,6 +38,23 @@ cp_without_stdin() {
 copies_a_file_into_a_folder() {
 	mkdir -p "$home/in" && "$DROVER" cp u-1:/tmp/deep/er/sub/numbers "$home/in/" && cmp "$home/in/numbers" "$home/tree/sub/numbers"
 }
+exec_is_ended() { # while the command runs in the guest; the next one has a session as before
+	coproc RUNS { exec "$DROVER" exec u-1 -- sh -c 'echo begun; exec sleep 600'; }
+	local pid=$RUNS_PID line rc=0
+	read -r -t 60 line <&"${RUNS[0]}" && [ "$line" = begun ] && kill -TERM "$pid" || return 1
+	wait "$pid" || rc=$?
+	[ "$rc" -eq 143 ] && "$DROVER" exec u-1 -- true
+}
+cp_is_ended() { # while the guest stands still, so that it cannot end by itself
+	local pid rc=0
+	"$DROVER" pause u-1 || return 1
+	"$DROVER" cp "$home/tree" u-1:/tmp/late &
+	pid=$!
+	kill -TERM "$pid"
+	wait "$pid" || rc=$?
+	"$DROVER" resume u-1 && [ "$rc" -eq 143 ] && "$DROVER" cp "$home/tree" u-1:/tmp/late
+}
+endless() { "$DROVER" exec u-1 -- truncate -s 8000M /tmp/endless; } # a hole: tar sends its zeros
 over_a_port() { # all bytes, there and back, through a real sshd
 	coproc FORWARD { exec "$DROVER" forward u-1 0:22; }
 	local pid=$FORWARD_PID port line
@@ -62,6 +79,14 @@ ok "forward carries ssh through a port of the host, and ends by SIGTERM" over_a_
 ok "cp of a tree there and back" copies_a_tree
 ok "cp of a file into a folder" copies_a_file_into_a_folder
 ok "cp without a stdin, whose place its pipe then takes" cp_without_stdin
+ok "exec ends by SIGTERM with 143" exec_is_ended
+ok "cp ends by SIGTERM with 143" cp_is_ended
+ok "the guest has a file that takes long" endless
+fails "cp of it ends at its deadline" 1 "not done in time" "$DROVER" cp -t 3 u-1:/tmp/endless "$home/endless"
+rm -rf "$home/endless"
+fails "exec ends at its deadline" 1 "not done in time" "$DROVER" exec -t 1 u-1 -- sleep 600
+fails "a command that is not there is 127, as of a shell" 127 "frobnicate" "$DROVER" exec u-1 -- frobnicate
+fails "a command that a signal ended is 128 and the signal" 137 "" "$DROVER" exec u-1 -- sh -c 'kill -9 $$'
 fails "cp of what is not there" 1 "drover: there is no /tmp/no-such in u-1$" "$DROVER" cp u-1:/tmp/no-such "$home/none"
 fails "cp refuses a link out of the tree" 1 "link to '/etc/passwd', out of the tree: refused" evil_link
 fails "cp to a folder that the guest cannot make" 1 "tar in u-1 ended with 1: .*proc" "$DROVER" cp "$home/tree" u-1:/proc/x/y

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+/* Whether a login that failed is tried again. */
+#ifndef DROVER_CLIENT_LOGIN_H
+#define DROVER_CLIENT_LOGIN_H
+
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { LOGIN_REFUSED_S = 120 };
+
+/* Zeroed at first. */
+struct login_tries {
+	uint64_t refused_since; /* of the first login that the guest denied; 0: none */
+};
+
+/*
+ * A login may come too early: sshd drops connections while it starts, and answers before the key is in place where cloud-init
+ * writes it. The guest tells nobody, so that is tried again until @deadline; but a key that is refused for LOGIN_REFUSED_S
+ * is refused for good. @code: how this try failed. @now and @deadline in ns, of the same clock.
+ */
+bool login_may_come(struct login_tries *t, enum err_code code, uint64_t now, uint64_t deadline);
+
+#endif
