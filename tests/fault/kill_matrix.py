@@ -73,6 +73,32 @@ class Wrong(Exception):
     """What should have happened and did not."""
 
 
+class Home:
+    """A directory of its own for one store, in which nothing of the caller's settings holds."""
+
+    def __init__(self):
+        self.scratch = Path(tempfile.mkdtemp(prefix="drover-fault."))
+        self.store = self.scratch / "h"
+
+    def env(self, **more):
+        env = {k: v for k, v in os.environ.items() if not k.startswith("DROVER_")}
+        return {**env, "DROVER_HOME": str(self.store), "DROVER_HELPER": HELPER, **more}
+
+    def run(self, *args):
+        return subprocess.run([DROVER, *args], env=self.env(), stdin=subprocess.DEVNULL, capture_output=True,
+                              text=True, timeout=4 * PATIENCE, check=False)
+
+    def remove(self):
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+
+def tell(n, claim, wrong):
+    """One line of TAP, and what was wrong, which is None when it holds."""
+    print(f"{'not ok' if wrong else 'ok'} {n} - {claim}", flush=True)
+    if wrong:
+        print("# " + wrong.replace("\n", "\n# "), flush=True)
+
+
 def print_table(head, rows):
     """Comments of TAP, which tools/tally hands on to whoever runs all tests."""
     widths = [max(len(str(row[i])) for row in (head, *rows)) for i in range(len(head))]
@@ -94,24 +120,16 @@ def read_line(fd, what):
     return line.decode()
 
 
-class Case:
+class Case(Home):
     def __init__(self, lifetime, stage, victim, survivor):
+        super().__init__()
         self.lifetime, self.stage, self.victim, self.survivor = lifetime, stage, victim, survivor
-        self.home = Path(tempfile.mkdtemp(prefix="drover-fault."))
-        self.events_path = self.home / "events"
+        self.events_path = self.scratch / "events"
         os.mkfifo(self.events_path)
         # for both directions: opening waits for nobody, and the pipe outlives its writers
         self.events = os.open(self.events_path, os.O_RDWR | os.O_CLOEXEC)
         self.children = []
         self.clean_ms = 0
-
-    def env(self, **more):
-        env = {k: v for k, v in os.environ.items() if not k.startswith("DROVER_")}
-        return {**env, "DROVER_HOME": str(self.home / "h"), "DROVER_HELPER": HELPER, **more}
-
-    def run(self, *args):
-        return subprocess.run([DROVER, *args], env=self.env(), stdin=subprocess.DEVNULL, capture_output=True,
-                              text=True, timeout=4 * PATIENCE, check=False)
 
     def start(self, *args, **more):
         child = subprocess.Popen([DROVER, *args], env=self.env(**more), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -157,7 +175,7 @@ class Case:
         return None
 
     def helper(self):
-        pids = {p.read_text() for p in (self.home / "h").glob("clusters/*/*/pid")}
+        pids = {p.read_text() for p in self.store.glob("clusters/*/*/pid")}
         if len(pids) != 1:
             raise Wrong(f"pidfiles name {pids or 'nobody'}")
         return int(pids.pop())
@@ -170,7 +188,7 @@ class Case:
         first = self.begin()
         helper = self.helper()
         pidfd = os.pidfd_open(helper)
-        names = sorted(p.parent.name for p in (self.home / "h").glob("clusters/*/*/pid"))
+        names = sorted(p.parent.name for p in self.store.glob("clusters/*/*/pid"))
         client = self.act(names)
         if self.victim == "helper":
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
@@ -211,7 +229,7 @@ class Case:
 
     def leaks(self):
         """Told by the audit, and, without it, by a look at the files and at every process's environment."""
-        return [t["what"] for t in self.audit()[0]] + left_of(self.home / "h")
+        return [t["what"] for t in self.audit()[0]] + left_of(self.store)
 
     def check_next(self):
         for args in (["up", "web", "-n", "2", "--backend", "fake", "--quiet"], ["rm", "-f", "web"]):
@@ -227,7 +245,7 @@ class Case:
             child.stdin.close()
             child.stdout.close()
         os.close(self.events)
-        shutil.rmtree(self.home, ignore_errors=True)
+        self.remove()
 
 
 def run_case(case):
@@ -259,10 +277,8 @@ def main():
         case = Case(*row)
         leaks, wrong = run_case(case)
         failed += wrong is not None
-        print(f"{'not ok' if wrong else 'ok'} {n} - {case.lifetime}, {case.stage}, kill -9 of the {case.victim}: "
-              f"{case.survivor} survives, nothing is left", flush=True)
-        if wrong:
-            print("# " + wrong.replace("\n", "\n# "), flush=True)
+        tell(n, f"{case.lifetime}, {case.stage}, kill -9 of the {case.victim}: {case.survivor} survives, nothing is left",
+             wrong)
         total = rows.setdefault((case.lifetime, case.victim), [0, 0, 0, 0])
         total[0] += 1
         total[1] += case.survivor == "helper"

@@ -1,66 +1,96 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""SIGKILL of `up`, of its helper or of both at moments spread over its whole run, over the fake backend.
+"""Commands that are ended at moments spread over their whole run, over the fake backend.
 
 usage: kill_sweep.py DROVER HELPER
 
-A start that is left alone tells how long one takes. A helper over namespaces is asked by SIGTERM to end at such moments of its own start. After each kill: ls works; audit tells; the next up gives two members
-that run; rm works; nothing is left. TAP, one line for each victim.
+SIGKILL of `up`, of its helper or of both; SIGINT and SIGTERM, in turn, of what makes, changes or ends members. A helper over
+namespaces is asked by SIGTERM to end at such moments of its own start. A run that is left alone tells how long one takes.
+After each: ls works; audit tells; the next up gives two members that run; rm works; nothing is left. An interrupted `up` or
+`run` moreover takes back what it made, and no other. TAP, one line for each victim.
 """
 import json
 import os
 import select
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
-from kill_matrix import Wrong, left_of
+from kill_matrix import DROVER, HELPER, PATIENCE, Home, Wrong, left_of, tell
 
-DROVER, HELPER = (str(Path(p).resolve()) for p in sys.argv[1:3])
-MOMENTS = 17  # for each of three victims
-PATIENCE = 60
+MOMENTS = 17  # for each victim of a kill
+FEWER = 9  # for each command that is interrupted
 UP = ("up", "web", "-n", "2", "--backend", "fake", "--quiet")
+SAVE = ("snapshot", "save", "web", "point")
+BOTH = {"web-1": "running", "web-2": "running"}
+
+VICTIMS = ("up", "its helper", "up and its helper")
+# command, what is done before, the members when it was interrupted in order; None: those who were, in any state but error
+INTERRUPTED = [
+    (UP, (), {}),
+    (("run", "-n", "2", "--backend", "fake", "--quiet", "--", "true"), (), {}),
+    (("up", "web-3", "web-4", "--quiet"), (UP,), BOTH),
+    (("rm", "-f", "web"), (UP,), None),
+    (("down", "web"), (UP,), None),
+    (SAVE, (UP,), None),
+    (("reset", "web"), (UP, SAVE), None),
+]
 
 
-class Sweep:
-    def __init__(self):
-        self.home = Path(tempfile.mkdtemp(prefix="drover-fault."))
-        self.env = {k: v for k, v in os.environ.items() if not k.startswith("DROVER_")}
-        self.env.update(DROVER_HOME=str(self.home / "h"), DROVER_HELPER=HELPER)
-
-    def run(self, *args, good=(0,)):
-        done = subprocess.run([DROVER, *args], env=self.env, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                              timeout=PATIENCE, check=False)
+class Sweep(Home):
+    def do(self, *args, good=(0,)):
+        done = self.run(*args)
         if done.returncode not in good:
             raise Wrong(f"{' '.join(args)}: exit {done.returncode}: {done.stdout}{done.stderr}")
         return done.stdout
 
+    def states(self):
+        return {m["name"]: m["state"] for m in json.loads(self.do("ls", "-o", "json"))}
+
     def helpers(self):
         """pidfds of what runs of this home's helper, as far as there is one yet."""
         found = []
-        mark = f"DROVER_HOME={self.home / 'h'}".encode()
+        mark = f"DROVER_HOME={self.store}".encode()
         for p in Path("/proc").glob("[0-9]*"):
             try:
                 pidfd = os.pidfd_open(int(p.name))
-                if (p / "comm").read_text() == "drover-helper\n" and mark in (p / "environ").read_bytes().split(b"\0"):
-                    found.append(pidfd)
-                else:
-                    os.close(pidfd)
             except OSError:
-                pass
+                continue
+            try:
+                ours = (p / "comm").read_text() == "drover-helper\n" and mark in (p / "environ").read_bytes().split(b"\0")
+            except OSError:
+                ours = False
+            if ours:
+                found.append(pidfd)
+            else:
+                os.close(pidfd)
         return found
 
-    def kill_at(self, after, victim):
-        child = subprocess.Popen([DROVER, *UP], env=self.env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+    def await_helpers(self):
+        """Sooner than one would leave by itself, because nobody wants anything of it."""
+        for pidfd in self.helpers():
+            gone = select.select([pidfd], [], [], PATIENCE)[0]
+            os.close(pidfd)
+            if not gone:
+                raise Wrong("a helper does not end")
+
+    def left(self):
+        return [t["what"] for t in json.loads(self.do("audit", "--json"))] + left_of(self.store)
+
+    def start(self, command, after):
+        """The command as it runs after @after seconds; it may have ended."""
+        child = subprocess.Popen([DROVER, *command], env=self.env(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                  stderr=subprocess.DEVNULL)
         try:
             child.wait(after)
         except subprocess.TimeoutExpired:
             pass
+        return child
+
+    def kill_at(self, after, victim):
+        child = self.start(UP, after)
         helpers = self.helpers() if victim != "up" else []
         if victim != "its helper":
             child.kill()
@@ -71,26 +101,43 @@ class Sweep:
                 pass
             os.close(pidfd)
         child.wait(PATIENCE)
+        self.do("ls")
+        json.loads(self.do("audit", "--json", good=(0, 1)))
+
+    def interrupt_at(self, after, command, before, want, sig):
+        for args in before:
+            self.do(*args)
+        child = self.start(command, after)
+        child.send_signal(sig)
+        status = child.wait(PATIENCE)
+        if status not in (0, -sig, 128 + sig):
+            raise Wrong(f"{sig.name}: exit {status}")
+        states = self.states()
+        if want is None:
+            if not states.keys() <= BOTH.keys() or "error" in states.values():
+                raise Wrong(f"{sig.name}: exit {status}, and the members are {states}")
+        elif status != 0 and states != want:
+            raise Wrong(f"{sig.name}: exit {status}, and the members are {states} instead of {want}")
+        if status != 0 and want == {}:
+            self.await_helpers()
+            if self.left():
+                raise Wrong(f"{sig.name}: left: {self.left()}")
+        for name in [name for name, state in states.items() if state == "paused"]:
+            self.do("resume", name)
 
     def check(self):
-        self.run("ls")
-        json.loads(self.run("audit", "--json", good=(0, 1)))
-        self.run(*UP)
-        states = [m["state"] for m in json.loads(self.run("ls", "-o", "json"))]
-        if states != ["running", "running"]:
+        self.do(*UP)
+        states = self.states()
+        if {name: states.get(name) for name in BOTH} != BOTH:
             raise Wrong(f"after the next up the members are {states}")
-        self.run("rm", "-f", "web")
-        for pidfd in self.helpers():  # rm ends with the last member; its helper is about to
-            gone = select.select([pidfd], [], [], PATIENCE)[0]
-            os.close(pidfd)
-            if not gone:
-                raise Wrong("a helper does not end")
+        self.do("rm", "-f", "web")
+        self.await_helpers()  # rm ends with the last member; its helper is about to
         self.check_nothing()
 
     def start_helper(self):
         """One on namespaces and without a VM, and the pipe that it tells on."""
         mine, its = os.pipe()
-        child = subprocess.Popen([HELPER, "--members", "term", "--ready-fd", str(its)], env=self.env, pass_fds=(its,),
+        child = subprocess.Popen([HELPER, "--members", "term", "--ready-fd", str(its)], env=self.env(), pass_fds=(its,),
                                  stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                  start_new_session=True)
         os.close(its)
@@ -110,7 +157,7 @@ class Sweep:
         self.check_nothing()
 
     def check_nothing(self):
-        left = [t["what"] for t in json.loads(self.run("audit", "--json"))] + left_of(self.home / "h")
+        left = self.left()
         if left:
             raise Wrong(f"left: {left}")
 
@@ -125,54 +172,60 @@ class Sweep:
             raise Wrong(f"the helper said {said}")
         return took
 
-    def time_of_one(self):
+    def time_of_one(self, command, before):
+        for args in before:
+            self.do(*args)
         started = time.monotonic()
-        self.run(*UP)
+        self.do(*command)
         took = time.monotonic() - started
-        self.run("rm", "-f", "web")
+        self.do("rm", "-f", "--all")
         return took
+
+    def sweep(self, took, moments, at):
+        """What was wrong, or None; @at ends what is under way after so many seconds, its moment being the second argument."""
+        for i in range(moments):
+            after = took * i / (moments - 1)
+            try:
+                at(after, i)
+                self.check()
+            except (Wrong, subprocess.TimeoutExpired) as e:
+                return f"{1000 * after:.1f} of {1000 * took:.1f} ms: {e}"
+        return None
 
 
 def sweep_terms(sweep, n):
     claim = f"SIGTERM of a helper at {MOMENTS} moments of its start: it ends in order, nothing is left"
-    if subprocess.run([HELPER, "--check"], env=sweep.env, capture_output=True, check=False).returncode != 0:
+    if subprocess.run([HELPER, "--check"], env=sweep.env(), capture_output=True, check=False).returncode != 0:
         print(f"ok {n} - {claim} # SKIP this host cannot run one")
         return True
-    after = took = 0
+    after, took, wrong = 0, 0, None
     try:
         took = sweep.time_of_helper()
         for i in range(MOMENTS):
             after = took * i / (MOMENTS - 4)  # some after it was ready, too
             sweep.term_at(after)
     except (Wrong, subprocess.TimeoutExpired) as e:
-        print(f"not ok {n} - {claim}\n# {1000 * after:.1f} of {1000 * took:.1f} ms: {e}", flush=True)
-        return False
-    print(f"ok {n} - {claim}", flush=True)
-    return True
+        wrong = f"{1000 * after:.1f} of {1000 * took:.1f} ms: {e}"
+    tell(n, claim, wrong)
+    return wrong is None
 
 
 def main():
-    victims = ("up", "its helper", "up and its helper")
     sweep, failed = Sweep(), 0
-    print(f"1..{len(victims) + 1}")
-    for n, victim in enumerate(victims, 1):
-        wrong = None
-        took = sweep.time_of_one()
-        for i in range(MOMENTS):
-            after = took * i / (MOMENTS - 1)
-            try:
-                sweep.kill_at(after, victim)
-                sweep.check()
-            except (Wrong, subprocess.TimeoutExpired) as e:
-                wrong = f"{1000 * after:.1f} of {1000 * took:.1f} ms: {e}"
-                break
+    print(f"1..{len(VICTIMS) + len(INTERRUPTED) + 1}")
+    for n, victim in enumerate(VICTIMS, 1):
+        wrong = sweep.sweep(sweep.time_of_one(UP, ()), MOMENTS, lambda after, i, v=victim: sweep.kill_at(after, v))
         failed += wrong is not None
-        print(f"{'not ok' if wrong else 'ok'} {n} - kill -9 of {victim} at {MOMENTS} moments of a start: ls, audit, up and rm "
-              "work, nothing is left", flush=True)
-        if wrong:
-            print("# " + wrong.replace("\n", "\n# "), flush=True)
-    failed += not sweep_terms(sweep, len(victims) + 1)
-    shutil.rmtree(sweep.home, ignore_errors=True)
+        tell(n, f"kill -9 of {victim} at {MOMENTS} moments of a start: ls, audit, up and rm work, nothing is left", wrong)
+    for n, row in enumerate(INTERRUPTED, len(VICTIMS) + 1):
+        command, before, _ = row
+        wrong = sweep.sweep(sweep.time_of_one(command, before), FEWER, lambda after, i, r=row: sweep.interrupt_at(
+            after, *r, (signal.SIGINT, signal.SIGTERM)[i % 2]))
+        failed += wrong is not None
+        tell(n, f"{'joining, ' if command[1] == 'web-3' else ''}{' '.join(command)}: interrupted at {FEWER} moments: "
+             "what it made is taken back, up and rm work, nothing is left", wrong)
+    failed += not sweep_terms(sweep, len(VICTIMS) + len(INTERRUPTED) + 1)
+    sweep.remove()
     return 1 if failed else 0
 
 
