@@ -4,22 +4,40 @@
 # with QEMU by KVM and, when cloud-hypervisor is in PATH or DROVER_HYPERVISOR names it, with that too. The member runs the
 # programs of this host, which therefore is what the member is: Debian 12.
 #
-# usage: nested.sh [bench [ROUNDS]]    bench: bench/boot in the member, instead of the claims (tools/bench kvm)
+# usage: nested.sh                     the claims
+#        nested.sh bench [ROUNDS]      bench/boot in the member instead (tools/bench kvm)
+#        nested.sh warm [ROUNDS]       bench/warm_start and bench/warm there (tools/bench kvm-warm)
 cd "$(dirname "$0")/../vm" && . ./lib.sh
 set -o pipefail
 
+mode=${1-}
 hypervisor=${DROVER_HYPERVISOR:-$(command -v cloud-hypervisor)}
 bundle=$home/bundle/opt/drover
 
+# What Debian's Python, for the benchmarks in it, finds beside itself.
+pack_python() {
+	tar -C /usr/lib --exclude=__pycache__ --exclude=test --exclude='config-*' -c \
+		"$(basename "$(readlink -f /usr/bin/python3)")" | tar -C "$bundle/lib" -x
+}
+
+# vmlinux FILE: what a bzImage has inside (Linux, Documentation/arch/x86/boot.rst); Debian's is packed by lz4.
+vmlinux() {
+	local file=$1
+	at() { od -An -t "u$2" -j "$(($1))" -N "$2" "$file" | tr -d ' '; }
+	local start=$((($(at 0x1f1 1) + 1) * 512 + $(at 0x248 4)))
+	head -c $((start + $(at 0x24c 4) - 4)) "$file" | tail -c +$((start + 1)) | lz4 -dc
+}
+
 # Programs, the libraries that they need beside the C library, QEMU's firmware, the images.
 pack() {
-	local file paths=()
+	local file paths=() python=()
+	[ "$mode" != warm ] || python=(/usr/bin/python3)
 	for file in "$DROVER" "$DROVER_HELPER" "${DROVER_TEST_CONTRACT:?the suite}" "${DROVER_TEST_NESTED:?the program}" \
-		qemu-system-x86_64 qemu-img dnsmasq slirp4netns; do
+		qemu-system-x86_64 qemu-img dnsmasq slirp4netns "${python[@]}"; do
 		paths+=("$(PATH=$PATH:/usr/sbin command -v "$file")")
 	done
 	mkdir -p "$bundle"/{bin,lib,cache,share/qemu}
-	install "${paths[@]}" ../kvm/inside.sh ../../bench/boot "$bundle/bin/" || return 1
+	install "${paths[@]}" ../kvm/inside.sh ../../bench/{boot,warm,warm_start} "$bundle/bin/" || return 1
 	if [ -n "$hypervisor" ]; then
 		install "$hypervisor" "$bundle/bin/cloud-hypervisor" || return 1
 	fi
@@ -34,6 +52,8 @@ pack() {
 		cp -L "$(find -L /usr/share/qemu /usr/share/seabios -name "$file" 2>/dev/null | head -n 1)" \
 			"$bundle/share/qemu/" || return 1
 	done
+	[ "${#python[@]}" = 0 ] || pack_python || return 1
+	vmlinux "$DROVER_IMAGE_CACHE/tiny/vmlinuz" >"$bundle/vmlinux" || return 1
 	cp -r "$DROVER_IMAGE_CACHE"/{tiny,debian-12} "$bundle/cache/"
 	tar -C "$home/bundle" --owner=0 --group=0 -c . | gzip -1 >"$home/bundle.tgz"
 	rm -r "$home/bundle"
