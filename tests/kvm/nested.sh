@@ -48,7 +48,7 @@ pack() {
 	file=$(ldconfig -p | awk '$1 == "libcurl.so.4" && /x86-64/ { print $NF; exit }')
 	{ echo "$file"; ldd "$file" | awk '$3 ~ "^/" { print $3 }'; } |
 		grep -Ev '/(libc|libm|libpthread|libdl|librt|libresolv)\.so' | xargs cp -L -t "$bundle/lib/" || return 1
-	for file in bios-256k.bin linuxboot_dma.bin kvmvapic.bin; do
+	for file in bios-256k.bin linuxboot_dma.bin pvh.bin kvmvapic.bin; do
 		cp -L "$(find -L /usr/share/qemu /usr/share/seabios -name "$file" 2>/dev/null | head -n 1)" \
 			"$bundle/share/qemu/" || return 1
 	done
