@@ -70,7 +70,7 @@ go_on_under_the_next_helper() {
 	boots=$(boot_ids) || return 1
 	kill -9 "$helper" && timeout 10 tail --pid="$helper" -f /dev/null || return 1
 	[ "$(boot_ids)" = "$boots" ] && [ "$(pgrep -x cloud-hyperviso)" = "$hypervisors" ] &&
-		drover pause a && drover resume a && drover stats a && drover exec b -- ping -c 5 -W 10 a
+		drover pause a && drover resume a && drover stats a && drover exec b -- ping -c 1 -W 10 a
 }
 # A disk without a kernel that can be read boots by firmware: that is refused, with the places where it is looked for.
 firmware_is_missed() {
