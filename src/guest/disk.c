@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <string.h>
 #include <unistd.h>
@@ -191,7 +192,7 @@ int disk_grow(const char *path, uint64_t size_mb, struct err *e)
 
 	if (r < 0)
 		return err_errno(e, r, "cannot grow the disk %s", path);
-	snprintf(size, sizeof(size), "%llu", (unsigned long long)(size_mb << 20));
+	snprintf(size, sizeof(size), "%" PRIu64, size_mb << 20);
 	r = run_program(argv, NULL, NULL, NULL, &tail, e);
 	return r > 0 ? err_set(e, ERR_IO, "cannot grow the disk %s: %s", path, run_last_line(&tail))
 		     : r;

@@ -68,11 +68,14 @@ static int give_names(struct buf *b, const char *name)
 	if (getrandom(bytes, sizeof(bytes), 0) != sizeof(bytes))
 		return -EIO;
 	str_hex(bytes, sizeof(bytes), hex);
-	return buf_addf(b,
-			"date -u -s @@NOW@ </dev/null >/dev/null\n"
-			"printf %%s '%s' >/proc/sys/kernel/hostname\n"
-			"[ ! -e /etc/machine-id ] || printf '%%s\\n' %s >/etc/machine-id\n",
-			name, hex);
+	/* The time of the machine's own clock, when it is read: these lines may be taken late, on a busy host. */
+	return buf_addf(
+		b,
+		"{ read -r now </sys/class/rtc/rtc0/since_epoch; } 2>/dev/null || now=@NOW@\n"
+		"date -u -s @$now </dev/null >/dev/null\n"
+		"printf %%s '%s' >/proc/sys/kernel/hostname\n"
+		"[ ! -e /etc/machine-id ] || printf '%%s\\n' %s >/etc/machine-id\n",
+		name, hex);
 }
 
 /*
