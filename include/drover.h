@@ -78,9 +78,9 @@ struct drover_call {
 
 /*
  * What happens, while it happens. @member is "" for what concerns no single one. @stage is a stable word:
- * image, captured (of a fork), network, warning, prepare, start, boot, ssh, ready, error. @text is for a person, may be "". @percent is 0..100, or -1
- * where nobody knows. What lasts is told again about once a second. All borrowed during the call, which comes from inside
- * the blocking function, in its thread.
+ * image, captured (of a fork), network, warning, prepare, start, ssh (the guest's server has greeted), ready, error.
+ * @text is for a person, may be "". @percent is 0..100, or -1 where nobody knows. What lasts is told again about once a
+ * second. All borrowed during the call, which comes from inside the blocking function, in its thread.
  */
 struct drover_progress {
 	const char *member;
