@@ -428,7 +428,6 @@ void store_owner_retract(const struct store *s, const char *name)
 
 	if (!failure || !lock || !dir || store_member_exists(s, name))
 		return;
-	store_owner_clear(s, name);
 	unlink(failure);
 	unlink(lock);
 	if (rmdir(dir) == 0)

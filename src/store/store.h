@@ -67,8 +67,8 @@ int store_owner_write(const struct store *s, const char *name, const struct proc
 /* Removes pid and owner. */
 void store_owner_clear(const struct store *s, const char *name);
 /*
- * For the holder of the lock: of a member that was never made, what store_member_lock and store_owner_write left goes,
- * and its directory if it then is empty. Does nothing when the member exists.
+ * For the holder of the lock: of a member that was never made, what store_member_lock and store_owner_write left goes
+ * behind store_owner_clear, and its directory if it then is empty. Does nothing when the member exists.
  */
 void store_owner_retract(const struct store *s, const char *name);
 /*

@@ -124,12 +124,6 @@ void dialer_cancel(struct dialer *d)
 
 /* --- The banner ---------------------------------------------------------------------------------------------- */
 
-/*
- * Nothing inside the guest tells when its SSH server listens, so this asks again and again: a SYN that meets no guest is
- * lost, and the kernel's own next one comes after 1 s, then 2, then 4; fresh attempts find the guest sooner. They become
- * slower, so that a guest that goes on from memory is found within a part of the time that it took, and one that boots for
- * long, or answers slowly, is not asked for more than it can answer.
- */
 static const char greeting[] = "SSH-";
 
 /* How many bytes must have come for @fd to be readable. */
@@ -144,6 +138,12 @@ struct peek {
 	struct banner *banner;
 };
 
+/*
+ * Nothing inside the guest tells when its SSH server listens, so this asks again and again: a SYN that meets no guest is
+ * lost, and the kernel's own next one comes after 1 s, then 2, then 4; fresh attempts find the guest sooner. They become
+ * slower, so that a guest that goes on from memory is found within a part of the time that it took, and one that boots for
+ * long, or answers slowly, is not asked for more than it can answer.
+ */
 struct banner {
 	uv_loop_t *loop;
 	char ip[IP_SIZE];

@@ -166,13 +166,19 @@ static void on_stop_reply(void *arg, int r, const struct reply *p, int fd, const
 	look(d);
 }
 
-static void send_stop(struct departure *d)
+static int ask_to_stop(struct departure *d, struct err *e)
 {
 	struct request q = {.verb = VERB_STOP};
+
+	d->rpc = member_rpc(d->vm, &q, STATUS_MS, on_stop_reply, d, e);
+	return d->rpc ? 0 : -ENOMEM;
+}
+
+static void send_stop(struct departure *d)
+{
 	struct err e;
 
-	d->rpc = member_rpc(d->vm, &q, STATUS_MS, on_stop_reply, d, &e);
-	if (!d->rpc)
+	if (ask_to_stop(d, &e) < 0)
 		departure_end(d, &e);
 }
 
@@ -206,7 +212,6 @@ static void watch_departure(struct departure *d)
 int remote_stop(struct backend_vm *base, backend_done *done, void *arg, struct err *e)
 {
 	struct remote_vm *vm = vm_of(base);
-	struct request q = {.verb = VERB_STOP};
 	struct departure *d = calloc(1, sizeof(*d));
 
 	if (!d)
@@ -218,8 +223,7 @@ int remote_stop(struct backend_vm *base, backend_done *done, void *arg, struct e
 	list_append(&vm->departures, &d->link);
 	watch_departure(d);
 	timer_start(base->backend->loop, STOP_MS, on_stop_deadline, d, &d->deadline);
-	d->rpc = member_rpc(vm, &q, STATUS_MS, on_stop_reply, d, e);
-	if (d->rpc)
+	if (ask_to_stop(d, e) == 0)
 		return 0;
 	departure_free(d);
 	return -ENOMEM;
