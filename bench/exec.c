@@ -23,7 +23,7 @@ int main(int argc, char **argv)
 
 	if (argc != 2)
 		errx(2, "usage: bench-exec NAME");
-	if (drover_cluster_open(NULL, argv[1], &c, &e) < 0)
+	if (drover_cluster_open(NULL, argv[1], NULL, &c, &e) < 0)
 		errx(1, "%s", e.sentence);
 	while (fgets(line, sizeof(line), stdin)) {
 		struct drover_result result;

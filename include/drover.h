@@ -179,10 +179,11 @@ DROVER_API int drover_cluster_start(const char *const names[], size_t n,
 
 /*
  * The running cluster that @member belongs to, with all its running members. The handle is the caller's, as that of a
- * start; closing it ends nothing. not_running, not_found: @member.
+ * start; closing it ends nothing. Blocks up to 30 s. @home and @o may be NULL. not_running, not_found: @member.
  */
 DROVER_API int drover_cluster_open(const char *home, const char *member,
-				   struct drover_cluster **ret, struct drover_error *e);
+				   const struct drover_call *o, struct drover_cluster **ret,
+				   struct drover_error *e);
 
 /*
  * Adds members, made and booted side by side as by drover_cluster_start, or boots some of the handle's again that were

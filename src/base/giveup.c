@@ -16,6 +16,15 @@ int64_t giveup_now_ms(void)
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
+uint64_t giveup_left_ms(const struct giveup *g)
+{
+	int64_t now = giveup_now_ms();
+
+	if (!g || !g->end_ms)
+		return 0;
+	return g->end_ms > now ? (uint64_t)(g->end_ms - now) : 1;
+}
+
 int giveup_check(const struct giveup *g, struct err *e)
 {
 	struct pollfd p = {.fd = g ? g->cancel_fd : -1, .events = POLLIN};

@@ -17,6 +17,9 @@ struct giveup {
 /* CLOCK_MONOTONIC in milliseconds. */
 int64_t giveup_now_ms(void);
 
+/* How long is left, for a step that takes its own limit in ms: at least 1; 0: no deadline. @g may be NULL: never. */
+uint64_t giveup_left_ms(const struct giveup *g);
+
 /* Between two steps: 0, or < 0: ERR_CANCELED, ERR_TIMEOUT. @g may be NULL: never. Does not wait. */
 int giveup_check(const struct giveup *g, struct err *e);
 

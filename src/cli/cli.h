@@ -175,6 +175,8 @@ static inline void scoped_progress(struct progress **p)
 
 /* Returns the cancel to give to the library (lives as long as the process), or NULL when out of memory. */
 struct drover_cancel *interrupt_catch(void);
+/* For a call that has no other limits: what interrupt_catch has given, if it was called, ends it. */
+struct drover_call interrupt_call(void);
 /* The signal that came, 0 when none. */
 int interrupt_signal(void);
 /* @pid > 0 gets the signals too that the terminal did not send to it; 0 ends that. */

@@ -88,7 +88,7 @@ static int find_network(const char *member, struct drover_namespaces *ret, char 
 	struct drover_error e;
 	int r;
 
-	if (drover_cluster_open(NULL, member, &c, &e) < 0)
+	if (drover_cluster_open(NULL, member, NULL, &c, &e) < 0)
 		return say_failed(NULL, &e);
 	*ret_subnet = strdup(drover_cluster_subnet(c));
 	r = drover_cluster_namespaces(c, ret, &e);

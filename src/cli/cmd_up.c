@@ -67,11 +67,10 @@ static int look_again(struct up *u)
 /* Until each runs, or does not: it is then for this call to start it. */
 static int await_others(struct up *u)
 {
-	struct drover_call call = DROVER_CALL_INIT;
+	const struct drover_call call = interrupt_call();
 	struct drover_error e;
 	bool any = false;
 
-	call.cancel = u->o.cancel;
 	for (size_t i = 0; i < u->names.count; i++) {
 		const struct drover_member *m = targets_member(&u->store, u->names.v[i]);
 
@@ -165,6 +164,7 @@ static int add_missing(struct up *u, const struct drover_member *anchor,
 		       struct drover_cluster **ret)
 {
 	scoped(mem) const char **missing = calloc(u->names.count + 1, sizeof(*missing));
+	const struct drover_call o = interrupt_call();
 	struct drover_error e;
 	size_t n = 0;
 
@@ -175,10 +175,10 @@ static int add_missing(struct up *u, const struct drover_member *anchor,
 	for (size_t i = 0; i < u->names.count; i++) {
 		const struct drover_member *m = targets_member(&u->store, u->names.v[i]);
 
-		if (m && m->pid > 0 && !runs(m) && drover_stop(NULL, m->name, NULL, &e) < 0)
+		if (m && m->pid > 0 && !runs(m) && drover_stop(NULL, m->name, &o, &e) < 0)
 			return interrupt_or_failed(&e);
 	}
-	if (drover_cluster_open(NULL, anchor->name, ret, &e) < 0)
+	if (drover_cluster_open(NULL, anchor->name, &o, ret, &e) < 0)
 		return interrupt_or_failed(&e);
 	for (size_t i = 0; i < u->names.count; i++)
 		if (!ran_before(u, u->names.v[i]))

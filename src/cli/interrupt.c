@@ -45,6 +45,14 @@ struct drover_cancel *interrupt_catch(void)
 	return cancel;
 }
 
+struct drover_call interrupt_call(void)
+{
+	struct drover_call o = DROVER_CALL_INIT;
+
+	o.cancel = cancel;
+	return o;
+}
+
 int interrupt_signal(void)
 {
 	return came;

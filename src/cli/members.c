@@ -187,10 +187,11 @@ static void add_hint(const char *name, struct drover_error *e)
 
 struct drover_vm *member_open(const char *name, struct drover_cluster **ret, struct drover_error *e)
 {
+	const struct drover_call o = interrupt_call();
 	struct drover_cluster *c = NULL;
 	struct drover_vm *vm;
 
-	if (drover_cluster_open(NULL, name, &c, e) < 0) {
+	if (drover_cluster_open(NULL, name, &o, &c, e) < 0) {
 		add_hint(name, e);
 		return NULL;
 	}

@@ -247,6 +247,7 @@ int targets_each(const struct targets *t, target_fn *work, const struct target_w
 int cluster_open_named(char *name, struct drover_cluster **ret)
 {
 	scoped(targets) struct targets t = {0};
+	const struct drover_call o = interrupt_call();
 	const char *member = NULL;
 	struct drover_error e;
 	int r = targets_find(&name, 1, false, &t);
@@ -260,7 +261,7 @@ int cluster_open_named(char *name, struct drover_cluster **ret)
 		member_not_running(name, &e);
 		return say_failed(NULL, &e);
 	}
-	if (drover_cluster_open(NULL, member, ret, &e) < 0)
-		return say_failed(NULL, &e);
+	if (drover_cluster_open(NULL, member, &o, ret, &e) < 0)
+		return interrupt_or_failed(&e);
 	return CLI_OK;
 }

@@ -319,10 +319,9 @@ struct drover_vm *cluster_add_vm(struct drover_cluster *c, const char *name);
 int cluster_attach(struct drover_cluster *c, const char *name, struct err *e);
 
 /*
- * The network, or what there is of one already. @subnet: wanted; NULL or "": any. Blocks up to 30 s, @cancel (may be NULL)
- * ends it before.
+ * The network, or what there is of one already. @subnet: wanted; NULL or "": any. Blocks up to 30 s, or until @l ends it.
  */
-int cluster_make_network(struct drover_cluster *c, const char *subnet, struct drover_cancel *cancel,
+int cluster_make_network(struct drover_cluster *c, const char *subnet, const struct limits *l,
 			 struct err *e);
 /* Takes back the last cluster_add_vm. */
 void cluster_drop_last(struct drover_cluster *c);

@@ -46,7 +46,7 @@ static void on_status(void *arg, int r, const struct reply *p, int fd, const str
 	*q->ret_known = true;
 }
 
-/* All at once; who does not answer in time is not known. Gives up by @l (may be NULL). */
+/* All at once; who does not answer in time is not known. */
 static int ask_all(uv_loop_t *loop, const struct store *store, const struct name_list *names,
 		   const struct limits *l, struct member_status *ret, bool *ret_known,
 		   struct err *e)
@@ -69,7 +69,7 @@ static int ask_all(uv_loop_t *loop, const struct store *store, const struct name
 		asking.pending += questions[i].rpc != NULL;
 	}
 	/* each ends by its own deadline */
-	r = wait_loop(loop, &asking.pending, l ? l->timeout_ms : 0, l ? l->cancel : NULL, e);
+	r = wait_loop(loop, &asking.pending, l->timeout_ms, l->cancel, e);
 	for (size_t i = 0; i < names->n; i++)
 		rpc_cancel(questions[i].rpc);
 	return r;
@@ -234,7 +234,8 @@ static int attach_all(struct drover_cluster *c, pid_t pid, struct name_list *ret
 	return r;
 }
 
-static int read_addresses(struct drover_cluster *c, const struct name_list *names, struct err *e)
+static int read_addresses(struct drover_cluster *c, const struct name_list *names,
+			  const struct limits *l, struct err *e)
 {
 	scoped(mem) struct member_status *status = calloc(names->n + 1, sizeof(*status));
 	scoped(mem) bool *known = calloc(names->n + 1, sizeof(*known));
@@ -242,7 +243,7 @@ static int read_addresses(struct drover_cluster *c, const struct name_list *name
 
 	if (!status || !known)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
-	r = ask_all(&c->loop, &c->store, names, NULL, status, known, e);
+	r = ask_all(&c->loop, &c->store, names, l, status, known, e);
 	for (size_t i = 0; i < names->n && r == 0; i++)
 		if (known[i])
 			memcpy(c->vms[i]->ip, status[i].ip, sizeof(c->vms[i]->ip));
@@ -263,18 +264,20 @@ static int find_owner(const struct store *store, const char *member, pid_t *ret,
 	return err_set(e, ERR_NOT_RUNNING, "member %s is not running", member);
 }
 
-static int open_cluster(struct store *store, const char *member, pid_t pid,
+/* @l, of which @g tells how much is left. */
+static int open_cluster(struct store *store, const char *member, pid_t pid, struct limits l,
 			struct drover_cluster **ret, struct err *e)
 {
+	const struct giveup g = limits_giveup(&l);
 	scoped(names) struct name_list names = {0};
 	struct drover_cluster *c = cluster_new(store, member, e);
 	int r = c ? attach_all(c, pid, &names, e) : err_code_number(e->code);
 
 	if (r == 0)
-		r = read_addresses(c, &names, e);
+		r = read_addresses(c, &names, &l, e);
+	l.timeout_ms = giveup_left_ms(&g);
 	if (r == 0)
-		r = cluster_make_network(c, NULL, NULL,
-					 e); /* there is one: this tells its subnet */
+		r = cluster_make_network(c, NULL, &l, e); /* there is one: this tells its subnet */
 	if (r < 0) {
 		cluster_free(c);
 		return r;
@@ -286,18 +289,21 @@ static int open_cluster(struct store *store, const char *member, pid_t pid,
 	return 0;
 }
 
-int drover_cluster_open(const char *home, const char *member, struct drover_cluster **ret,
-			struct drover_error *pe)
+int drover_cluster_open(const char *home, const char *member, const struct drover_call *o,
+			struct drover_cluster **ret, struct drover_error *pe)
 {
 	scoped(store) struct store store = {0};
+	struct limits l;
 	struct err e = ERR_INIT;
 	pid_t pid = 0;
-	int r = store_open(home, &store, &e);
+	int r = limits_from(o, &l, &e);
 
+	if (r == 0)
+		r = store_open(home, &store, &e);
 	if (r == 0)
 		r = find_owner(&store, member, &pid, &e);
 	if (r == 0)
-		r = open_cluster(&store, member, pid, ret, &e);
+		r = open_cluster(&store, member, pid, l, ret, &e);
 	return r < 0 ? public_error(pe, &e, r) : 0;
 }
 

@@ -26,7 +26,7 @@ static void on_network(void *arg, int r, struct backend_network *net, const stru
 		w->cluster->network = net;
 }
 
-int cluster_make_network(struct drover_cluster *c, const char *subnet, struct drover_cancel *cancel,
+int cluster_make_network(struct drover_cluster *c, const char *subnet, const struct limits *l,
 			 struct err *e)
 {
 	struct network_config config = {.egress = !c->no_egress,
@@ -37,7 +37,7 @@ int cluster_make_network(struct drover_cluster *c, const char *subnet, struct dr
 	if (r < 0)
 		return r;
 	/* The operation has a deadline of its own, so the wait ends. */
-	r = wait_loop(&c->loop, &w.pending, 0, cancel, e);
+	r = wait_loop(&c->loop, &w.pending, l->timeout_ms, l->cancel, e);
 	if (r < 0) {
 		remote_cancel_network(c->backend);
 		return r;

@@ -50,7 +50,7 @@ static int start_cluster(struct store *store, const struct name_list *names, boo
 		r = boot_run_init(&run, names, &image, e);
 	if (r == 0) {
 		settings_progress(&s, "", "network", -1, "%s", "");
-		r = cluster_make_network(c, s.subnet, s.cancel, e);
+		r = cluster_make_network(c, s.subnet, &(struct limits){.cancel = s.cancel}, e);
 	}
 	if (r == 0)
 		r = boot_run(&run, e);
@@ -144,7 +144,7 @@ static int add_members(struct drover_cluster *c, const struct name_list *names, 
 	if (r == 0)
 		r = boot_run_init(&run, names, &image, e);
 	if (r == 0 && !c->network)
-		r = cluster_make_network(c, NULL, s.cancel, e);
+		r = cluster_make_network(c, NULL, &(struct limits){.cancel = s.cancel}, e);
 	lock_list_release(&locks); /* the helper takes them when it registers the members */
 	if (r == 0)
 		r = boot_run(&run, e);

@@ -363,6 +363,7 @@ int drover_wait(const char *home, const char *name, const struct drover_wait *fr
 		struct drover_error *pe)
 {
 	struct waiting w = {0};
+	struct drover_call open = DROVER_CALL_INIT;
 	struct drover_cluster *c = NULL;
 	struct drover_vm *vm;
 	struct err e = ERR_INIT;
@@ -377,7 +378,9 @@ int drover_wait(const char *home, const char *name, const struct drover_wait *fr
 		return public_error(pe, &e, r);
 	if (!w.o.port && !w.o.console && !w.o.command)
 		return 0;
-	r = drover_cluster_open(home, name, &c, pe);
+	open.timeout_ms = (unsigned)time_left(&w) + 1;
+	open.cancel = w.o.cancel;
+	r = drover_cluster_open(home, name, &open, &c, pe);
 	if (r < 0)
 		return r;
 	vm = drover_cluster_find(c, name);

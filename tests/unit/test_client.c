@@ -98,7 +98,7 @@ static void test_a_detached_cluster_outlives_its_handle(void **state)
 	drover_cluster_close(start_pair(&o));
 	assert_int_equal(count_members(&running), 2);
 	assert_int_equal(running, 2);
-	assert_int_equal(drover_cluster_open(home, "web-2", &c, &e), 0);
+	assert_int_equal(drover_cluster_open(home, "web-2", NULL, &c, &e), 0);
 	assert_int_equal(drover_cluster_size(c), 2);
 	assert_non_null(strstr(drover_vm_address(drover_cluster_find(c, "web-1")), "203.0.113."));
 	helper = helper_of("web-2");
@@ -238,7 +238,7 @@ static void test_bad_arguments_are_named(void **state)
 	o.backend = "nonsense";
 	assert_true(drover_cluster_start(pair, 2, &o, &c, &e) < 0);
 	assert_string_equal(e.code, "invalid_argument");
-	assert_true(drover_cluster_open(home, "nobody", &c, &e) < 0);
+	assert_true(drover_cluster_open(home, "nobody", NULL, &c, &e) < 0);
 	assert_string_equal(e.code, "not_found");
 }
 

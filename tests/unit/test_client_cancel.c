@@ -129,6 +129,13 @@ static int call_remove_by_name(struct drover_cluster *c, const struct drover_cal
 	return drover_remove(home, "web-1", o, e);
 }
 
+static int call_open(struct drover_cluster *c, const struct drover_call *o, struct drover_error *e)
+{
+	struct drover_cluster *other = NULL;
+
+	return drover_cluster_open(home, "web-1", o, &other, e);
+}
+
 /* Those below have options of their own: @o's cancel is passed on, and their deadlines are other tests'. */
 static int call_reset(struct drover_cluster *c, const struct drover_call *o, struct drover_error *e)
 {
@@ -203,6 +210,7 @@ static const struct try with_call[] = {
 	{"destroy", call_destroy},
 	{"stop of all", call_stop_all},
 	{"list", call_list},
+	{"open", call_open},
 	{"stats", call_stats},
 	{"stats of a cluster", call_cluster_stats},
 	{"stats of a member", call_vm_stats},
