@@ -168,7 +168,7 @@ struct drover_vm;
  * members that exist are booted with the disk that they have, and the sizes unless @o names others. All or nothing: on failure members made by
  * this call are removed, those that existed are stopped. The cluster is the caller's: drover_cluster_close, or _destroy.
  * Blocks up to @o's timeout_ms, and as long as it takes to build or download an image that is not there yet. A start that
- * fails or is canceled returns when what it made is taken back: some ms, 15 s with a helper that does not answer.
+ * fails or is canceled returns when what it made is taken back: some ms, up to 15 s with a helper or a guest that does not answer.
  *
  * already_running: a member; not_found, bad_image: the image; missing_program, host_not_ready: what this host lacks, with
  * the remedy as the hint; no_free_address; boot_failed; ssh_failed; timeout; canceled.
@@ -187,7 +187,8 @@ DROVER_API int drover_cluster_open(const char *home, const char *member,
 
 /*
  * Adds members, made and booted side by side as by drover_cluster_start, or boots some of the handle's again that were
- * stopped; all of them or none. Blocks and fails as that; then the others run on as before.
+ * stopped; all of them or none. Blocks and fails as that, but that a helper which does not answer may cost
+ * 25 s; then the others run on as before.
  */
 DROVER_API int drover_cluster_add(struct drover_cluster *c, const char *const names[], size_t n,
 				  const struct drover_options *o, struct drover_error *e);

@@ -18,7 +18,13 @@
 
 #include <string.h>
 
-enum { LOGIN_RETRY_MS = 250, LOGIN_TRY_MS = 60000, SECOND_MS = 1000 };
+enum {
+	LOGIN_RETRY_MS = 250,
+	LOGIN_TRY_MS = 60000,
+	SECOND_MS = 1000,
+	STOP_MS = 25000, /* above what a helper takes for grace and force */
+	ENDING_STOP_MS = 10000,
+};
 
 /* One member on its way. */
 struct boot {
@@ -250,7 +256,6 @@ static void on_reserved(void *arg, int r, const struct reservation *v, const str
 	struct member_config *config = &b->prepare.config;
 	const char *from = b->prepare.warm_key[0] ? "warm" : config->image;
 
-	b->run->reserving--;
 	if (b->ended)
 		return;
 	if (r < 0) {
@@ -275,8 +280,6 @@ static void begin_member(struct boot *b)
 	if (remote_reserve_as(c->network, b->vm->name, member_config_inside(&b->prepare.config),
 			      *hint ? hint : NULL, on_reserved, b, &e) < 0)
 		boot_end(b, &e);
-	else
-		b->run->reserving++;
 }
 
 /* --- The run ------------------------------------------------------------------------------------------------- */
@@ -344,6 +347,7 @@ void boot_run_done(struct boot_run *run)
 /* Takes back the members of this run: their VMs are stopped, and what the run made is removed. */
 static void roll_back(struct boot_run *run)
 {
+	const struct limits l = {.timeout_ms = run->ends_helper ? ENDING_STOP_MS : STOP_MS};
 	struct drover_cluster *c = run->cluster;
 
 	atomic_store(&run->cancel, true);
@@ -353,10 +357,10 @@ static void roll_back(struct boot_run *run)
 		b->ended = true;
 		timer_stop(&b->retry);
 	}
-	while (run->working > 0 || run->reserving > 0)
-		uv_run(&c->loop,
-		       UV_RUN_ONCE); /* work sees its cancel flag; a reservation has a deadline */
-	cluster_stop_vms(c, run->vms, run->n_vms, NULL, NULL);
+	remote_cancel_asked(c->backend);
+	while (run->working > 0)
+		uv_run(&c->loop, UV_RUN_ONCE); /* work sees its cancel flag */
+	cluster_stop_vms(c, run->vms, run->n_vms, &l, NULL);
 }
 
 void boot_run_remove_made(struct boot_run *run)

@@ -18,11 +18,11 @@ struct boot_run {
 	unsigned pending; /* members on their way */
 	unsigned working; /* work threads under way */
 	struct timer *second;
-	unsigned reserving; /* requests of the network that cannot be taken back */
-	struct err error;   /* the first failure */
+	struct err error; /* the first failure */
 	bool failed;
 	uint64_t deadline; /* uv_hrtime */
 	atomic_bool cancel;
+	bool ends_helper; /* a failure ends it, with what then still runs */
 };
 
 /*

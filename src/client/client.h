@@ -138,6 +138,8 @@ int session_start(const struct session_options *o, struct session *ret, struct e
  * power is cut. Detached: forgets it. Idempotent.
  */
 void session_end(struct session *s, uint64_t timeout_ms, struct drover_cancel *cancel);
+/* Ends the helper, bound or detached, and all that it runs: in order, which takes some ms, or after 5 s by force. Idempotent. */
+void session_abort(struct session *s);
 /* Runs a helper that removes what is nobody's, and waits for its end, until @g (may be NULL) gives up. < 0: @e has what it says. */
 int session_reconcile(const struct store *store, const struct giveup *g, struct err *e);
 
@@ -336,8 +338,6 @@ int cluster_stop_vms(struct drover_cluster *c, struct drover_vm *const vms[], si
  * @pid, shortly, unless it has a member still.
  */
 void helper_await_end(const struct store *store, pid_t pid, int pidfd);
-/* Tells the helper to stop all members and leave; best effort, does not wait for it. */
-void cluster_shutdown(struct drover_cluster *c);
 
 /*
  * Fills @ret with @names when each is a good name of a member that does not run, given once. *@any_new: one does not exist

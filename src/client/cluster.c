@@ -3,7 +3,6 @@
 #include "client/client.h"
 
 #include "backend/remote/remote.h"
-#include "backend/remote/rpc.h"
 #include "base/scoped.h"
 #include "config.h"
 
@@ -11,7 +10,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 
-enum { STOP_ALL_MS = 60000, END_MS = 60000, SHUTDOWN_MS = 2000 };
+enum { STOP_ALL_MS = 60000, END_MS = 60000 };
 
 const char *drover_version(void)
 {
@@ -235,29 +234,6 @@ void cluster_renew_handles(struct drover_cluster *c)
 {
 	for (size_t i = 0; i < c->n_vms; i++)
 		vm_renew_handle(c->vms[i]);
-}
-
-static void on_shutdown(void *arg, int r, const struct reply *p, int fd, const struct err *e)
-{
-	unsigned *pending = arg;
-
-	close_fd(&fd);
-	*pending = 0;
-}
-
-void cluster_shutdown(struct drover_cluster *c)
-{
-	struct request q = {.verb = VERB_SHUTDOWN};
-	struct name_list names = {0};
-	unsigned pending = 0;
-
-	for (size_t i = 0; i < c->n_vms; i++)
-		name_list_add(&names, c->vms[i]->name);
-	if (names.n &&
-	    rpc_start(&c->loop, &c->store, &names, &q, 0, SHUTDOWN_MS, on_shutdown, &pending, NULL))
-		pending = 1;
-	wait_loop(&c->loop, &pending, 0, NULL, NULL);
-	name_list_done(&names);
 }
 
 size_t drover_cluster_size(const struct drover_cluster *c)

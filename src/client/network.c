@@ -39,7 +39,7 @@ int cluster_make_network(struct drover_cluster *c, const char *subnet, const str
 	/* The operation has a deadline of its own, so the wait ends. */
 	r = wait_loop(&c->loop, &w.pending, l->timeout_ms, l->cancel, e);
 	if (r < 0) {
-		remote_cancel_network(c->backend);
+		remote_cancel_asked(c->backend);
 		return r;
 	}
 	if (w.r < 0)

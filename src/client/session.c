@@ -18,7 +18,7 @@
 
 extern char **environ;
 
-enum { READY_MS = 30000, BIND_MS = 2000, FAILED_MS = 5000, MAX_ARGS = 16 };
+enum { READY_MS = 30000, BIND_MS = 2000, ABORT_MS = 5000, MAX_ARGS = 16 };
 
 char *session_helper(void)
 {
@@ -296,6 +296,21 @@ static bool await_end(const struct session *s, uint64_t timeout_ms, struct drove
 	return s->pidfd < 0 || (poll(p, 2, (int)timeout_ms) > 0 && p[0].revents);
 }
 
+void session_abort(struct session *s)
+{
+	if (s->pid > 0) {
+		if (s->ctl_fd >= 0)
+			close_fd(&s->ctl_fd); /* which it takes for its client's end */
+		else
+			kill(s->pid, SIGTERM);
+		if (!await_end(s, ABORT_MS, NULL))
+			kill(s->pid, SIGKILL);
+		waitpid(s->pid, NULL, 0);
+	}
+	close_fd(&s->pidfd);
+	s->pid = 0;
+}
+
 int session_start(const struct session_options *o, struct session *ret, struct err *e)
 {
 	scoped(launch) struct launch l = {.log_fd = -1, .ready = {-1, -1}};
@@ -316,11 +331,7 @@ int session_start(const struct session_options *o, struct session *ret, struct e
 	if (r == 0 && !o->detached)
 		r = bind_helper(o, &s.ctl_fd, e);
 	if (r < 0) {
-		/* canceled or not: what it may have made goes with it, in some ms */
-		kill(s.pid, SIGTERM);
-		if (!await_end(&s, FAILED_MS, NULL))
-			kill(s.pid, SIGKILL);
-		session_end(&s, FAILED_MS, NULL);
+		session_abort(&s);
 		return r;
 	}
 	*ret = s;

@@ -37,7 +37,7 @@ static int start_cluster(struct store *store, const struct name_list *names, boo
 			 struct settings s, struct warm *warm, struct drover_cluster **ret,
 			 struct err *e)
 {
-	struct boot_run run = {.settings = &s, .error = ERR_INIT};
+	struct boot_run run = {.settings = &s, .ends_helper = true, .error = ERR_INIT};
 	struct prepare image = {.store = store};
 	struct drover_cluster *c;
 	int r = any_new ? warm_image(&s, names->n, &run.cancel, &image, warm, e) : 0;
@@ -56,9 +56,7 @@ static int start_cluster(struct store *store, const struct name_list *names, boo
 		r = boot_run(&run, e);
 	member_config_done(&image.config);
 	if (r < 0 && c) {
-		if (s.detached)
-			cluster_shutdown(c);
-		session_end(&c->session, 10000, NULL);
+		session_abort(&c->session);
 		boot_run_remove_made(&run); /* under the locks, which the helper has let go of */
 	}
 	boot_run_done(&run);

@@ -12,7 +12,7 @@
 #include <sys/syscall.h>
 #include <time.h>
 
-enum { SHORT_MS = 50, PROMPT_MS = 4000 };
+enum { SHORT_MS = 50, PROMPT_MS = 4000, TAKEN_BACK_MS = 17000 };
 
 struct
 try {
@@ -480,6 +480,57 @@ static void test_a_start_is_canceled_while_its_network_is_made(void **state)
 	free(members);
 }
 
+/*
+ * The helper is frozen at @stage of a start, with the cancel, and stays so: what the start made is taken back within the
+ * bound of the header.
+ */
+struct standstill {
+	const char *stage;
+	struct drover_cancel *cancel;
+	pid_t helper;
+};
+
+static void on_stage(void *arg, const struct drover_progress *p)
+{
+	struct standstill *s = arg;
+
+	if (s->helper || strcmp(p->stage, s->stage) != 0)
+		return;
+	s->helper = helper_of(2);
+	kill(s->helper, SIGSTOP);
+	drover_cancel_now(s->cancel);
+}
+
+static void freeze_at(const char *stage, bool detached)
+{
+	struct standstill s = {.stage = stage, .cancel = drover_cancel_new()};
+	struct drover_options o = fake_options();
+	struct drover_cluster *c = NULL;
+	struct drover_member *members = NULL;
+	struct drover_error e;
+	int64_t began = now_ms();
+
+	o.detached = detached;
+	o.cancel = s.cancel;
+	o.on_progress = on_stage;
+	o.progress_arg = &s;
+	assert_true(drover_cluster_start(pair, 2, &o, &c, &e) < 0);
+	assert_string_equal(e.code, "canceled");
+	assert_true(now_ms() - began < TAKEN_BACK_MS);
+	assert_true(kill(s.helper, 0) < 0);
+	drover_cancel_free(s.cancel);
+	assert_int_equal(drover_list(home, NULL, &members, NULL), 0);
+	free(members);
+}
+
+static void test_a_start_whose_helper_stands_still_is_taken_back_in_time(void **state)
+{
+	setenv("DROVER_FAKE_BOOT_MS", "60000", 1);
+	freeze_at("start", false);
+	freeze_at("prepare", true);
+	unsetenv("DROVER_FAKE_BOOT_MS");
+}
+
 /* As the program's handler of a signal does it; poll and its kin are interrupted beside it. */
 static struct drover_cancel *by_signal;
 
@@ -514,34 +565,6 @@ static void test_a_signal_handler_ends_a_call(void **state)
 	assert_int_equal(drover_cluster_destroy(c, NULL, &e), 0);
 }
 
-static void test_options_that_nobody_initialised_are_refused(void **state)
-{
-	struct drover_options o = fake_options();
-	struct drover_cluster *c = start_pair(&o);
-	struct {
-		struct drover_call call;
-		int64_t newer;
-	} larger = {.call.size = sizeof(larger)};
-	struct drover_call call = {.size = 0};
-	struct drover_error e;
-
-	assert_true(drover_vm_pause(first_of(c), &call, &e) < 0);
-	assert_string_equal(e.code, "invalid_argument");
-	assert_non_null(strstr(e.sentence, "DROVER_CALL_INIT"));
-	memset(&call, 0x5a, sizeof(call));
-	assert_true(drover_vm_pause(first_of(c), &call, &e) < 0);
-	assert_string_equal(e.code, "invalid_argument");
-	/* of a program that was built with a newer header: what it does not use is no matter */
-	assert_int_equal(drover_vm_pause(first_of(c), &larger.call, &e), 0);
-	larger.newer = 1;
-	assert_true(drover_vm_resume(first_of(c), &larger.call, &e) < 0);
-	assert_string_equal(e.code, "unsupported");
-	/* and of one with an older header */
-	call = (struct drover_call){.size = sizeof(size_t)};
-	assert_int_equal(drover_vm_resume(first_of(c), &call, &e), 0);
-	assert_int_equal(drover_cluster_destroy(c, NULL, &e), 0);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -552,8 +575,8 @@ int main(void)
 		HOME_TEST(test_another_thread_ends_a_start_and_nothing_is_left),
 		HOME_TEST(test_a_start_that_is_canceled_at_any_moment_leaves_nothing),
 		HOME_TEST(test_a_start_is_canceled_while_its_network_is_made),
+		HOME_TEST(test_a_start_whose_helper_stands_still_is_taken_back_in_time),
 		HOME_TEST(test_a_signal_handler_ends_a_call),
-		HOME_TEST(test_options_that_nobody_initialised_are_refused),
 	};
 
 	return RUN_HOME_TESTS(tests);

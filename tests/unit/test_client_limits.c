@@ -151,12 +151,42 @@ static void test_a_prune_that_is_given_up_has_removed_nothing(void **state)
 	drover_cancel_free(o.cancel);
 }
 
+static void test_options_that_nobody_initialised_are_refused(void **state)
+{
+	struct drover_options o = fake_options();
+	struct drover_cluster *c = start_pair(&o);
+	struct drover_vm *vm = drover_cluster_vm(c, 0);
+	struct {
+		struct drover_call call;
+		int64_t newer;
+	} larger = {.call.size = sizeof(larger)};
+	struct drover_call call = {.size = 0};
+	struct drover_error e;
+
+	assert_true(drover_vm_pause(vm, &call, &e) < 0);
+	assert_string_equal(e.code, "invalid_argument");
+	assert_non_null(strstr(e.sentence, "DROVER_CALL_INIT"));
+	memset(&call, 0x5a, sizeof(call));
+	assert_true(drover_vm_pause(vm, &call, &e) < 0);
+	assert_string_equal(e.code, "invalid_argument");
+	/* of a program that was built with a newer header: what it does not use is no matter */
+	assert_int_equal(drover_vm_pause(vm, &larger.call, &e), 0);
+	larger.newer = 1;
+	assert_true(drover_vm_resume(vm, &larger.call, &e) < 0);
+	assert_string_equal(e.code, "unsupported");
+	/* and of one with an older header */
+	call = (struct drover_call){.size = sizeof(size_t)};
+	assert_int_equal(drover_vm_resume(vm, &call, &e), 0);
+	assert_int_equal(drover_cluster_destroy(c, NULL, &e), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		HOME_TEST(test_doctor_is_given_up),
 		HOME_TEST(test_a_download_is_given_up),
 		HOME_TEST(test_a_prune_that_is_given_up_has_removed_nothing),
+		HOME_TEST(test_options_that_nobody_initialised_are_refused),
 	};
 
 	return RUN_HOME_TESTS(tests);

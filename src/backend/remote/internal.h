@@ -33,8 +33,7 @@ struct remote {
 	void *event_arg;
 	struct list vms;
 	struct waiters ops;
-	struct rpc *making;    /* create_network, while it is under way; or NULL */
-	struct network_op *op; /* of that, owned */
+	struct list asked; /* struct cluster_op: create_network and reserve, while under way */
 
 	/* Observation: one watch stream for the cluster, or polls. */
 	enum peer peer;
@@ -65,8 +64,6 @@ struct remote_vm {
 	struct waiters on_stopped;
 	struct waiters on_address;
 	struct waiters ops;
-	struct rpc *making;     /* create_network, while it is under way; or NULL */
-	struct network_op *op;  /* of that, owned */
 	bool booting;           /* its boot was asked for and is not answered */
 	struct list calls;      /* struct vm_call */
 	struct list departures; /* struct departure: stops that wait for the member to go */

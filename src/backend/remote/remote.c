@@ -34,60 +34,77 @@ int remote_backend_know(struct backend *base, const char *name)
 
 /* --- The cluster's calls ------------------------------------------------------------------------------------- */
 
-struct network_op {
+/* One that is under way; one of the two callbacks is set. */
+struct cluster_op {
+	struct list link; /* remote.asked */
 	struct remote *backend;
-	backend_network_done *done;
+	struct rpc *rpc;
+	backend_network_done *on_network;
+	backend_reserve_done *on_reserved;
 	void *arg;
 };
 
+static void op_free(struct cluster_op *op)
+{
+	list_remove(&op->link);
+	rpc_cancel(op->rpc);
+	free(op);
+}
+
+/* @like but for link and rpc. */
+static int ask_cluster(const struct cluster_op *like, const struct request *q, rpc_done *done,
+		       struct err *e)
+{
+	struct cluster_op *op = malloc(sizeof(*op));
+
+	if (!op)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	*op = *like;
+	list_append(&op->backend->asked, &op->link);
+	op->rpc = cluster_rpc(op->backend, q, done, op, e);
+	if (op->rpc)
+		return 0;
+	op_free(op);
+	return -ENOMEM;
+}
+
 static void on_network(void *arg, int r, const struct reply *p, int fd, const struct err *e)
 {
-	struct network_op *op = arg;
+	struct cluster_op *op = arg;
 	struct remote_network *net = r < 0 ? NULL : calloc(1, sizeof(*net));
 	struct err none;
 
 	close_fd(&fd);
-	op->backend->making = NULL;
-	op->backend->op = NULL;
+	op->rpc = NULL;
 	if (net) {
 		net->base.backend = &op->backend->base;
 		memcpy(net->subnet, p->subnet, sizeof(net->subnet));
-		op->done(op->arg, 0, &net->base, NULL);
+		op->on_network(op->arg, 0, &net->base, NULL);
 	} else {
 		err_set(&none, ERR_NO_MEMORY, "out of memory");
-		op->done(op->arg, r < 0 ? r : -ENOMEM, NULL, r < 0 ? e : &none);
+		op->on_network(op->arg, r < 0 ? r : -ENOMEM, NULL, r < 0 ? e : &none);
 	}
-	free(op);
+	op_free(op);
 }
 
 static int remote_create_network(struct backend *base, const struct network_config *c,
 				 backend_network_done *done, void *arg, struct err *e)
 {
-	struct request q = {.verb = VERB_CREATENETWORK,
-			    .no_egress = !c->egress,
-			    .subnet = (char *)(uintptr_t)c->subnet};
-	struct network_op *op = calloc(1, sizeof(*op));
+	const struct request q = {.verb = VERB_CREATENETWORK,
+				  .no_egress = !c->egress,
+				  .subnet = (char *)(uintptr_t)c->subnet};
 
-	if (!op)
-		return err_set(e, ERR_NO_MEMORY, "out of memory");
-	*op = (struct network_op){remote_of(base), done, arg};
-	op->backend->making = cluster_rpc(op->backend, &q, on_network, op, e);
-	if (op->backend->making) {
-		op->backend->op = op;
-		return 0;
-	}
-	free(op);
-	return -ENOMEM;
+	return ask_cluster(
+		&(struct cluster_op){.backend = remote_of(base), .on_network = done, .arg = arg},
+		&q, on_network, e);
 }
 
-void remote_cancel_network(struct backend *base)
+void remote_cancel_asked(struct backend *base)
 {
 	struct remote *b = remote_of(base);
 
-	rpc_cancel(b->making);
-	free(b->op);
-	b->making = NULL;
-	b->op = NULL;
+	while (!list_is_empty(&b->asked))
+		op_free(list_entry(b->asked.next, struct cluster_op, link));
 }
 
 static void remote_close_network(struct backend_network *net, backend_done *done, void *arg)
@@ -104,42 +121,33 @@ static const char *remote_subnet(struct backend_network *net)
 	return container_of(net, struct remote_network, base)->subnet;
 }
 
-struct reserve_op {
-	backend_reserve_done *done;
-	void *arg;
-};
-
 static void on_reserved(void *arg, int r, const struct reply *p, int fd, const struct err *e)
 {
-	struct reserve_op *op = arg;
+	struct cluster_op *op = arg;
 	struct err bad;
 
 	close_fd(&fd);
+	op->rpc = NULL;
 	if (r == 0 && !p->has_reservation) {
 		r = err_set(&bad, ERR_PROTOCOL, "reserve: the helper's reply holds no reservation");
 		e = &bad;
 	}
-	op->done(op->arg, r, r < 0 ? NULL : &p->reservation, r < 0 ? e : NULL);
-	free(op);
+	op->on_reserved(op->arg, r, r < 0 ? NULL : &p->reservation, r < 0 ? e : NULL);
+	op_free(op);
 }
 
 int remote_reserve_as(struct backend_network *net, const char *name, const char *as,
 		      const char *ip_hint, backend_reserve_done *done, void *arg, struct err *e)
 {
-	struct remote *b = remote_of(net->backend);
-	struct request q = {.verb = VERB_RESERVE,
-			    .name = (char *)name,
-			    .as = (char *)as,
-			    .ip_hint = (char *)ip_hint};
-	struct reserve_op *op = calloc(1, sizeof(*op));
+	const struct request q = {.verb = VERB_RESERVE,
+				  .name = (char *)name,
+				  .as = (char *)as,
+				  .ip_hint = (char *)ip_hint};
 
-	if (!op)
-		return err_set(e, ERR_NO_MEMORY, "out of memory");
-	*op = (struct reserve_op){done, arg};
-	if (cluster_rpc(b, &q, on_reserved, op, e))
-		return 0;
-	free(op);
-	return -ENOMEM;
+	return ask_cluster(&(struct cluster_op){.backend = remote_of(net->backend),
+						.on_reserved = done,
+						.arg = arg},
+			   &q, on_reserved, e);
 }
 
 static int remote_reserve(struct backend_network *net, const char *name, const char *ip_hint,
@@ -241,6 +249,7 @@ static void remote_free(struct backend *base)
 	timer_stop(&b->poll);
 	rpc_cancel(b->hello);
 	watch_close(b->watch);
+	remote_cancel_asked(base);
 	waiters_cancel(&b->ops);
 	name_list_done(&b->known);
 	free(b);
@@ -291,6 +300,7 @@ struct backend *remote_backend_new(const struct remote_options *o, struct err *e
 	b->on_event = o->on_event;
 	b->event_arg = o->event_arg;
 	list_init(&b->vms);
+	list_init(&b->asked);
 	waiters_init(&b->ops, o->loop);
 	return &b->base;
 }

@@ -34,8 +34,8 @@ struct remote_options {
 
 struct backend *remote_backend_new(const struct remote_options *o, struct err *e);
 
-/* Gives up the create_network under way, if there is one: its callback does not come. What the helper makes stays the helper's. */
-void remote_cancel_network(struct backend *b);
+/* Gives up the create_network and reserve calls under way: no callback comes. What the helper makes stays the helper's. */
+void remote_cancel_asked(struct backend *b);
 
 /* Makes another live member known as a way to the cluster. */
 int remote_backend_know(struct backend *b, const char *name);
