@@ -63,7 +63,6 @@ static void conn_free(struct conn *c)
 	if (c->helper->current == c)
 		c->helper->current = NULL;
 	list_remove(&c->link);
-	timer_stop(&c->deadline);
 	timer_stop(&c->pause);
 	framer_done(&c->in);
 	free(c->watch_id);
@@ -104,7 +103,6 @@ static void conn_refuse(struct conn *c, const char *id, const struct err *e)
 	}
 	c->done = true;
 	c->watching = false;
-	timer_stop(&c->deadline);
 	framer_done(&c->in);
 	count_pending(c);
 	stream_hold(c->stream, true);
@@ -126,19 +124,10 @@ static uint64_t due_time(const struct conn *c)
 	return c->since + (is_between_requests(c) ? WIRE_IDLE_MS : WIRE_REQUEST_MS);
 }
 
-static void set_deadline(struct conn *c);
-
-static void on_deadline(void *arg)
+static void end_overdue(struct conn *c)
 {
-	struct conn *c = arg;
 	struct err e;
 
-	if (is_busy(c))
-		return; /* set again when it is no more */
-	if (uv_now(&c->helper->loop) < due_time(c)) {
-		set_deadline(c);
-		return;
-	}
 	if (is_between_requests(c)) {
 		conn_finish(c);
 		return;
@@ -148,17 +137,29 @@ static void on_deadline(void *arg)
 	conn_refuse(c, NULL, &e);
 }
 
-/* A timer that fires too early looks again: so the usual request starts and stops none. */
+/* What is busy has no time limit; one is set when it no longer is. */
+void conns_end_overdue(struct helper *h)
+{
+	uint64_t next = ALARM_NEVER;
+
+	list_for_each_safe (pos, &h->conns) {
+		struct conn *c = list_entry(pos, struct conn, link);
+
+		if (is_busy(c))
+			continue;
+		if (due_time(c) <= uv_now(&h->loop))
+			end_overdue(c);
+		else if (due_time(c) < next)
+			next = due_time(c);
+	}
+	alarm_set(h->overdue, next);
+}
+
+/* The usual request sets no alarm: one that comes too early looks again. */
 static void set_deadline(struct conn *c)
 {
-	uint64_t due = due_time(c);
-	uint64_t now = uv_now(&c->helper->loop);
-
-	if (is_busy(c) || (c->deadline && c->deadline_at <= due))
-		return;
-	timer_stop(&c->deadline);
-	c->deadline_at = due;
-	timer_start(&c->helper->loop, due > now ? due - now : 0, on_deadline, c, &c->deadline);
+	if (!is_busy(c) && due_time(c) < alarm_time(c->helper->overdue))
+		alarm_set(c->helper->overdue, due_time(c));
 }
 
 /* The connection may have ended after this. */
@@ -356,7 +357,7 @@ static void refuse_fd(struct helper *h, int fd, enum err_code code, const char *
 	close(fd);
 }
 
-void conn_accept(struct helper *h, struct member *m, int fd, uid_t peer)
+bool conn_accept(struct helper *h, struct member *m, int fd, uid_t peer)
 {
 	struct conn *c;
 
@@ -364,16 +365,16 @@ void conn_accept(struct helper *h, struct member *m, int fd, uid_t peer)
 	if (!may_connect(h, peer)) {
 		refuse_fd(h, fd, ERR_DENIED,
 			  "permission denied: only the cluster's owner and root");
-		return;
+		return false;
 	}
 	if (!make_room(h)) {
 		refuse_fd(h, fd, ERR_BUSY, "too many connections");
-		return;
+		return false;
 	}
 	c = malloc(sizeof(*c)); /* calloc of glibc has no quick way for what was just freed */
 	if (!c) {
 		close(fd);
-		return;
+		return false;
 	}
 	*c = (struct conn){.helper = h, .member = m};
 	list_init(&c->calls);
@@ -383,14 +384,16 @@ void conn_accept(struct helper *h, struct member *m, int fd, uid_t peer)
 	c->stream = stream_open_fresh(&h->loop, fd, on_read, c);
 	if (!c->stream) {
 		conn_free(c);
-		return;
+		return false;
 	}
 	stream_on_drain(c->stream, on_drain);
 	c->since = uv_now(&h->loop);
 	h->current = c;
 	stream_kick(c->stream); /* the request is often there already */
-	if (conn_is_current(h, c))
-		set_deadline(c);
+	if (!conn_is_current(h, c))
+		return true;
+	set_deadline(c);
+	return false;
 }
 
 void conns_forget_member(struct helper *h, const struct member *m)

@@ -11,10 +11,8 @@ struct conn {
 	struct member *member; /* whose socket; NULL once that is retired */
 	struct stream *stream;
 	struct framer in;
-	size_t counted; /* bytes of @in that helper.pending_bytes holds */
-	struct timer *deadline;
-	struct timer *pause;  /* in the middle of a large request */
-	uint64_t deadline_at; /* when that fires; it then looks whether the time is really up */
+	size_t counted;      /* bytes of @in that helper.pending_bytes holds */
+	struct timer *pause; /* in the middle of a large request */
 	uint64_t since;    /* loop time: connected, or the last request ended, or a new one began */
 	struct list calls; /* under way */
 	unsigned n_calls;

@@ -103,7 +103,7 @@ static unsigned count_ctl(struct helper *h)
 	return n;
 }
 
-static void on_ctl_connection(void *arg, int fd, uid_t peer)
+static bool on_ctl_connection(void *arg, int fd, uid_t peer)
 {
 	struct helper *h = arg;
 	struct ctl_conn *c = NULL;
@@ -113,7 +113,7 @@ static void on_ctl_connection(void *arg, int fd, uid_t peer)
 		c = calloc(1, sizeof(*c));
 	if (!c) {
 		close(fd);
-		return;
+		return false;
 	}
 	c->helper = h;
 	list_append(&h->ctl_conns, &c->link);
@@ -121,6 +121,7 @@ static void on_ctl_connection(void *arg, int fd, uid_t peer)
 	if (!c->stream ||
 	    !timer_start(&h->loop, HANDSHAKE_MS, on_handshake_deadline, c, &c->deadline))
 		ctl_conn_free(c);
+	return false;
 }
 
 /* One that waits to be booted. */

@@ -76,7 +76,6 @@ static void close_handles(struct helper *h)
 	if (h->closing)
 		return;
 	h->closing = true;
-	timer_stop(&h->idle);
 	/* A signal has nothing more to ask for, and must not make the end look violent. */
 	set_signals_blocked(true);
 	for (size_t i = 0; i < h->n_signals; i++)
@@ -85,6 +84,8 @@ static void close_handles(struct helper *h)
 		uv_close((uv_handle_t *)&h->client_poll, NULL);
 	ctl_close(h);
 	conns_close_all(h);
+	alarm_close(h->idle);
+	alarm_close(h->overdue);
 	if (h->network) {
 		struct backend_network *net = h->network;
 
@@ -167,7 +168,12 @@ static void on_idle(void *arg)
 		helper_shutdown(h, true);
 		return;
 	}
-	timer_start(&h->loop, IDLE_MS, on_idle, h, &h->idle);
+	alarm_set(h->idle, uv_now(&h->loop) + IDLE_MS);
+}
+
+static void on_overdue(void *arg)
+{
+	conns_end_overdue(arg);
 }
 
 int helper_start_signals(struct helper *h, struct err *e)
@@ -217,6 +223,10 @@ static int begin(struct helper *h, struct err *e)
 	bool again = keeper_restarts(h->o->keeper) > 0;
 	int r = again ? 0 : helper_start_signals(h, e);
 
+	if (r == 0)
+		r = alarm_open(&h->loop, on_idle, h, &h->idle, e);
+	if (r == 0)
+		r = alarm_open(&h->loop, on_overdue, h, &h->overdue, e);
 	if (r == 0) {
 		h->backend = make_backend(h, e);
 		r = h->backend ? 0 : err_code_number(e->code);
@@ -228,7 +238,7 @@ static int begin(struct helper *h, struct err *e)
 	if (r == 0)
 		r = ctl_watch_client(h, e);
 	if (r == 0 && !h->o->bound)
-		timer_start(&h->loop, IDLE_MS, on_idle, h, &h->idle);
+		alarm_set(h->idle, uv_now(&h->loop) + IDLE_MS);
 	return r;
 }
 

@@ -18,6 +18,7 @@
 
 #include "backend/backend.h"
 #include "base/list.h"
+#include "loop/alarm.h"
 #include "loop/listener.h"
 #include "loop/stream.h"
 #include "loop/timer.h"
@@ -112,7 +113,8 @@ struct helper {
 	struct list ctl_conns;
 	uv_poll_t client_poll;
 	bool watching_client;
-	struct timer *idle;
+	struct alarm *idle;    /* looks whether anybody needs this helper */
+	struct alarm *overdue; /* the first connection whose time is up */
 	int64_t total_connections;
 	int64_t total_requests;
 	int64_t total_refusals;
@@ -186,8 +188,10 @@ struct call {
 	enum verb verb;
 };
 
-void conn_accept(struct helper *h, struct member *m, int fd, uid_t peer);
+/* Takes @fd. True when it has been answered and ended already. */
+bool conn_accept(struct helper *h, struct member *m, int fd, uid_t peer);
 void conns_forget_member(struct helper *h, const struct member *m); /* calls too */
+void conns_end_overdue(struct helper *h);
 void conns_close_all(struct helper *h); /* sends what is queued, within a bound */
 
 /* Each answers and frees the call. */

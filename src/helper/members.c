@@ -53,11 +53,11 @@ void member_status(const struct member *m, struct member_status *ret)
 	str_copy(ret->error, sizeof(ret->error), m->state == MEMBER_ERROR ? m->error.msg : "");
 }
 
-static void on_connection(void *arg, int fd, uid_t peer)
+static bool on_connection(void *arg, int fd, uid_t peer)
 {
 	struct member *m = arg;
 
-	conn_accept(m->helper, m, fd, peer);
+	return conn_accept(m->helper, m, fd, peer);
 }
 
 void member_set_state(struct member *m, enum member_state state)

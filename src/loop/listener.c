@@ -5,14 +5,13 @@
 #include "base/scoped.h"
 #include "loop/timer.h"
 
-#include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
 /* BACKLOG: connections the kernel keeps for us; RETRY_MS: the pause after running out of descriptors. */
-enum { BACKLOG = 1024, RETRY_MS = 50 };
+enum { BACKLOG = 1024, RETRY_MS = 50, ACCEPTS_PER_TURN = 8 };
 
 struct listener {
 	uv_poll_t poll;
@@ -38,10 +37,9 @@ static void on_retry(void *arg)
 	uv_poll_start(&l->poll, UV_READABLE, on_readable);
 }
 
-/* One connection a turn: the loop comes back for the next, and the peers that are in already have their turn between. */
-static void on_readable(uv_poll_t *h, int status, int events)
+/* True when there was one, and it has been served to its end. */
+static bool accept_one(struct listener *l)
 {
-	struct listener *l = h->data;
 	struct ucred peer = {.uid = (uid_t)-1};
 	socklen_t len = sizeof(peer);
 	int fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -49,15 +47,29 @@ static void on_readable(uv_poll_t *h, int status, int events)
 	if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM)) {
 		/* The socket stays readable: wait instead of spinning. */
 		uv_poll_stop(&l->poll);
-		timer_start(h->loop, RETRY_MS, on_retry, l, &l->retry);
-		return;
+		timer_start(l->poll.loop, RETRY_MS, on_retry, l, &l->retry);
+		return false;
 	}
 	if (fd < 0)
-		return;
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
+		return false;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0) {
 		close(fd);
-	else
-		l->on_connection(l->arg, fd, peer.uid);
+		return true;
+	}
+	return l->on_connection(l->arg, fd, peer.uid);
+}
+
+/*
+ * One connection a turn: the loop comes back for the next, and the peers that are in already have their turn between. Those
+ * that are served at once are more: a client that calls again and again does without the turns.
+ */
+static void on_readable(uv_poll_t *h, int status, int events)
+{
+	struct listener *l = h->data;
+
+	for (int i = 0; i < ACCEPTS_PER_TURN; i++)
+		if (!accept_one(l) || l->closing)
+			return;
 }
 
 static int set_path(struct listener *l, const char *path, struct err *e)

@@ -3,14 +3,18 @@
 #ifndef DROVER_LOOP_LISTENER_H
 #define DROVER_LOOP_LISTENER_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 #include <uv.h>
 
 struct listener;
 struct err;
 
-/* @fd is the callee's; @peer is who connected (SO_PEERCRED). listener_close is allowed inside. */
-typedef void listener_cb(void *arg, int fd, uid_t peer);
+/*
+ * @fd is the callee's; @peer is who connected (SO_PEERCRED). listener_close is allowed inside. True when the connection has
+ * ended already: then the next one may have its turn at once.
+ */
+typedef bool listener_cb(void *arg, int fd, uid_t peer);
 
 /*
  * Listens at @path (mode 0600). A file in the way is removed: the caller holds the lock that says nobody lives there.

@@ -284,7 +284,7 @@ static enum took read_once(struct stream *s)
 static void read_turn(struct stream *s)
 {
 	for (int i = 0; i < READS_PER_TURN; i++)
-		if (s->closing || s->held || s->draining || read_once(s) != TOOK_A_CHUNK)
+		if (s->closing || s->held || s->draining || read_once(s) == TOOK_NOTHING)
 			return;
 }
 
