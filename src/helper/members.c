@@ -70,6 +70,8 @@ void member_set_state(struct member *m, enum member_state state)
 static int register_in_store(struct member *m, struct err *e)
 {
 	const struct store *s = m->helper->o->store;
+	/* Of the same owner, if it is another one. */
+	const struct member *first = list_entry(m->helper->members.next, struct member, link);
 	scoped(mem) char *path = store_socket_path(s, m->name, "sock");
 	int r = store_member_lock(s, m->name, &m->lock_fd, e);
 
@@ -87,7 +89,8 @@ static int register_in_store(struct member *m, struct err *e)
 		r = path ? listener_open(&m->helper->loop, path, on_connection, m, &m->listener, e)
 			 : err_set(e, ERR_NO_MEMORY, "out of memory");
 	if (r == 0)
-		r = store_owner_write(s, m->name, &m->helper->o->identity, e);
+		r = store_owner_write(s, m->name, &m->helper->o->identity,
+				      first == m ? NULL : first->name, e);
 	return r == 0 ? member_keep_new(m, e) : r;
 }
 

@@ -273,17 +273,30 @@ static void remove_network_before(const struct store *s, const char *name, pid_t
 		files_remove_tree(net);
 }
 
-int store_owner_write(const struct store *s, const char *name, const struct procid *id,
-		      struct err *e)
+static int write_owner_file(const struct store *s, const char *name, const char *file,
+			    const char *text, const char *like, struct err *e)
 {
-	scoped(mem) char *owner_path = store_member_path(s, name, "owner");
-	scoped(mem) char *pid_path = store_member_path(s, name, "pid");
+	scoped(mem) char *path = store_member_path(s, name, file);
+	scoped(mem) char *same = like ? store_member_path(s, like, file) : NULL;
+	int r;
+
+	if (!path)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	if (same && link(same, path) == 0)
+		return 0; /* no such thing in every file system, nor over a file that is there */
+	r = files_publish(path, text, strlen(text), 0600);
+	return r < 0 ? err_errno(e, r, "write %s", path) : 0;
+}
+
+int store_owner_write(const struct store *s, const char *name, const struct procid *id,
+		      const char *like, struct err *e)
+{
 	scoped(mem) char *failure_path = store_member_path(s, name, "failure");
 	char owner[128];
 	char pid[16];
 	int r;
 
-	if (!owner_path || !pid_path || !failure_path)
+	if (!failure_path)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	remove_network_before(s, name, id->pid);
 	r = write_failure(failure_path, "");
@@ -292,11 +305,8 @@ int store_owner_write(const struct store *s, const char *name, const struct proc
 	snprintf(owner, sizeof(owner), "%d %llu %s\n", (int)id->pid,
 		 (unsigned long long)id->start_ticks, id->boot_id);
 	snprintf(pid, sizeof(pid), "%d", (int)id->pid);
-	r = files_publish(owner_path, owner, strlen(owner), 0600);
-	if (r < 0)
-		return err_errno(e, r, "write %s", owner_path);
-	r = files_publish(pid_path, pid, strlen(pid), 0600);
-	return r < 0 ? err_errno(e, r, "write %s", pid_path) : 0;
+	r = write_owner_file(s, name, "owner", owner, like, e);
+	return r < 0 ? r : write_owner_file(s, name, "pid", pid, like, e);
 }
 
 void store_owner_clear(const struct store *s, const char *name)

@@ -61,9 +61,12 @@ int store_member_mkdir(const struct store *s, const char *name, struct err *e);
  */
 int store_member_lock(const struct store *s, const char *name, int *ret_fd, struct err *e);
 
-/* For the holder of the lock: removes the files of a network that a killed owner left, and writes owner, then pid. */
+/*
+ * For the holder of the lock: removes the files of a network that a killed owner left, and writes owner, then pid. @like,
+ * NULL or a member for which the same @id was written: its files get one more name each, which is sooner done.
+ */
 int store_owner_write(const struct store *s, const char *name, const struct procid *id,
-		      struct err *e);
+		      const char *like, struct err *e);
 /* Removes pid and owner. */
 void store_owner_clear(const struct store *s, const char *name);
 /*

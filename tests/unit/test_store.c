@@ -241,7 +241,15 @@ static void an_owner_is_alive_only_as_itself(void **state)
 	assert_int_equal(store_member_mkdir(&s, "a", &e), 0);
 	assert_int_equal(store_owner_alive(&s, "a"), 0);
 	assert_int_equal(procid_of(getpid(), &id), 0);
-	assert_int_equal(store_owner_write(&s, "a", &id, &e), 0);
+	assert_int_equal(store_owner_write(&s, "a", &id, NULL, &e), 0);
+	assert_int_equal(store_owner_alive(&s, "a"), getpid());
+	assert_int_equal(store_member_mkdir(&s, "b", &e), 0);
+	assert_int_equal(store_owner_write(&s, "b", &id, "a", &e), 0);
+	assert_int_equal(store_owner_write(&s, "b", &id, "a", &e), 0); /* over what is there */
+	assert_int_equal(store_owner_write(&s, "b", &id, "nobody", &e), 0);
+	assert_int_equal(store_owner_alive(&s, "b"), getpid());
+	store_owner_clear(&s, "b");
+	assert_int_equal(store_owner_alive(&s, "b"), 0);
 	assert_int_equal(store_owner_alive(&s, "a"), getpid());
 	pid = store_member_path(&s, "a", "pid");
 	snprintf(want, sizeof(want), "%d", (int)getpid());
@@ -250,11 +258,11 @@ static void an_owner_is_alive_only_as_itself(void **state)
 	free(text);
 	free(pid);
 	id.start_ticks++; /* a recycled pid */
-	assert_int_equal(store_owner_write(&s, "a", &id, &e), 0);
+	assert_int_equal(store_owner_write(&s, "a", &id, NULL, &e), 0);
 	assert_int_equal(store_owner_alive(&s, "a"), 0);
 	id.start_ticks--;
 	id.boot_id[0] = id.boot_id[0] == '0' ? '1' : '0'; /* of another boot */
-	assert_int_equal(store_owner_write(&s, "a", &id, &e), 0);
+	assert_int_equal(store_owner_write(&s, "a", &id, NULL, &e), 0);
 	assert_int_equal(store_owner_alive(&s, "a"), 0);
 	store_owner_clear(&s, "a");
 	assert_int_equal(store_owner_alive(&s, "a"), 0);
@@ -280,7 +288,7 @@ static void a_zombie_owns_nothing(void **state)
 		_exit(read(go[0], &c, 1) < 0);
 	}
 	assert_int_equal(procid_of(pid, &id), 0);
-	assert_int_equal(store_owner_write(&s, "a", &id, &e), 0);
+	assert_int_equal(store_owner_write(&s, "a", &id, NULL, &e), 0);
 	assert_int_equal(store_owner_alive(&s, "a"), pid);
 	close(go[0]);
 	close(go[1]);
@@ -305,12 +313,12 @@ static void who_takes_a_member_over_removes_the_network_of_its_killed_owner(void
 	before = store_network_path(&s, "a", dead.pid);
 	mine = store_network_path(&s, "a", me.pid);
 	assert_int_equal(store_member_mkdir(&s, "a", &e), 0);
-	assert_int_equal(store_owner_write(&s, "a", &dead, &e), 0);
+	assert_int_equal(store_owner_write(&s, "a", &dead, NULL, &e), 0);
 	assert_int_equal(files_mkdir_all(before, 0700), 0);
 	assert_int_equal(files_mkdir_all(mine, 0700), 0);
-	assert_int_equal(store_owner_write(&s, "a", &me, &e), 0);
+	assert_int_equal(store_owner_write(&s, "a", &me, NULL, &e), 0);
 	assert_false(files_exist(before));
-	assert_int_equal(store_owner_write(&s, "a", &me, &e), 0);
+	assert_int_equal(store_owner_write(&s, "a", &me, NULL, &e), 0);
 	assert_true(files_exist(mine));
 	free(before);
 	free(mine);
