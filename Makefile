@@ -25,9 +25,10 @@ check-fault: setup
 	tests/fault/guest_matrix.py build/src/cli/drover build/src/helper/drover-helper '$(CASES)'
 
 # KVM in a guest with nested virtualisation; with cloud-hypervisor too, when it is in PATH or DROVER_HYPERVISOR names it.
+# CASES=PATTERN runs some of it: names as in `tests/kvm/inside.sh`, for example CASES=ch_cluster.
 check-kvm: setup
 	tools/build
-	meson test -C build --suite kvm --print-errorlogs; status=$$?; tools/tally build/meson-logs/testlog.json; exit $$status
+	CASES='$(CASES)' meson test -C build --suite kvm --verbose; status=$$?; tools/tally build/meson-logs/testlog.json; exit $$status
 
 # Clusters in threads of one process, with ThreadSanitizer; unit tests and the command under valgrind. Both are in check too.
 check-threads: setup

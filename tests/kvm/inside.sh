@@ -1,27 +1,39 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# What nested.sh runs as root inside its member: drover by KVM. Prints TAP.
+# What nested.sh runs as root inside its member: drover by KVM. Prints TAP, and when each claim was begun.
+#
+# usage: inside.sh claims [PATTERN]     those of all cases whose names match
+#        inside.sh list [PATTERN]       only their names
+#        inside.sh bench|warm [ROUNDS]  a benchmark
 set -u -o pipefail
 export PATH=/opt/drover/bin:$PATH:/usr/sbin LD_LIBRARY_PATH=/opt/drover/lib
 export DROVER=/opt/drover/bin/drover DROVER_HELPER=/opt/drover/bin/drover-helper
 export DROVER_IMAGE_CACHE=/opt/drover/cache DROVER_HOME=/var/tmp/drover
 
 n=0
-failures=0
+mode=${1-claims}
+missing=
 # ok CLAIM COMMAND...: with the time that it took
 ok() {
 	local claim=$1 out status=0 began=$EPOCHREALTIME
 	shift
+	[ "$mode" != list ] || { echo "$claim"; return; }
+	[ -z "$missing" ] || { skip "$claim" "$missing"; return; }
 	n=$((n + 1))
+	printf '# %d:%02d %s ...\n' $((SECONDS / 60)) $((SECONDS % 60)) "$claim"
 	out=$("$@" 2>&1) || status=$?
 	began=$(awk -v a="$began" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f", b - a }')
 	if [ "$status" -eq 0 ]; then
 		echo "ok $n - $claim ($began s)"
 	else
-		failures=$((failures + 1))
 		echo "not ok $n - $claim ($began s)"
 		tail -n 30 <<<"$out" | sed 's/^/# /'
 	fi
+}
+# skip CLAIM REASON
+skip() {
+	n=$((n + 1))
+	if [ "$mode" = list ]; then echo "$1"; else echo "ok $n - $1 # SKIP $2"; fi
 }
 
 kvm_is_there() { modprobe kvm-amd nested=1 && modprobe tun && [ -w /dev/kvm ]; }
@@ -43,8 +55,9 @@ runs_by_kvm() {
 guest_says_kvm() { drover exec "$1" -- sh -c 'dmesg 2>/dev/null || sudo dmesg' | grep -i 'hypervisor detected: kvm'; }
 # contract KIND: the suite's own lines go to a file; all its tests have to be there
 contract() {
-	local tap=/var/tmp/contract.$1
+	local tap=/var/tmp/contract.$1 began=$SECONDS
 	test_contract "$1" 2>"$tap.log" >"$tap"
+	echo "$1: $((SECONDS - began)) s"
 	grep -E '^not ok' "$tap" && { tail -n 20 "$tap.log"; return 1; }
 	[ "$(grep -c '^ok' "$tap")" = "$(sed -n 's/^1\.\.//p' "$tap")" ]
 }
@@ -56,10 +69,12 @@ reach_the_world() {
 	(echo here is the world | timeout 60 nc -l -N 192.0.2.7 8080) &
 	drover exec a -- sh -c 'nc -w 20 192.0.2.7 8080 </dev/null' | grep -q 'here is the world'
 }
+# Started beside b: alone it would be a cluster, and have a network, of its own.
 same_address_again() {
 	local before
 	before=$(address a)
-	[ -n "$before" ] && drover down a && drover up a --image tiny --cpus 1 --backend cloud-hypervisor && [ "$(address a)" = "$before" ]
+	[ -n "$before" ] && drover down a && drover up a b --image tiny --cpus 1 --backend cloud-hypervisor &&
+		[ "$(address a)" = "$before" ] && reach_each_other
 }
 boot_ids() { drover exec a -- cat /proc/sys/kernel/random/boot_id && drover exec b -- cat /proc/sys/kernel/random/boot_id; }
 # kill -9 of the helper: the same processes and guests are there under the next one, which can do all that the first could.
@@ -137,24 +152,19 @@ warm() {
 	command warm /opt/drover/build tiny "$1" 2
 }
 
-ok "KVM is there" kvm_is_there
-case ${1-} in
-bench | warm)
-	"$1" "${2-5}"
-	exit
-	;;
-esac
-ok "guests of this machine can run VMs" out_is yes nested_answer
-ok "but not when KVM is loaded without nesting" out_is_without_nesting no
-ok "unless they are translated" out_is_without_nesting yes DROVER_ACCEL=tcg
-ok "a member boots by QEMU" drover up q --image tiny --cpus 1 --backend qemu
-ok "the probe chose KVM for it" runs_by_kvm
-ok "its kernel says KVM" guest_says_kvm q
-ok "it stops" drover down q
-ok "QEMU boots a vmlinux" boots_vmlinux qemu
-if ! command -v cloud-hypervisor >/dev/null; then
-	echo "ok $((n += 1)) - cloud-hypervisor by KVM # SKIP not in PATH, and DROVER_HYPERVISOR does not name it"
-else
+case_nesting() {
+	ok "guests of this machine can run VMs" out_is yes nested_answer
+	ok "but not when KVM is loaded without nesting" out_is_without_nesting no
+	ok "unless they are translated" out_is_without_nesting yes DROVER_ACCEL=tcg
+}
+case_qemu() {
+	ok "a member boots by QEMU" drover up q --image tiny --cpus 1 --backend qemu
+	ok "the probe chose KVM for it" runs_by_kvm
+	ok "its kernel says KVM" guest_says_kvm q
+	ok "it stops" drover down q
+}
+case_qemu_vmlinux() { ok "QEMU boots a vmlinux" boots_vmlinux qemu; }
+case_ch_cluster() {
 	ok "two members boot by cloud-hypervisor" drover up a b --image tiny --cpus 1 --backend cloud-hypervisor
 	ok "its kernel says KVM" guest_says_kvm a
 	ok "they reach each other by name" reach_each_other
@@ -165,18 +175,37 @@ else
 	if has_landlock; then
 		ok "Landlock keeps one from other files" is_confined
 	else
-		echo "ok $((n += 1)) - Landlock keeps one from other files # SKIP Linux $(uname -r) is older than 6.2"
+		skip "Landlock keeps one from other files" "Linux $(uname -r) is older than 6.2"
 	fi
 	ok "they stop" drover down a b
-	ok "cloud-hypervisor boots a vmlinux" boots_vmlinux cloud-hypervisor
-	ok "an ordinary user runs one" somebody_uses_it
-	ok "an image that boots by firmware is refused in words" firmware_is_missed
-	ok "one dies with its client" die_with_their_client
+}
+case_ch_vmlinux() { ok "cloud-hypervisor boots a vmlinux" boots_vmlinux cloud-hypervisor; }
+case_ch_user() { ok "an ordinary user runs one" somebody_uses_it; }
+case_ch_firmware() { ok "an image that boots by firmware is refused in words" firmware_is_missed; }
+case_ch_client() { ok "one dies with its client" die_with_their_client; }
+case_ch_debian() {
 	ok "Debian boots by cloud-hypervisor, from its disk" drover up d --image debian-12 --backend cloud-hypervisor
 	ok "its kernel says KVM" guest_says_kvm d
 	ok "it stops" drover down d
-	ok "the contract holds for cloud-hypervisor by KVM" contract cloud-hypervisor
-	ok "the contract holds through a helper" contract remote-cloud-hypervisor
-fi
-ok "the contract holds for QEMU by KVM" contract qemu
-[ "$failures" -eq 0 ]
+}
+case_ch_contract() { ok "the contract holds for cloud-hypervisor by KVM" contract cloud-hypervisor; }
+case_ch_remote_contract() { ok "the contract holds through a helper" contract remote-cloud-hypervisor; }
+case_qemu_contract() { ok "the contract holds for QEMU by KVM" contract qemu; }
+cases=(nesting qemu qemu_vmlinux ch_cluster ch_vmlinux ch_user ch_firmware ch_client ch_debian ch_contract ch_remote_contract
+	qemu_contract)
+
+ok "KVM is there" kvm_is_there
+case $mode in
+bench | warm)
+	"$mode" "${2-5}"
+	exit
+	;;
+esac
+for name in "${cases[@]}"; do
+	[[ $name =~ ${2-} ]] || continue
+	missing=
+	[[ $name != ch_* ]] || command -v cloud-hypervisor >/dev/null ||
+		missing="no cloud-hypervisor in PATH, and DROVER_HYPERVISOR names none"
+	"case_$name"
+done
+exit 0 # the lines say what failed

@@ -4,13 +4,13 @@
 # with QEMU by KVM and, when cloud-hypervisor is in PATH or DROVER_HYPERVISOR names it, with that too. The member runs the
 # programs of this host, which therefore is what the member is: Debian 12.
 #
-# usage: nested.sh                     the claims
+# usage: [CASES=PATTERN] nested.sh     the claims; only those of the cases whose names match: see cases in inside.sh
 #        nested.sh bench [ROUNDS]      bench/boot in the member instead (tools/bench kvm)
 #        nested.sh warm [ROUNDS]       bench/warm_start and bench/warm there (tools/bench kvm-warm)
 cd "$(dirname "$0")/../vm" && . ./lib.sh
 set -o pipefail
 
-mode=${1-}
+mode=${1-claims}
 hypervisor=${DROVER_HYPERVISOR:-$(command -v cloud-hypervisor)}
 bundle=$home/bundle/opt/drover
 
@@ -64,26 +64,36 @@ unpack() {
 		"$DROVER" exec host -- sudo tar -C / -xzf /tmp/bundle.tgz
 }
 
-# The inner script's lines become this one's.
+# The inner script's lines become this one's. Those that it did not come to, whatever ended it, fail by name.
 inside() {
-	local line
+	local line reached=0 status=0 claims=()
+	[ "$mode" != claims ] || readarray -t claims < <(bash ../kvm/inside.sh list "${CASES-}")
 	while IFS= read -r line; do
 		case $line in
-		"ok "*"# SKIP"*) n=$((n + 1)); echo "ok $n - ${line#ok *- }" ;;
+		"ok "*"# SKIP"*) line=${line#ok *- }; tap_skip "nested: ${line% # SKIP *}" "${line##* # SKIP }" ;;
 		"ok "*) tap_result 0 "nested: ${line#ok *- }" ;;
 		"not ok "*) tap_result 1 "nested: ${line#not ok *- }" ;;
-		1..*) ;;
-		*) echo "# ${line#\# }" ;;
+		*) echo "# ${line#\# }"; continue ;;
 		esac
-	done < <("$DROVER" exec host -- sudo bash /opt/drover/bin/inside.sh "$@" 2>&1 || echo "not ok 0 - the inner script ends well")
+		reached=$((reached + 1))
+	done < <("$DROVER" exec host -- sudo timeout 3300 bash /opt/drover/bin/inside.sh "$@" 2>&1)
+	wait "$!" || status=$?
+	tap_result "$status" "the inner script ends well" || echo "# exit $status"
+	for line in "${claims[@]:reached}"; do tap_result 1 "nested: not reached: $line"; done
 }
 
-ok "the images are there" eval '"$DROVER" image build tiny && "$DROVER" image build debian-12'
-ok "guests of this host can run VMs" out_is yes "$DROVER_TEST_NESTED"
-ok "a member boots" "$DROVER" up host --image debian-12 --cpus 2 --mem 3072
-ok "what drover needs is packed" pack
-ok "it is copied into the member" unpack
-inside "$@"
-ok "the member goes" "$DROVER" rm -f host
-ok "nothing is left" nothing_left
+# step CLAIM COMMAND...: says when it begins, as the inner script does
+step() {
+	printf '# %d:%02d %s ...\n' $((SECONDS / 60)) $((SECONDS % 60)) "$1"
+	ok "$@"
+}
+
+step "the images are there" eval '"$DROVER" image build tiny && "$DROVER" image build debian-12'
+step "guests of this host can run VMs" out_is yes "$DROVER_TEST_NESTED"
+step "a member boots" "$DROVER" up host --image debian-12 --cpus 2 --mem 3072
+step "what drover needs is packed" pack
+step "it is copied into the member" unpack
+if [ "$mode" = claims ]; then inside claims "${CASES-}"; else inside "$@"; fi
+step "the member goes" "$DROVER" rm -f host
+step "nothing is left" nothing_left
 done_testing
