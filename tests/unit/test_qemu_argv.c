@@ -6,14 +6,23 @@
 
 #include <string.h>
 
-/* What follows @option, which is there. */
-static const char *value_of(char **argv, const char *option)
+/* What follows @option, or NULL. */
+static const char *find(char **argv, const char *option)
 {
 	for (; *argv; argv++)
 		if (strcmp(*argv, option) == 0)
 			return argv[1];
-	fail_msg("there is no %s", option);
 	return NULL;
+}
+
+/* What follows @option, which is there. */
+static const char *value_of(char **argv, const char *option)
+{
+	const char *value = find(argv, option);
+
+	if (!value)
+		fail_msg("there is no %s", option);
+	return value;
 }
 
 static void the_words_are(const char *cmdline, bool kvm, const char *want)
@@ -47,12 +56,49 @@ static void with_kvm_the_words_are_as_they_were_given(void **unused)
 	the_words_are("quiet -- one two", true, "quiet -- one two");
 }
 
+static void a_kernel_is_started_without_an_initial_file_system_when_there_is_none(void **unused)
+{
+	struct qemu_vm vm = {.spec = {.name = (char[]){"m"},
+				      .kernel_path = (char[]){"/k"},
+				      .disk_path = (char[]){"/d"},
+				      .cpus = 1,
+				      .memory_bytes = 64 << 20}};
+	char **argv = argv_make(&vm, false);
+
+	assert_non_null(argv);
+	assert_string_equal(value_of(argv, "-kernel"), "/k");
+	assert_null(find(argv, "-initrd"));
+	argv_free(argv);
+	vm.spec.initrd_path = (char[]){"/i"};
+	argv = argv_make(&vm, false);
+	assert_non_null(argv);
+	assert_string_equal(value_of(argv, "-initrd"), "/i");
+	argv_free(argv);
+}
+
+static void a_disk_without_a_kernel_is_left_to_firmware(void **unused)
+{
+	const struct qemu_vm vm = {.spec = {.name = (char[]){"m"},
+					    .cmdline = (char[]){"of no kernel"},
+					    .disk_path = (char[]){"/d"},
+					    .cpus = 1,
+					    .memory_bytes = 64 << 20}};
+	char **argv = argv_make(&vm, false);
+
+	assert_non_null(argv);
+	assert_null(find(argv, "-kernel"));
+	assert_null(find(argv, "-append"));
+	argv_free(argv);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		TEST(an_emulated_processor_is_not_asked_whether_its_timer_ticks),
 		TEST(what_is_for_the_first_process_stays_behind_the_kernels_words),
 		TEST(with_kvm_the_words_are_as_they_were_given),
+		TEST(a_kernel_is_started_without_an_initial_file_system_when_there_is_none),
+		TEST(a_disk_without_a_kernel_is_left_to_firmware),
 	};
 
 	return RUN_TESTS(tests);
