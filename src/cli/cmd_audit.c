@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <jansson.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 #include "cli/commands.h"
@@ -45,6 +46,15 @@ static int print_table(const struct drover_thing *things, int n)
 	return say_done();
 }
 
+/* What audit cannot see for want of rights is said, and is no fault of a cluster's. */
+static void say_unseen(void)
+{
+	if (geteuid() != 0)
+		fputs("note: what other users' processes hold open is not seen; as root it is: "
+		      "sudo DROVER_HOME=... drover audit\n",
+		      stderr);
+}
+
 static int run_audit(const struct command *self, const void *settings, const struct args *a)
 {
 	const struct audit_settings *s = settings;
@@ -62,6 +72,7 @@ static int run_audit(const struct command *self, const void *settings, const str
 	r = s->json ? print_json(things, n) : print_table(things, n);
 	for (int i = 0; i < n; i++)
 		unowned += things[i].owner == 0;
+	say_unseen();
 	if (r == CLI_OK && unowned)
 		return say_error("%d thing%s nobody's; 'drover prune' reclaims what is", unowned,
 				 unowned == 1 ? " is" : "s are");

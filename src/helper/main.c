@@ -12,6 +12,7 @@
 #include "network/sandbox.h"
 #include "store/audit.h"
 #include "store/host_record.h"
+#include "store/namespaces.h"
 
 #include <getopt.h>
 #include <poll.h>
@@ -316,6 +317,15 @@ static void enter_init(struct helper_options *o, struct sandbox *s)
 		o->ready_fd = -1; /* was told by the first */
 }
 
+/* Without the record the cluster runs as well; audit then misses what somebody keeps of it. */
+static void note_namespaces(const struct helper_options *o, const struct namespace_set *before)
+{
+	int r = namespaces_note(o->store, o->members.names[0], &o->identity, before);
+
+	if (r < 0)
+		fprintf(stderr, "write %s/namespaces: %s\n", o->store->root, strerror(-r));
+}
+
 /* The helper in namespaces of its own: 0, the exit code, or < 0. This process becomes its supervisor. */
 static int run_sandboxed(const struct arguments *a, struct helper_options *o, struct err *e)
 {
@@ -323,6 +333,7 @@ static int run_sandboxed(const struct arguments *a, struct helper_options *o, st
 					     .member = a->members.names[0],
 					     .id = o->identity,
 					     .pid_ns = host_namespace("pid")};
+	const struct namespace_set before = namespaces_here();
 	bool on_host = strcmp(a->network, "host") == 0;
 	scoped(mem) char *warning = NULL;
 	struct sandbox sandbox;
@@ -346,8 +357,10 @@ static int run_sandboxed(const struct arguments *a, struct helper_options *o, st
 		store_sweep_owner(o->store, o->identity.pid, a->remove && violent);
 		if (violent && a->remove)
 			remove_members(o->store, &a->members);
+		namespaces_end(o->store, &o->identity);
 		return r - 256 == HELPER_CLIENT_GONE ? 0 : r - 256;
 	}
+	note_namespaces(o, &before);
 	enter_init(o, &sandbox);
 	sandbox.owner = &owner;
 	o->sandbox = &sandbox;

@@ -398,6 +398,8 @@ static int begin(struct audit *a, const struct store *s, const struct giveup *g,
 	if (r == 0)
 		r = giveup_check(g, e);
 	audit_mounts_here(s, tell_mount, a);
+	if (r == 0 && (r = audit_namespaces(s, tell_one, a)) < 0)
+		return err_errno(e, r, "read %s/namespaces", s->root);
 	return r < 0 ? r : audit_host(s, &a->processes, tell_one, a, e);
 }
 

@@ -82,6 +82,8 @@ int audit_host(const struct store *s, const struct process_list *processes, audi
 /* audit_mounts.c: what @p sees mounted and the caller does not; what is mounted on files of the store, without an owner. */
 void audit_mounts_of(const struct process *p, audit_tell *tell, void *arg);
 void audit_mounts_here(const struct store *s, audit_tell *tell, void *arg);
+/* audit_namespaces.c: what is kept of clusters that have ended. 0 or -errno. */
+int audit_namespaces(const struct store *s, audit_tell *tell, void *arg);
 /* Whether there is anything of ours, of whatever store, that the caller could remove. */
 bool audit_host_has_things(void);
 

@@ -8,6 +8,7 @@
  *   <root>/captures/XXXXXX/               what is captured of a cluster, laid out as a store (captures.h)
  *   <images>/                             $XDG_CACHE_HOME/drover/images, or <root>/images under DROVER_HOME
  *   <root>/id_ed25519[.pub]               <root>/helper-<first name>.log
+ *   <root>/namespaces                     which were a cluster's (namespaces.h)
  *
  * A member exists when its config.json exists, and that is written last. A member runs when its pidfile names a live
  * process: `pid` holds the helper's pid alone (protocol 2 reads it), `owner` beside it the whole identity.

@@ -125,4 +125,65 @@ dead_network() {
 		[ "$("$drover" ls | grep -c '^web-.*running')" -eq 2 ]
 }
 ok "the files of a dead supervisor's network are nobody's, though its members run again" dead_network
+# --- a cluster whose namespaces somebody keeps by descriptors and, as root, by a mount: a helper has them before it has a guest
+kept=() # KIND:[NUMBER] of net, mnt and pid
+keep() {
+	local supervisor init line
+	mkfifo "$scratch/ready" "$scratch/holds"
+	"$helper" --members kept-1 --backend qemu --starter $$ --ready-fd 3 3>"$scratch/ready" >"$scratch/kept" 2>&1 </dev/null &
+	supervisor=$!
+	disown
+	read -r -t 20 line <"$scratch/ready" && [ "$line" = ready ] || { cat "$scratch/kept"; return 1; }
+	init=$(cut -d' ' -f1 "/proc/$supervisor/task/$supervisor/children")
+	mapfile -t kept < <(readlink "/proc/$init/ns/net" "/proc/$init/ns/mnt" "/proc/$init/ns/pid")
+	sh -c 'cd "/proc/$1/ns" && exec 4<net 5<mnt 6<pid && cd / && echo up >"$2" && exec tail -f /dev/null' _ "$init" "$scratch/holds" >/dev/null 2>&1 &
+	holder=$!
+	disown
+	read -r -t 10 line <"$scratch/holds" && [ "$line" = up ] || return 1
+	if [ "$(id -u)" -eq 0 ]; then
+		touch "$scratch/place" && mount --bind "/proc/$init/ns/net" "$scratch/place" || return 1
+	fi
+	"$drover" audit >"$scratch/alive" || { cat "$scratch/alive"; return 1; }
+	if [ "$1" = both ]; then kill -9 "$supervisor"; else kill -9 "$init"; fi
+	timeout 10 tail --pid="$supervisor" -f /dev/null && timeout 10 tail --pid="$init" -f /dev/null && rm "$scratch/ready" "$scratch/holds"
+}
+held_by_descriptor() {
+	local namespace
+	for namespace in "${kept[@]}"; do
+		nobodys namespace kept-1 "${namespace//[\[\]]/.}, held open by tail, pid $holder$" || return 1
+	done
+}
+prune_names_them() {
+	local said
+	said=$("$drover" prune 2>&1) && return 1
+	echo "$said"
+	grep -q "held open by tail, pid $holder is still there" <<<"$said" && kill -0 "$holder"
+}
+let_go() {
+	kill "$holder" && timeout 10 tail --pid="$holder" -f /dev/null
+	[ "$(id -u)" -ne 0 ] || umount "$scratch/place"
+}
+ok "rm of them" "$drover" rm -f web
+for killed in init both; do
+	keep "$killed" >"$scratch/keep" 2>&1
+	held=$?
+	if [ "$held" -ne 0 ] && grep -q 'as root: ' "$scratch/kept"; then
+		tap_skip "namespaces that are held when the cluster is killed: $killed" "$(cat "$scratch/kept")"
+		rm "$scratch/ready" "$scratch/holds"
+		continue
+	fi
+	tap_result $held "a cluster's namespaces are held when it is killed: $killed" || sed 's/^/# /' "$scratch/keep"
+	ok "audit tells each with who holds it open" held_by_descriptor
+	if [ "$(id -u)" -eq 0 ]; then
+		ok "and where one is mounted" nobodys namespace kept-1 "${kept[0]//[\[\]]/.}, mounted on $scratch/place,"
+	fi
+	ok "prune names them, and ends nobody who is not drover" prune_names_them
+	ok "they are let go" let_go
+	"$drover" prune >/dev/null
+	ok "then nothing is left of them" nothing_left
+done
+unseen() {
+	[ "$("$drover" audit 2>&1 >/dev/null | grep -c '^note: what other users')" -eq "$1" ]
+}
+ok "an ordinary user is told what audit cannot see, root has nothing to be told" unseen "$(($(id -u) != 0))"
 done_testing
