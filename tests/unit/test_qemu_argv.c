@@ -39,16 +39,16 @@ static void the_words_are(const char *cmdline, bool kvm, const char *want)
 	argv_free(argv);
 }
 
-static void an_emulated_processor_is_not_asked_whether_its_timer_ticks(void **unused)
+static void a_translated_kernel_checks_no_timer_and_leaves_libraries_in_place(void **unused)
 {
-	the_words_are("console=ttyS0", false, "console=ttyS0 no_timer_check");
-	the_words_are("", false, "no_timer_check");
+	the_words_are("console=ttyS0", false, "console=ttyS0 no_timer_check norandmaps");
+	the_words_are("", false, "no_timer_check norandmaps");
 }
 
 static void what_is_for_the_first_process_stays_behind_the_kernels_words(void **unused)
 {
-	the_words_are("quiet -- one two", false, "quiet no_timer_check -- one two");
-	the_words_are("not--this", false, "not--this no_timer_check");
+	the_words_are("quiet -- one two", false, "quiet no_timer_check norandmaps -- one two");
+	the_words_are("not--this", false, "not--this no_timer_check norandmaps");
 }
 
 static void with_kvm_the_words_are_as_they_were_given(void **unused)
@@ -94,7 +94,7 @@ static void a_disk_without_a_kernel_is_left_to_firmware(void **unused)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		TEST(an_emulated_processor_is_not_asked_whether_its_timer_ticks),
+		TEST(a_translated_kernel_checks_no_timer_and_leaves_libraries_in_place),
 		TEST(what_is_for_the_first_process_stays_behind_the_kernels_words),
 		TEST(with_kvm_the_words_are_as_they_were_given),
 		TEST(a_kernel_is_started_without_an_initial_file_system_when_there_is_none),

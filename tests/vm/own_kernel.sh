@@ -43,7 +43,7 @@ fails "where a disk of the user's has its root must be said" 1 "nobody knows whe
 ok "a disk of the user's boots with a kernel of the user's" "$DROVER" up k-2 --image "$image/disk.qcow2" \
 	--kernel "$image/vmlinuz" --initrd "$image/initrd.img" --append "root=/dev/vda rw"
 ok "by that kernel, without a boot loader" out_is "console=ttyS0 root=/dev/vda rw" \
-	"$DROVER" exec k-2 -- sed 's/ no_timer_check$//' /proc/cmdline
+	"$DROVER" exec k-2 -- sed 's/ no_timer_check norandmaps$//' /proc/cmdline
 ok "rm of it" "$DROVER" rm -f k-2
 ok "nothing is left" nothing_left
 done_testing
