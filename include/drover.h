@@ -678,7 +678,7 @@ DROVER_API int drover_image_get(const char *name, const struct drover_options *o
  */
 DROVER_API int drover_image_import(const char *source, const char *name, const char *sha256,
 				   const struct drover_options *o, struct drover_error *e);
-/* Removes it from the cache. not_found: it is not there; busy: a member's disk stands on it. */
+/* Removes it from the cache. not_found: it is not there; busy: a member's disk stands on it, or it is just being made. */
 DROVER_API int drover_image_remove(const char *home, const char *name, struct drover_error *e);
 
 /* --- The host ------------------------------------------------------------------------------------------------- */

@@ -3,9 +3,9 @@
 
 #include "base/err.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <poll.h>
-#include <stdbool.h>
 #include <time.h>
 
 int64_t giveup_now_ms(void)
@@ -36,24 +36,36 @@ int giveup_check(const struct giveup *g, struct err *e)
 	return 0;
 }
 
-int giveup_wait(const struct giveup *g, int fd, int64_t step_ms, struct err *e)
+bool giveup_is_why(const struct giveup *g, int r, struct err *e)
+{
+	return (r == -ECANCELED || r == -ETIMEDOUT) && giveup_check(g, e) < 0;
+}
+
+int giveup_poll_ms(const struct giveup *g, int64_t step_ms)
+{
+	int64_t left = (int64_t)giveup_left_ms(g);
+
+	if (left && (step_ms < 0 || left < step_ms))
+		step_ms = left;
+	return step_ms < INT_MAX ? (int)step_ms : INT_MAX;
+}
+
+int giveup_wait(const struct giveup *g, int fd, short events, int64_t step_ms, struct err *e)
 {
 	int64_t step_end = giveup_now_ms() + step_ms;
 
 	for (;;) {
-		struct pollfd p[] = {{.fd = fd, .events = POLLIN},
+		struct pollfd p[] = {{.fd = fd, .events = events},
 				     {.fd = g ? g->cancel_fd : -1, .events = POLLIN}};
-		int64_t now = giveup_now_ms();
-		int64_t end = g && g->end_ms && g->end_ms < step_end ? g->end_ms : step_end;
-		int64_t left = end > now ? end - now : 0;
-		int r = poll(p, 2, left < INT_MAX ? (int)left : INT_MAX);
+		int64_t left = step_end - giveup_now_ms();
+		int r = poll(p, 2, giveup_poll_ms(g, step_ms < 0 ? -1 : left > 0 ? left : 0));
 
 		if (r > 0 && p[0].revents)
 			return 1;
 		r = giveup_check(g, e);
 		if (r < 0)
 			return r;
-		if (giveup_now_ms() >= step_end)
+		if (step_ms >= 0 && giveup_now_ms() >= step_end)
 			return 0;
 	}
 }

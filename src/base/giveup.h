@@ -3,6 +3,7 @@
 #ifndef DROVER_BASE_GIVEUP_H
 #define DROVER_BASE_GIVEUP_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct err;
@@ -24,9 +25,18 @@ uint64_t giveup_left_ms(const struct giveup *g);
 int giveup_check(const struct giveup *g, struct err *e);
 
 /*
- * Waits until @fd can be read, or is at its end, at most @step_ms: 1; 0: not by then; < 0: given up before, as
- * giveup_check. @g may be NULL.
+ * Whether a step ended with @r < 0 because it was given up: then @e (may be NULL) says so. For steps between giveup_check and
+ * the caller that have no struct err and hand on its number.
  */
-int giveup_wait(const struct giveup *g, int fd, int64_t step_ms, struct err *e);
+bool giveup_is_why(const struct giveup *g, int r, struct err *e);
+
+/* What to give to a poll beside g->cancel_fd so that it ends by the deadline, and after @step_ms (-1: none). */
+int giveup_poll_ms(const struct giveup *g, int64_t step_ms);
+
+/*
+ * Waits for @events of @fd (as of poll; its end and errors always count), at most @step_ms (-1: without end): 1; 0: not by
+ * then; < 0: given up before, as giveup_check. @g may be NULL.
+ */
+int giveup_wait(const struct giveup *g, int fd, short events, int64_t step_ms, struct err *e);
 
 #endif

@@ -98,10 +98,10 @@ static void login_work(uv_work_t *w)
 
 	b->work_result = vm_ssh_open(&b->run->cluster->store, b->vm->name, b->prepare.config.user,
 				     take_fd(&b->fd), left < LOGIN_TRY_MS ? left : LOGIN_TRY_MS,
-				     &b->run->cancel, &b->ssh, &b->work_error);
+				     b->run->giveup.cancel_fd, &b->ssh, &b->work_error);
 	if (b->work_result == 0 && b->prepare.config.n_shares > 0) {
 		b->work_result = shares_mount(&b->prepare.config, b->ssh, time_left_ms(b->run),
-					      &b->work_error);
+					      b->run->giveup.cancel_fd, &b->work_error);
 		if (b->work_result < 0) {
 			ssh_close(b->ssh);
 			b->ssh = NULL;
@@ -299,7 +299,7 @@ static int init_boot(struct boot_run *run, struct boot *b, const char *name,
 	if (!b->vm)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	run->vms[run->n_vms++] = b->vm;
-	b->prepare = (struct prepare){.store = &c->store, .cancel = &run->cancel};
+	b->prepare = (struct prepare){.store = &c->store, .giveup = &run->giveup};
 	b->prepare.is_new = !store_member_exists(&c->store, name);
 	if (b->prepare.is_new) {
 		r = prepare_config(&b->prepare.config, image, name, run->settings, e);
@@ -342,6 +342,7 @@ void boot_run_done(struct boot_run *run)
 	}
 	free(run->boots);
 	free(run->vms);
+	drover_cancel_free(run->stop);
 }
 
 /* Takes back the members of this run: their VMs are stopped, and what the run made is removed. */
@@ -350,7 +351,7 @@ static void roll_back(struct boot_run *run)
 	const struct limits l = {.timeout_ms = run->ends_helper ? ENDING_STOP_MS : STOP_MS};
 	struct drover_cluster *c = run->cluster;
 
-	atomic_store(&run->cancel, true);
+	drover_cancel_now(run->stop);
 	for (size_t i = 0; i < run->n; i++) {
 		struct boot *b = &run->boots[i];
 
@@ -359,7 +360,7 @@ static void roll_back(struct boot_run *run)
 	}
 	remote_cancel_asked(c->backend);
 	while (run->working > 0)
-		uv_run(&c->loop, UV_RUN_ONCE); /* work sees its cancel flag */
+		uv_run(&c->loop, UV_RUN_ONCE); /* work hears of the stop */
 	cluster_stop_vms(c, run->vms, run->n_vms, &l, NULL);
 }
 
@@ -416,8 +417,10 @@ int boot_run_init(struct boot_run *run, const struct name_list *names, const str
 	run->boots = calloc(names->n + 1, sizeof(*run->boots));
 	/* NOLINTNEXTLINE(bugprone-sizeof-expression): an array of pointers it is */
 	run->vms = calloc(names->n + 1, sizeof(*run->vms));
-	if (!run->boots || !run->vms)
-		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	run->stop = drover_cancel_new();
+	if (!run->boots || !run->vms || !run->stop)
+		return err_set(e, ERR_NO_MEMORY, "out of memory or descriptors");
+	run->giveup = cancel_giveup(run->stop);
 	run->n = 0;
 	for (size_t i = 0; i < names->n && r == 0; i++) {
 		run->n = i + 1;

@@ -20,9 +20,10 @@ struct boot_run {
 	struct timer *second;
 	struct err error; /* the first failure */
 	bool failed;
-	uint64_t deadline; /* uv_hrtime */
-	atomic_bool cancel;
-	bool ends_helper; /* a failure ends it, with what then still runs */
+	uint64_t deadline;          /* uv_hrtime */
+	struct drover_cancel *stop; /* of the work threads; owned */
+	struct giveup giveup;       /* by that */
+	bool ends_helper;           /* a failure ends it, with what then still runs */
 };
 
 /*

@@ -20,8 +20,6 @@
 #include "store/store.h"
 #include "wire/names.h"
 
-#include <pthread.h>
-#include <stdatomic.h>
 #include <uv.h>
 
 /* Fills the public error from ours. Returns @r, or the error's number when @r is 0. */
@@ -47,8 +45,8 @@ struct limits {
 int limits_from(const struct drover_call *o, struct limits *ret, struct err *e);
 /* The same for steps that do not run a loop; the time runs from here. */
 struct giveup limits_giveup(const struct limits *l);
-/* Between two steps of a call that blocks: 0, or < 0 with @e when @cancel (may be NULL) has ended it. */
-int check_canceled(const struct drover_cancel *cancel, struct err *e);
+/* Without a deadline; @cancel may be NULL. */
+struct giveup cancel_giveup(const struct drover_cancel *cancel);
 
 /* What a call's options amount to: every default filled in. Texts are borrowed from the caller's options. */
 struct settings {
@@ -158,10 +156,10 @@ struct prepare {
 		[TEMPLATE_KEY_SIZE]; /* of the template that a new member goes on from, or "" */
 	bool is_new;
 	bool is_fake;
-	bool is_resized; /* an existing member gets other sizes, of sizes_configure */
-	bool is_grown;   /* its disk does */
-	atomic_bool *cancel;
-	char **credentials; /* owned: what prepare_member wrote for this boot */
+	bool is_resized;             /* an existing member gets other sizes, of sizes_configure */
+	bool is_grown;               /* its disk does */
+	const struct giveup *giveup; /* borrowed */
+	char **credentials;          /* owned: what prepare_member wrote for this boot */
 	size_t n_credentials;
 };
 void prepare_done(struct prepare *p); /* frees what @p owns; a zeroed one is fine */
@@ -171,30 +169,9 @@ void prepare_base(struct prepare *p, const struct prepare *image);
 
 /* --- image.c ------------------------------------------------------------------------------------------------------ */
 
-/*
- * The guest code looks at a flag, the caller's cancel is a descriptor: a thread waits for the one and sets the other, for
- * as long as the blocking call lasts.
- */
-struct cancel_bridge {
-	pthread_t thread;
-	int stop_fd;
-	atomic_bool *flag;
-	bool running;
-	struct giveup giveup;
-	struct err why; /* after bridge_end: what set the flag */
-};
-int bridge_begin(struct cancel_bridge *b, struct drover_cancel *cancel /* may be NULL */,
-		 atomic_bool *flag, struct err *e);
-/* The same with a deadline beside the cancel, which sets the flag too. */
-int bridge_begin_limits(struct cancel_bridge *b, const struct limits *l, atomic_bool *flag,
-			struct err *e);
-void bridge_end(struct cancel_bridge *b);
-/* After bridge_end, of a step that ended with @r and @e: a step that only saw the flag calls a timeout "canceled". Returns @r, mended. */
-int bridge_result(const struct cancel_bridge *b, int r, struct err *e);
-
 /* Resolves the image that @s names and fills the parts of @p that come from it. Blocks: may build or download. */
-int prepare_image(const struct store *store, const struct settings *s, atomic_bool *cancel,
-		  struct prepare *template, struct err *e);
+int prepare_image(const struct store *store, const struct settings *s, struct prepare *template,
+		  struct err *e);
 
 /* A new member's configuration: the image's part from @image, the sizes from the settings. @c is filled in failure too. */
 int prepare_config(struct member_config *c, const struct prepare *image, const char *name,
@@ -212,8 +189,8 @@ int warm_check_settings(const struct settings *s, struct err *e);
  * prepare_image for @n new members, and where @s wants that the template that fits, which is made when there is none: blocks for a boot then.
  * When there is one @s gets half of the time, so that some is left if the template does not work.
  */
-int warm_image(struct settings *s, size_t n, atomic_bool *cancel, struct prepare *image,
-	       struct warm *warm, struct err *e);
+int warm_image(struct settings *s, size_t n, struct prepare *image, struct warm *warm,
+	       struct err *e);
 /*
  * A start from @w ended with @r and @e. Removes the template when it may be the cause; being late is that only the second time
  * in a row, since the host may be slow. True: trying once more makes sense.
@@ -263,9 +240,9 @@ int shares_configure(struct member_config *c, const struct drover_share *shares,
 int shares_build(const struct prepare *p, struct err *e);
 /* What the spec says of them. 0 or -ENOMEM. */
 int shares_spec(const struct prepare *p, struct vm_spec *s);
-/* Mounts them in the guest, those that are not yet; blocking, for a work thread. */
+/* Mounts them in the guest, those that are not yet; blocking, for a work thread. @cancel_fd: as of struct ssh_exec. */
 int shares_mount(const struct member_config *c, struct ssh_session *ssh, uint64_t timeout_ms,
-		 struct err *e);
+		 int cancel_fd, struct err *e);
 
 /* --- boot_times.c: when the stages of a boot began --------------------------------------------------------------- */
 
@@ -394,8 +371,11 @@ int vm_dial_wait(struct drover_vm *vm, uint16_t port, uint64_t timeout_ms,
  */
 int cluster_take_keys(struct drover_cluster *c, struct err *e);
 
-/* A fresh SSH session to a running member: dial, handshake, strict host key, key login. Blocks up to @timeout_ms. */
+/*
+ * A fresh SSH session to a running member over the dialed @fd (taken): handshake, strict host key, key login. Blocks up to
+ * @timeout_ms, or until @cancel_fd (or -1) can be read.
+ */
 int vm_ssh_open(const struct store *store, const char *name, const char *user, int fd,
-		uint64_t timeout_ms, atomic_bool *cancel, struct ssh_session **ret, struct err *e);
+		uint64_t timeout_ms, int cancel_fd, struct ssh_session **ret, struct err *e);
 
 #endif

@@ -6,7 +6,6 @@
 #include "base/scoped.h"
 #include "config.h"
 
-#include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
 
@@ -65,13 +64,6 @@ void drover_cancel_free(struct drover_cancel *c)
 		return;
 	close(c->event_fd);
 	free(c);
-}
-
-int check_canceled(const struct drover_cancel *cancel, struct err *e)
-{
-	struct pollfd p = {.fd = cancel ? cancel->event_fd : -1, .events = POLLIN};
-
-	return poll(&p, 1, 0) > 0 ? err_set(e, ERR_CANCELED, "canceled") : 0;
 }
 
 /* --- The private loop ---------------------------------------------------------------------------------------- */

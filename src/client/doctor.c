@@ -24,8 +24,8 @@ enum {
 struct list_of_checks {
 	struct drover_check *all; /* owned */
 	size_t n;
-	int r;                 /* 0 or -ENOMEM */
-	atomic_bool *canceled; /* by the caller, or at the deadline */
+	int r; /* 0 or -ENOMEM */
+	const struct giveup *giveup;
 };
 
 static void add(struct list_of_checks *l, const char *name, const char *state, const char *found,
@@ -84,7 +84,7 @@ static void ask_version(const struct list_of_checks *l, const char *path, char *
 	const char *const argv[] = {path, "--version", NULL};
 	scoped(buf) struct buf tail = BUF_INIT;
 
-	run_program(argv, l->canceled, on_first_line, ret, &tail, NULL);
+	run_program(argv, l->giveup, on_first_line, ret, &tail, NULL);
 }
 
 static bool is_too_old(const char *version)
@@ -190,7 +190,7 @@ static void check_helper(struct list_of_checks *l)
 	struct list_of_checks its = {0};
 	struct err e = ERR_INIT;
 	char found[sizeof(l->all->found)];
-	int r = path ? run_program(argv, l->canceled, on_check, &its, &tail, &e) : -ENOMEM;
+	int r = path ? run_program(argv, l->giveup, on_check, &its, &tail, &e) : -ENOMEM;
 
 	if (r == 0 && its.n > 0) {
 		add(l, "helper", "ok", path, "");
@@ -330,7 +330,7 @@ static void check_all(struct list_of_checks *l, const char *home)
 {
 	check_helper(l);
 	for (size_t i = 0; i < sizeof(programs) / sizeof(programs[0]); i++)
-		if (!run_is_canceled(l->canceled) &&
+		if (giveup_check(l->giveup, NULL) == 0 &&
 		    (geteuid() != 0 || strcmp(programs[i].name, "newuidmap") != 0))
 			check_program(l, &programs[i]);
 	check_uefi(l);
@@ -342,22 +342,18 @@ static void check_all(struct list_of_checks *l, const char *home)
 int drover_doctor(const char *home, const struct drover_call *o, struct drover_check **ret,
 		  struct drover_error *pe)
 {
-	atomic_bool canceled = false;
-	struct list_of_checks l = {.canceled = &canceled};
-	struct cancel_bridge bridge = {.stop_fd = -1};
+	struct giveup giveup;
+	struct list_of_checks l = {.giveup = &giveup};
 	struct limits limits;
 	struct err e = ERR_INIT;
 	int r = limits_from(o, &limits, &e);
 
-	if (r == 0)
-		r = bridge_begin_limits(&bridge, &limits, &canceled, &e);
 	if (r < 0)
 		return public_error(pe, &e, r);
+	giveup = limits_giveup(&limits);
 	check_all(&l, home);
-	bridge_end(&bridge);
-	if (bridge.why.code != ERR_NONE)
-		r = err_copy(&e, &bridge.why);
-	else if (l.r < 0)
+	r = giveup_check(&giveup, &e);
+	if (r == 0 && l.r < 0)
 		r = err_set(&e, ERR_NO_MEMORY, "out of memory");
 	if (r < 0) {
 		free(l.all);

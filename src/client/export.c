@@ -247,20 +247,20 @@ static char *source_of(const struct drover_capture *k, size_t i, const char *par
 }
 
 /* The captured disk without points and without the image below it. */
-static int flatten(const struct drover_capture *k, size_t i, atomic_bool *flag, struct err *e)
+static int flatten(const struct drover_capture *k, size_t i, const struct giveup *g, struct err *e)
 {
 	scoped(mem) char *disk = store_member_path(&k->inside, k->configs[i].name, DISK);
 
 	if (!disk)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
-	return files_exist(disk) ? disk_copy(disk, "qcow2", disk, flag, e) : 0;
+	return files_exist(disk) ? disk_copy(disk, "qcow2", disk, g, e) : 0;
 }
 
 static int write_member(const struct drover_capture *k, size_t i, struct bundle *b,
-			atomic_bool *flag, struct err *e)
+			const struct giveup *g, struct err *e)
 {
 	const char *name = k->configs[i].name;
-	int r = flatten(k, i, flag, e);
+	int r = flatten(k, i, g, e);
 
 	for (size_t j = 0; j < N_PARTS && r == 0; j++) {
 		scoped(mem) char *path = source_of(k, i, parts[j]);
@@ -294,77 +294,46 @@ static char *make_head(const struct drover_capture *k, struct err *e)
 	return text;
 }
 
-static int write_all(const struct drover_capture *k, const char *head, int fd, atomic_bool *flag,
-		     struct err *e)
+static int write_all(const struct drover_capture *k, const char *head, int fd,
+		     const struct giveup *g, struct err *e)
 {
 	scoped(bundle) struct bundle *b = NULL;
-	int r = bundle_begin(fd, head, flag, &b, e);
+	int r = bundle_begin(fd, head, g, &b, e);
 
 	for (size_t i = 0; i < k->n && r == 0; i++)
-		r = write_member(k, i, b, flag, e);
+		r = write_member(k, i, b, g, e);
 	return r < 0 ? r : bundle_finish(b, e);
 }
 
-/* What ends a call, for its steps: those that wait and those that work. */
-struct ending {
-	struct limits limits;
-	struct giveup giveup;
-	struct cancel_bridge bridge;
-	atomic_bool flag;
-};
-
-static void scoped_ending(struct ending *n)
-{
-	bridge_end(&n->bridge);
-}
-
-static int ending_begin(struct ending *n, const struct drover_call *o, struct err *e)
-{
-	int r = limits_from(o, &n->limits, e);
-
-	if (r == 0)
-		r = bridge_begin_limits(&n->bridge, &n->limits, &n->flag, e);
-	n->giveup = n->bridge.giveup;
-	return r;
-}
-
-/* Returns @r, with the deadline in @e when that was why. */
-static int ending_result(struct ending *n, int r, struct err *e)
-{
-	bridge_end(&n->bridge);
-	return bridge_result(&n->bridge, r, e);
-}
-
 /* The key is put out again however it ends. */
-static int export_to(struct drover_capture *k, struct drover_cluster *c, int fd, struct ending *n,
-		     int64_t *ret_held, struct err *e)
+static int export_to(struct drover_capture *k, struct drover_cluster *c, int fd,
+		     const struct limits *l, int64_t *ret_held, struct err *e)
 {
+	const struct giveup g = limits_giveup(l);
 	scoped(mem) char *head = make_head(k, e);
 	scoped(mem) char *key = NULL;
-	int r = head ? let_in(k, c, &n->giveup, n->limits.cancel, &key, e)
-		     : err_code_number(e->code);
+	int r = head ? let_in(k, c, &g, l->cancel, &key, e) : err_code_number(e->code);
 
 	if (r == 0)
-		r = capture_take(k, c, &n->limits, ret_held, e);
+		r = capture_take(k, c, l, ret_held, e);
 	if (key)
 		put_out(c, key);
-	return r < 0 ? r : write_all(k, head, fd, &n->flag, e);
+	return r < 0 ? r : write_all(k, head, fd, &g, e);
 }
 
 int drover_cluster_export(struct drover_cluster *c, int fd, const struct drover_call *o,
 			  struct drover_error *pe)
 {
-	scoped(ending) struct ending n = {.bridge.stop_fd = -1};
 	struct drover_capture *k = NULL;
+	struct limits l;
 	struct err e = ERR_INIT;
 	int64_t held_ms = 0;
-	int r = ending_begin(&n, o, &e);
+	int r = limits_from(o, &l, &e);
 
 	if (r == 0)
 		r = capture_prepare(c, &k, &e);
 	if (r == 0)
-		r = export_to(k, c, fd, &n, &held_ms, &e);
-	r = ending_result(&n, r, &e);
+		r = export_to(k, c, fd, &l, &held_ms, &e);
 	drover_capture_close(k);
 	return r < 0 ? public_error(pe, &e, r) : (int)held_ms;
 }
@@ -539,21 +508,22 @@ static int load_member(struct drover_capture *k, struct member_config *c, struct
 int drover_capture_import(const char *home, int fd, const struct drover_call *o,
 			  struct drover_capture **ret, struct drover_error *pe)
 {
-	scoped(ending) struct ending n = {.bridge.stop_fd = -1};
 	struct drover_capture *k = NULL;
+	struct limits l;
+	struct giveup g;
 	struct err e = ERR_INIT;
-	int r = ending_begin(&n, o, &e);
+	int r = limits_from(o, &l, &e);
 
+	g = limits_giveup(&l);
 	if (r == 0)
 		r = capture_new(home, &k, &e);
 	if (r == 0) {
 		const struct bundle_taker taker = {on_head, where, k};
 
-		r = bundle_read(fd, &taker, &n.giveup, &n.flag, &e);
+		r = bundle_read(fd, &taker, &g, &e);
 	}
 	for (size_t i = 0; k && i < k->n && r == 0; i++)
 		r = load_member(k, &k->configs[i], &e);
-	r = ending_result(&n, r, &e);
 	if (r < 0) {
 		drover_capture_close(k);
 		return public_error(pe, &e, r);

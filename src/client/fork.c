@@ -158,11 +158,12 @@ static int lay_out(struct forking *f, struct err *e)
 
 static int deal_out(struct forking *f, struct err *e)
 {
+	const struct giveup g = cancel_giveup(f->options.cancel);
 	int r = 0;
 
 	for (size_t k = 0; k < f->n && r == 0; k++)
 		for (size_t i = 0; i < f->from->n && r == 0; i++) {
-			r = check_canceled(f->options.cancel, e);
+			r = giveup_check(&g, e);
 			if (r == 0)
 				r = capture_deal(f->from, i, f->forks[k].names.names[i],
 						 f->running && k + 1 == f->n, e);

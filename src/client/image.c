@@ -5,74 +5,7 @@
 #include "client/client.h"
 #include "guest/guest.h"
 
-#include <pthread.h>
 #include <string.h>
-#include <sys/eventfd.h>
-
-static void *bridge_thread(void *arg)
-{
-	struct cancel_bridge *b = arg;
-	int r;
-
-	while ((r = giveup_wait(&b->giveup, b->stop_fd, INT64_MAX / 2, &b->why)) == 0)
-		;
-	if (r < 0)
-		atomic_store(b->flag, true);
-	return NULL;
-}
-
-static int start_thread(struct cancel_bridge *b)
-{
-	sigset_t all;
-	sigset_t before;
-	int r;
-
-	sigfillset(&all); /* the program's signals are not for this thread */
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	r = pthread_create(&b->thread, NULL, bridge_thread, b);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	return r;
-}
-
-int bridge_begin(struct cancel_bridge *b, struct drover_cancel *cancel, atomic_bool *flag,
-		 struct err *e)
-{
-	return bridge_begin_limits(b, &(struct limits){.cancel = cancel}, flag, e);
-}
-
-int bridge_begin_limits(struct cancel_bridge *b, const struct limits *l, atomic_bool *flag,
-			struct err *e)
-{
-	*b = (struct cancel_bridge){
-		.stop_fd = -1, .flag = flag, .giveup = limits_giveup(l), .why = ERR_INIT};
-	if (!l->cancel && !l->timeout_ms)
-		return 0;
-	b->stop_fd = eventfd(0, EFD_CLOEXEC);
-	if (b->stop_fd < 0 || start_thread(b) != 0) {
-		close_fd(&b->stop_fd);
-		return err_set(e, ERR_NO_MEMORY, "out of memory or descriptors");
-	}
-	b->running = true;
-	return 0;
-}
-
-void bridge_end(struct cancel_bridge *b)
-{
-	uint64_t one = 1;
-
-	if (!b->running)
-		return;
-	if (write(b->stop_fd, &one, sizeof(one)) == sizeof(one))
-		pthread_join(b->thread, NULL);
-	b->running = false;
-	close_fd(&b->stop_fd);
-}
-
-int bridge_result(const struct cancel_bridge *b, int r, struct err *e)
-{
-	return r < 0 && e->code == ERR_CANCELED && b->why.code == ERR_TIMEOUT ? err_copy(e, &b->why)
-									      : r;
-}
 
 static void on_image_progress(void *arg, int percent, const char *text)
 {
@@ -128,21 +61,17 @@ static void tell_age(const struct settings *s, const struct image *i)
 			i->name, i->name, i->name);
 }
 
-int prepare_image(const struct store *store, const struct settings *s, atomic_bool *cancel,
-		  struct prepare *template, struct err *e)
+int prepare_image(const struct store *store, const struct settings *s, struct prepare *template,
+		  struct err *e)
 {
+	const struct giveup g = cancel_giveup(s->cancel);
 	struct image image = {0};
-	struct cancel_bridge bridge = {.stop_fd = -1};
 	int r;
 
 	if (strcmp(s->backend, "fake") == 0)
 		return fake_image(s, template, e);
-	r = bridge_begin(&bridge, s->cancel, cancel, e);
-	if (r < 0)
-		return r;
 	settings_progress(s, "", "image", -1, "%s", s->image);
-	r = image_resolve(store, s->image, cancel, on_image_progress, (void *)s, &image, e);
-	bridge_end(&bridge);
+	r = image_resolve(store, s->image, &g, on_image_progress, (void *)s, &image, e);
 	if (r < 0)
 		return r;
 	tell_age(s, &image);
@@ -189,39 +118,33 @@ int drover_image_list(const char *home, struct drover_image **ret, struct drover
 struct fetch {
 	struct store store;
 	struct settings settings;
-	struct cancel_bridge bridge;
-	atomic_bool canceled;
+	struct giveup giveup;
 };
 
 static int fetch_begin(struct fetch *f, const struct drover_options *o, struct err *e)
 {
-	struct limits l = {0};
 	int r = settings_from(o, &f->settings, e);
 
-	if (r == 0)
-		r = store_open(f->settings.home, &f->store, e);
-	l = (struct limits){f->settings.wanted_timeout_ms, f->settings.cancel};
-	return r < 0 ? r : bridge_begin_limits(&f->bridge, &l, &f->canceled, e);
+	f->giveup =
+		limits_giveup(&(struct limits){f->settings.wanted_timeout_ms, f->settings.cancel});
+	return r < 0 ? r : store_open(f->settings.home, &f->store, e);
 }
 
 static void scoped_fetch(struct fetch *f)
 {
-	bridge_end(&f->bridge);
 	store_close(&f->store);
 }
 
 int drover_image_get(const char *name, const struct drover_options *o, struct drover_error *pe)
 {
-	scoped(fetch) struct fetch f = {.bridge.stop_fd = -1};
+	scoped(fetch) struct fetch f = {0};
 	struct image image = {0};
 	struct err e = ERR_INIT;
 	int r = fetch_begin(&f, o, &e);
 
 	if (r == 0)
-		r = image_resolve(&f.store, name, &f.canceled, on_image_progress, &f.settings,
-				  &image, &e);
-	bridge_end(&f.bridge);
-	r = bridge_result(&f.bridge, r, &e);
+		r = image_resolve(&f.store, name, &f.giveup, on_image_progress, &f.settings, &image,
+				  &e);
 	if (r == 0)
 		tell_age(&f.settings, &image);
 	image_done(&image);
@@ -231,15 +154,13 @@ int drover_image_get(const char *name, const struct drover_options *o, struct dr
 int drover_image_import(const char *source, const char *name, const char *sha256,
 			const struct drover_options *o, struct drover_error *pe)
 {
-	scoped(fetch) struct fetch f = {.bridge.stop_fd = -1};
+	scoped(fetch) struct fetch f = {0};
 	struct err e = ERR_INIT;
 	int r = fetch_begin(&f, o, &e);
 
 	if (r == 0)
-		r = image_import(&f.store, source, name, sha256, &f.canceled, on_image_progress,
+		r = image_import(&f.store, source, name, sha256, &f.giveup, on_image_progress,
 				 &f.settings, &e);
-	bridge_end(&f.bridge);
-	r = bridge_result(&f.bridge, r, &e);
 	return r < 0 ? public_error(pe, &e, r) : 0;
 }
 

@@ -94,7 +94,7 @@ static bool has_stale_records(void)
 
 void host_reconcile(const struct store *store, const struct settings *s)
 {
-	const struct giveup g = limits_giveup(&(struct limits){.cancel = s ? s->cancel : NULL});
+	const struct giveup g = cancel_giveup(s ? s->cancel : NULL);
 	struct err e;
 
 	if (has_stale_records() && session_reconcile(store, &g, &e) < 0 && s)

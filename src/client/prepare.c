@@ -80,11 +80,6 @@ static bool provides(const struct prepare *p, const char *provision)
 	return !p->is_fake && str_equal(p->config.provision, provision);
 }
 
-static int check_cancel(const struct prepare *p, struct err *e)
-{
-	return p->cancel && atomic_load(p->cancel) ? err_set(e, ERR_CANCELED, "canceled") : 0;
-}
-
 /* The fake backend looks at no disk, but a member has one. */
 static int make_placeholder(const struct prepare *p, const char *file, struct err *e)
 {
@@ -271,13 +266,13 @@ int prepare_member(struct prepare *p, struct err *e)
 	if (r == 0 && p->is_new && p->warm_key[0])
 		r = warm_deal(p, e);
 	if (r == 0)
-		r = check_cancel(p, e);
+		r = giveup_check(p->giveup, e);
 	if (r == 0 && p->is_new)
 		r = p->is_fake ? make_placeholder(p, "disk.qcow2", e) : make_disk(p, e);
 	if (r == 0 && p->is_new && !p->is_fake)
 		r = make_firmware(p, e);
 	if (r == 0)
-		r = check_cancel(p, e);
+		r = giveup_check(p->giveup, e);
 	if (r == 0)
 		r = p->is_fake ? make_placeholder(p, "seed.iso", e) : make_identity(p, e);
 	if (r == 0 && !p->is_fake)

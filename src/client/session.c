@@ -186,7 +186,8 @@ static int read_line(int fd, const char *log, const struct giveup *g, char *line
 	size_t len = 0;
 
 	while (len < size - 1 && !(len && line[len - 1] == '\n')) {
-		int r = giveup_wait(g, fd, end - giveup_now_ms(), e);
+		int64_t left = end - giveup_now_ms();
+		int r = giveup_wait(g, fd, POLLIN, left > 0 ? left : 0, e);
 		ssize_t n;
 
 		if (r == 0)
@@ -314,7 +315,7 @@ void session_abort(struct session *s)
 int session_start(const struct session_options *o, struct session *ret, struct err *e)
 {
 	scoped(launch) struct launch l = {.log_fd = -1, .ready = {-1, -1}};
-	const struct giveup giveup = limits_giveup(&(struct limits){.cancel = o->cancel});
+	const struct giveup giveup = cancel_giveup(o->cancel);
 	struct session s = {.pidfd = -1, .ctl_fd = -1};
 	int r = prepare_launch(o->store, o->hypervisor, &l, e);
 

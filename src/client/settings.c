@@ -60,6 +60,11 @@ struct giveup limits_giveup(const struct limits *l)
 	};
 }
 
+struct giveup cancel_giveup(const struct drover_cancel *cancel)
+{
+	return (struct giveup){.cancel_fd = cancel ? cancel->event_fd : -1};
+}
+
 static const char *const backends[] = {"qemu", "cloud-hypervisor", "fake"};
 
 /* @name as one of ours, which is static; NULL: there is none of that name. */

@@ -122,7 +122,7 @@ int shares_build(const struct prepare *p, struct err *e)
 		if (!path)
 			return err_set(e, ERR_NO_MEMORY, "out of memory");
 		label_of(i, label);
-		r = fixture_build(s->host, label, path, FIXTURE_MAX_BYTES, p->cancel, e);
+		r = fixture_build(s->host, label, path, FIXTURE_MAX_BYTES, p->giveup, e);
 		if (r < 0)
 			return r;
 	}
@@ -247,13 +247,13 @@ static char *mount_command(const struct member_config *c)
 }
 
 int shares_mount(const struct member_config *c, struct ssh_session *ssh, uint64_t timeout_ms,
-		 struct err *e)
+		 int cancel_fd, struct err *e)
 {
 	scoped(mem) char *command = mount_command(c);
 	scoped(buf) struct buf said = BUF_INIT;
 	const struct ssh_exec x = {.command = command,
 				   .input_fd = -1,
-				   .cancel_fd = -1,
+				   .cancel_fd = cancel_fd,
 				   .timeout_ms = timeout_ms,
 				   .on_output = on_said,
 				   .output_arg = &said};

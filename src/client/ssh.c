@@ -21,10 +21,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
-enum {
-	CANCEL_MS = 100, /* an atomic flag has no event: how often it is looked at */
-	CHUNK = 32768,
-};
+enum { CHUNK = 32768 };
 
 struct ssh_session {
 	ssh_session ssh;
@@ -44,7 +41,6 @@ struct limit {
 	struct ssh_session *s;
 	uint64_t deadline; /* now_ms; 0: none */
 	int cancel_fd;
-	atomic_bool *cancel;
 	int input_fd;             /* readable or at its end: go on; or -1 */
 	const struct ssh_exec *x; /* whose loop runs meanwhile; or NULL */
 };
@@ -65,8 +61,6 @@ static int wait_time(const struct limit *l)
 
 	if (l->deadline)
 		left = l->deadline > now ? l->deadline - now : 0;
-	if (l->cancel && left > CANCEL_MS)
-		left = CANCEL_MS;
 	if (l->x && l->x->loop) {
 		int loop_ms = uv_backend_timeout(l->x->loop);
 
@@ -116,7 +110,7 @@ static int wait_io(const struct limit *l, struct err *e)
 		};
 		int n = poll(p, 4, wait_time(l));
 
-		if (p[1].revents || (l->cancel && atomic_load(l->cancel)))
+		if (p[1].revents)
 			return err_set(e, ERR_CANCELED, "canceled");
 		if (n > 0 && p[0].revents)
 			take_packets(l->s);
@@ -212,7 +206,6 @@ int ssh_open(int fd, const struct ssh_options *o, struct ssh_session **ret, stru
 	struct limit l = {.s = s,
 			  .deadline = now_ms() + o->timeout_ms,
 			  .cancel_fd = o->cancel_fd,
-			  .cancel = o->cancel,
 			  .input_fd = -1};
 	struct stat st;
 	int one = 1;

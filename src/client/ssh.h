@@ -6,7 +6,6 @@
 #ifndef DROVER_CLIENT_SSH_H
 #define DROVER_CLIENT_SSH_H
 
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -23,8 +22,7 @@ struct ssh_options {
 	const char *host_key_path; /* public key file: the only host key that is accepted */
 	const char *known_hosts;
 	uint64_t timeout_ms;
-	int cancel_fd;       /* readable: canceled; or -1 */
-	atomic_bool *cancel; /* may be NULL */
+	int cancel_fd; /* readable: canceled; or -1 */
 };
 
 /*

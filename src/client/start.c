@@ -40,7 +40,7 @@ static int start_cluster(struct store *store, const struct name_list *names, boo
 	struct boot_run run = {.settings = &s, .ends_helper = true, .error = ERR_INIT};
 	struct prepare image = {.store = store};
 	struct drover_cluster *c;
-	int r = any_new ? warm_image(&s, names->n, &run.cancel, &image, warm, e) : 0;
+	int r = any_new ? warm_image(&s, names->n, &image, warm, e) : 0;
 
 	if (r < 0)
 		return r;
@@ -138,7 +138,7 @@ static int add_members(struct drover_cluster *c, const struct name_list *names, 
 	for (size_t i = 0; i < names->n && r == 0; i++)
 		r = lock_list_add(&locks, &c->store, names->names[i], e);
 	if (r == 0 && any_new)
-		r = warm_image(&s, names->n, &run.cancel, &image, warm, e);
+		r = warm_image(&s, names->n, &image, warm, e);
 	if (r == 0)
 		r = boot_run_init(&run, names, &image, e);
 	if (r == 0 && !c->network)

@@ -336,10 +336,8 @@ static char *login_key(const struct store *store, const char *name)
 	return its && files_exist(its) ? take_ptr(&its) : str_format("%s/id_ed25519", store->root);
 }
 
-/* vm_ssh_open with a cancel of either kind. */
-static int open_ssh(const struct store *store, const char *name, const char *user, int fd,
-		    uint64_t timeout_ms, int cancel_fd, atomic_bool *cancel,
-		    struct ssh_session **ret, struct err *e)
+int vm_ssh_open(const struct store *store, const char *name, const char *user, int fd,
+		uint64_t timeout_ms, int cancel_fd, struct ssh_session **ret, struct err *e)
 {
 	scoped(mem) char *key = login_key(store, name);
 	scoped(mem) char *host_key = store_member_path(store, name, "ssh_host_ed25519_key.pub");
@@ -352,7 +350,6 @@ static int open_ssh(const struct store *store, const char *name, const char *use
 		.known_hosts = known_hosts,
 		.timeout_ms = timeout_ms,
 		.cancel_fd = cancel_fd,
-		.cancel = cancel,
 	};
 
 	if (!key || !host_key || !known_hosts) {
@@ -360,12 +357,6 @@ static int open_ssh(const struct store *store, const char *name, const char *use
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	}
 	return ssh_open(fd, &o, ret, e);
-}
-
-int vm_ssh_open(const struct store *store, const char *name, const char *user, int fd,
-		uint64_t timeout_ms, atomic_bool *cancel, struct ssh_session **ret, struct err *e)
-{
-	return open_ssh(store, name, user, fd, timeout_ms, -1, cancel, ret, e);
 }
 
 /* One exec's state: what it is asked, how long it has, what it collects. */
@@ -415,8 +406,8 @@ static int ensure_ssh(struct exec *x, struct err *e)
 		close_fd(&fd);
 		return r;
 	}
-	return open_ssh(&vm->cluster->store, vm->name, vm->user, fd, left ? left : LOGIN_MS,
-			x->x.cancel ? x->x.cancel->event_fd : -1, NULL, &vm->ssh, e);
+	return vm_ssh_open(&vm->cluster->store, vm->name, vm->user, fd, left ? left : LOGIN_MS,
+			   x->x.cancel ? x->x.cancel->event_fd : -1, &vm->ssh, e);
 }
 
 static int collect(void *arg, int stream, const char *data, size_t len)

@@ -29,9 +29,9 @@ struct waking {
 	struct drover_cluster *cluster;
 	unsigned pending;
 	unsigned working;
-	uint64_t deadline; /* uv_hrtime */
-	atomic_bool cancel;
-	struct err first; /* the first failure */
+	uint64_t deadline;          /* uv_hrtime */
+	struct drover_cancel *stop; /* of the work threads; owned */
+	struct err first;           /* the first failure */
 	bool over;
 };
 
@@ -64,7 +64,7 @@ static int set_clock(struct wake *w, struct err *e)
 	struct ssh_exec x = {
 		.command = line,
 		.input_fd = -1,
-		.cancel_fd = -1,
+		.cancel_fd = w->all->stop->event_fd,
 		.timeout_ms = time_left_ms(w->all),
 		.on_output = forget_output,
 	};
@@ -88,7 +88,7 @@ static void wake_work(uv_work_t *work)
 	struct drover_vm *vm = w->vm;
 
 	w->r = vm_ssh_open(&vm->cluster->store, vm->name, vm->user, take_fd(&w->fd),
-			   time_left_ms(w->all), &w->all->cancel, &w->ssh, &w->error);
+			   time_left_ms(w->all), w->all->stop->event_fd, &w->ssh, &w->error);
 	if (w->r == 0)
 		w->r = set_clock(w, &w->error);
 }
@@ -148,13 +148,13 @@ static void begin(struct wake *w)
 		wake_end(w, &e);
 }
 
-/* Questions that are still under way are canceled by a new handle; work sees its flag. */
+/* Questions that are still under way are canceled by a new handle; work hears of the stop. */
 static void give_up(struct waking *all)
 {
 	struct drover_cluster *c = all->cluster;
 
 	all->over = true;
-	atomic_store(&all->cancel, true);
+	drover_cancel_now(all->stop);
 	while (all->working > 0)
 		uv_run(&c->loop, UV_RUN_ONCE);
 	cluster_renew_handles(c);
@@ -168,8 +168,12 @@ int cluster_wake(struct drover_cluster *c, uint64_t timeout_ms, struct drover_ca
 	struct wake *wakes = calloc(c->n_vms + 1, sizeof(*wakes));
 	int r;
 
-	if (!wakes)
-		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	all.stop = drover_cancel_new();
+	if (!wakes || !all.stop) {
+		free(wakes);
+		drover_cancel_free(all.stop);
+		return err_set(e, ERR_NO_MEMORY, "out of memory or descriptors");
+	}
 	for (size_t i = 0; i < c->n_vms; i++) {
 		wakes[i] = (struct wake){.all = &all, .vm = c->vms[i], .fd = -1};
 		begin(&wakes[i]);
@@ -184,5 +188,6 @@ int cluster_wake(struct drover_cluster *c, uint64_t timeout_ms, struct drover_ca
 		ssh_close(wakes[i].ssh);
 	}
 	free(wakes);
+	drover_cancel_free(all.stop);
 	return r;
 }

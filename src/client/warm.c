@@ -185,13 +185,9 @@ static int find_or_make(const struct store *store, const struct settings *s,
 			const struct template_of *of, struct warm *w, struct err *e)
 {
 	scoped(lock) int lock = -1;
-	struct cancel_bridge bridge = {.stop_fd = -1};
-	atomic_bool cancel = false;
-	int r = bridge_begin(&bridge, s->cancel, &cancel, e);
+	const struct giveup g = cancel_giveup(s->cancel);
+	int r = template_lock(store, w->key, &g, &lock, e);
 
-	if (r == 0)
-		r = template_lock(store, w->key, &cancel, &lock, e);
-	bridge_end(&bridge);
 	if (r < 0 || template_is_whole(store, w->key))
 		return r;
 	w->made = true;
@@ -256,10 +252,10 @@ static int check_memory(const struct store *store, const struct warm *w, size_t 
 		       n, (long long)need, (long long)have);
 }
 
-int warm_image(struct settings *s, size_t n, atomic_bool *cancel, struct prepare *image,
-	       struct warm *warm, struct err *e)
+int warm_image(struct settings *s, size_t n, struct prepare *image, struct warm *warm,
+	       struct err *e)
 {
-	int r = prepare_image(image->store, s, cancel, image, e);
+	int r = prepare_image(image->store, s, image, e);
 
 	if (r == 0 && (!s->warm || strcmp(s->backend, "fake") == 0))
 		return 0;

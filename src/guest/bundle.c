@@ -8,12 +8,13 @@
 #include "base/scoped.h"
 #include "base/str.h"
 #include "guest/image.h"
-#include "guest/run.h"
 
 #include <archive.h>
 #include <archive_entry.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -29,7 +30,7 @@ static inline void scoped_entry(struct archive_entry **entry)
 }
 
 /* A line of sums: the file at @path is named @name. */
-static int add_sum(struct buf *sums, const char *name, int fd, atomic_bool *cancel)
+static int add_sum(struct buf *sums, const char *name, int fd, const struct giveup *g)
 {
 	scoped(md) EVP_MD_CTX *md = EVP_MD_CTX_new();
 	char hex[DIGEST_TEXT];
@@ -38,7 +39,7 @@ static int add_sum(struct buf *sums, const char *name, int fd, atomic_bool *canc
 
 	if (!md || EVP_DigestInit_ex(md, EVP_sha256(), NULL) != 1)
 		return -ENOMEM;
-	r = image_digest_add(md, fd, &at, cancel);
+	r = image_digest_add(md, fd, &at, g);
 	if (r < 0)
 		return r;
 	image_digest_hex(md, hex);
@@ -50,17 +51,40 @@ static int add_sum(struct buf *sums, const char *name, int fd, atomic_bool *canc
 struct bundle {
 	struct archive *archive;
 	struct buf sums;
-	atomic_bool *cancel;
+	const struct giveup *giveup;
+	int fd;           /* borrowed */
+	bool never_waits; /* it is a file */
 };
 
 static int cannot_write(const struct bundle *b, struct err *e)
 {
 	int number = archive_errno(b->archive);
 	const char *why = archive_error_string(b->archive);
+	int r = giveup_check(b->giveup, e);
 
+	if (r < 0)
+		return r;
 	if (number == ENOSPC)
 		return err_set(e, ERR_NO_SPACE, "no space left to write the file");
 	return err_set(e, ERR_IO, "cannot write the file: %s", why ? why : strerror(EIO));
+}
+
+/* What poll promises of a pipe is room for PIPE_BUF bytes: more might block. */
+static la_ssize_t on_written(struct archive *a, void *arg, const void *data, size_t len)
+{
+	const struct bundle *b = arg;
+	ssize_t n;
+
+	do {
+		if (!b->never_waits && giveup_wait(b->giveup, b->fd, POLLOUT, -1, NULL) < 0) {
+			archive_set_error(a, ECANCELED, "given up");
+			return -1;
+		}
+		n = write(b->fd, data, b->never_waits || len < PIPE_BUF ? len : PIPE_BUF);
+	} while (n < 0 && (errno == EINTR || errno == EAGAIN));
+	if (n < 0)
+		archive_set_error(a, errno, "%s", strerror(errno));
+	return n;
 }
 
 static struct archive_entry *new_entry(const char *name, int64_t size)
@@ -89,10 +113,12 @@ static int add_text(struct bundle *b, const char *name, const char *text, size_t
 	return 0;
 }
 
-int bundle_begin(int fd, const char *head, atomic_bool *cancel, struct bundle **ret, struct err *e)
+int bundle_begin(int fd, const char *head, const struct giveup *g, struct bundle **ret,
+		 struct err *e)
 {
 	struct bundle *b = calloc(1, sizeof(*b));
 	struct archive *a = archive_write_new();
+	struct stat st;
 	int r;
 
 	if (!b || !a) {
@@ -100,14 +126,15 @@ int bundle_begin(int fd, const char *head, atomic_bool *cancel, struct bundle **
 		archive_write_free(a);
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	}
-	*b = (struct bundle){.archive = a, .sums = BUF_INIT, .cancel = cancel};
+	*b = (struct bundle){.archive = a, .sums = BUF_INIT, .giveup = g, .fd = fd};
+	b->never_waits = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
 	*ret = b;
 	/* Memory is mostly alike: more effort makes it slower by far more than smaller. */
 	if (archive_write_set_format_pax(a) != ARCHIVE_OK ||
 	    archive_write_add_filter_zstd(a) != ARCHIVE_OK ||
 	    archive_write_set_options(a, "zstd:compression-level=1") != ARCHIVE_OK ||
 	    archive_write_set_bytes_in_last_block(a, 1) != ARCHIVE_OK || /* no padding in a pipe */
-	    archive_write_open_fd(a, fd) != ARCHIVE_OK)
+	    archive_write_open(a, b, NULL, on_written, NULL) != ARCHIVE_OK)
 		return cannot_write(b, e);
 	r = add_text(b, head_name, head, strlen(head), e);
 	return r;
@@ -152,13 +179,15 @@ static int write_file(struct bundle *b, int fd, int64_t size, const char *path, 
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	for (int64_t at = 0; at < size;) {
 		ssize_t n = pread(fd, data, CHUNK, at);
+		int r;
 
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
 			return err_errno(e, n < 0 ? -errno : -EIO, "read %s", path);
-		if (run_is_canceled(b->cancel))
-			return err_set(e, ERR_CANCELED, "canceled");
+		r = giveup_check(b->giveup, e);
+		if (r < 0)
+			return r;
 		if (archive_write_data(b->archive, data, (size_t)n) < 0)
 			return cannot_write(b, e);
 		at += n;
@@ -178,7 +207,9 @@ int bundle_add(struct bundle *b, const char *name, const char *path, struct err 
 	entry = new_entry(name, st.st_size);
 	r = entry ? add_extents(entry, fd, st.st_size) : -ENOMEM;
 	if (r == 0)
-		r = add_sum(&b->sums, name, fd, b->cancel);
+		r = add_sum(&b->sums, name, fd, b->giveup);
+	if (giveup_is_why(b->giveup, r, e))
+		return r;
 	if (r < 0)
 		return err_errno(e, r, "read %s", path);
 	if (archive_write_header(b->archive, entry) != ARCHIVE_OK)
@@ -201,8 +232,7 @@ struct reading {
 	struct archive *archive;
 	const struct bundle_taker *taker;
 	struct buf sums; /* of what was written */
-	atomic_bool *cancel;
-	int fd; /* borrowed */
+	int fd;          /* borrowed */
 	const struct giveup *giveup;
 	char *chunk;    /* what was read last: owned */
 	struct err why; /* it was given up */
@@ -262,8 +292,9 @@ static int unpack(struct reading *rd, struct archive_entry *entry, int fd, const
 	if (ftruncate(fd, archive_entry_size(entry)) < 0)
 		return err_errno(e, -errno, "write %s", path);
 	while ((r = archive_read_data_block(rd->archive, &data, &len, &at)) == ARCHIVE_OK) {
-		if (run_is_canceled(rd->cancel))
-			return err_set(e, ERR_CANCELED, "canceled");
+		r = giveup_check(rd->giveup, e);
+		if (r < 0)
+			return r;
 		r = files_write_at(fd, data, len, at);
 		if (r < 0)
 			return err_errno(e, r, "write %s", path);
@@ -290,7 +321,9 @@ static int take_file(struct reading *rd, struct archive_entry *entry, struct err
 	r = unpack(rd, entry, fd, path, e);
 	if (r < 0)
 		return r;
-	r = add_sum(&rd->sums, name, fd, rd->cancel);
+	r = add_sum(&rd->sums, name, fd, rd->giveup);
+	if (giveup_is_why(rd->giveup, r, e))
+		return r;
 	return r < 0 ? err_errno(e, r, "read %s", path) : 0;
 }
 
@@ -338,7 +371,7 @@ static la_ssize_t on_wanted(struct archive *a, void *arg, const void **ret)
 	struct reading *rd = arg;
 	ssize_t n;
 
-	if (giveup_wait(rd->giveup, rd->fd, INT64_MAX / 2, &rd->why) < 0) {
+	if (giveup_wait(rd->giveup, rd->fd, POLLIN, -1, &rd->why) < 0) {
 		archive_set_error(a, ECANCELED, "%s", rd->why.msg);
 		return -1;
 	}
@@ -351,13 +384,11 @@ static la_ssize_t on_wanted(struct archive *a, void *arg, const void **ret)
 	return n;
 }
 
-int bundle_read(int fd, const struct bundle_taker *t, const struct giveup *g, atomic_bool *cancel,
-		struct err *e)
+int bundle_read(int fd, const struct bundle_taker *t, const struct giveup *g, struct err *e)
 {
 	scoped(reading) struct reading rd = {.archive = archive_read_new(),
 					     .taker = t,
 					     .sums = BUF_INIT,
-					     .cancel = cancel,
 					     .fd = fd,
 					     .giveup = g,
 					     .chunk = malloc(CHUNK),

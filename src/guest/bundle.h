@@ -11,14 +11,16 @@
 #ifndef DROVER_GUEST_BUNDLE_H
 #define DROVER_GUEST_BUNDLE_H
 
-#include <stdatomic.h>
-
 struct err;
 struct bundle;
 struct giveup;
 
-/* Writes to @fd (borrowed; a pipe will do), beginning with @head. bundle_free(@ret), whatever became of it. */
-int bundle_begin(int fd, const char *head, atomic_bool *cancel, struct bundle **ret, struct err *e);
+/*
+ * Writes to @fd (borrowed; a pipe will do), beginning with @head. @g (borrowed, may be NULL) ends this and what follows, and
+ * the wait for a pipe's reader. bundle_free(@ret), whatever became of it.
+ */
+int bundle_begin(int fd, const char *head, const struct giveup *g, struct bundle **ret,
+		 struct err *e);
 /* The file @path as @name, "NAME/FILE". */
 int bundle_add(struct bundle *b, const char *name, const char *path, struct err *e);
 /* Writes the end. Without it the bundle is not whole. */
@@ -40,10 +42,9 @@ struct bundle_taker {
 
 /*
  * Reads a bundle from @fd. Success: it is whole, and each file is as it was written, new and 0600. < 0: what was made is
- * left to the caller. ERR_INVALID: not a bundle, cut off, or damaged. @g (may be NULL) ends the wait for more of a pipe,
- * @cancel (may be NULL) what is done with it.
+ * left to the caller. ERR_INVALID: not a bundle, cut off, or damaged. @g (may be NULL) ends it,
+ * and the wait for more of a pipe.
  */
-int bundle_read(int fd, const struct bundle_taker *t, const struct giveup *g, atomic_bool *cancel,
-		struct err *e);
+int bundle_read(int fd, const struct bundle_taker *t, const struct giveup *g, struct err *e);
 
 #endif

@@ -40,11 +40,11 @@ static int create_failed(const char *path, const char *base, const struct buf *t
 
 /* Runs @argv, which makes @tmp, and gives that its name. */
 static int make(const char *const argv[], const char *tmp, const char *path, const char *base,
-		atomic_bool *cancel, struct err *e)
+		const struct giveup *g, struct err *e)
 {
 	scoped(buf) struct buf tail = BUF_INIT;
 	scoped(fd) int fd = -1;
-	int r = run_program(argv, cancel, NULL, NULL, &tail, e);
+	int r = run_program(argv, g, NULL, NULL, &tail, e);
 
 	if (r != 0)
 		return r < 0 ? r : create_failed(path, base, &tail, e);
@@ -90,7 +90,7 @@ int disk_copy_file(const char *from, const char *to, struct err *e)
 	return r > 0 ? err_set(e, ERR_IO, "copy %s: %s", from, run_last_line(&tail)) : r;
 }
 
-int disk_copy(const char *from, const char *format, const char *path, atomic_bool *cancel,
+int disk_copy(const char *from, const char *format, const char *path, const struct giveup *g,
 	      struct err *e)
 {
 	const char *argv[] = {"qemu-img", "convert", "-f", format, "-O", "qcow2", from, NULL, NULL};
@@ -100,7 +100,7 @@ int disk_copy(const char *from, const char *format, const char *path, atomic_boo
 	if (!tmp)
 		return r;
 	argv[7] = tmp;
-	r = make(argv, tmp, path, from, cancel, e);
+	r = make(argv, tmp, path, from, g, e);
 	if (r < 0)
 		unlink(tmp);
 	return r;

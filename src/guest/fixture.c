@@ -6,6 +6,7 @@
  */
 #include "base/err.h"
 #include "base/files.h"
+#include "base/giveup.h"
 #include "base/scoped.h"
 #include "base/str.h"
 #include "guest/guest.h"
@@ -100,7 +101,7 @@ static int count_entry(const FTSENT *f, struct extent *x, struct err *e)
 	return 0;
 }
 
-static int measure(const char *host, atomic_bool *cancel, struct extent *x, struct err *e)
+static int measure(const char *host, const struct giveup *g, struct extent *x, struct err *e)
 {
 	char *roots[] = {(char *)host, NULL};
 	scoped(fts) FTS *t = fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
@@ -113,8 +114,9 @@ static int measure(const char *host, atomic_bool *cancel, struct extent *x, stru
 
 		if (r < 0)
 			return r;
-		if (run_is_canceled(cancel))
-			return err_set(e, ERR_CANCELED, "canceled");
+		r = giveup_check(g, e);
+		if (r < 0)
+			return r;
 		if (x->bytes > x->max)
 			return err_set(e, ERR_TOO_LARGE,
 				       "%s has more than %llu MiB: too large for a fixture", host,
@@ -125,7 +127,7 @@ static int measure(const char *host, atomic_bool *cancel, struct extent *x, stru
 
 /* By setpriv, so that it ends with this process, however that does: a large directory takes its time. */
 static int run_mke2fs(const char *host, const char *label, const char *path, const struct extent *x,
-		      atomic_bool *cancel, struct err *e)
+		      const struct giveup *g, struct err *e)
 {
 	scoped(mem) char *inodes = str_format("%llu", (unsigned long long)x->inodes + 16);
 	scoped(mem) char *program = files_find_program("mke2fs");
@@ -144,7 +146,7 @@ static int run_mke2fs(const char *host, const char *label, const char *path, con
 				"apt-get install e2fsprogs");
 	if (!inodes)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
-	r = run_program(argv, cancel, NULL, NULL, &tail, e);
+	r = run_program(argv, g, NULL, NULL, &tail, e);
 	if (r <= 0)
 		return r;
 	return err_set(e, strstr(run_last_line(&tail), "No space") ? ERR_NO_SPACE : ERR_IO,
@@ -198,7 +200,7 @@ static int set_top(const char *host, const char *path)
 }
 
 static int make_image(const char *host, const char *label, const char *path, uint64_t max,
-		      atomic_bool *cancel, struct err *e)
+		      const struct giveup *g, struct err *e)
 {
 	scoped(fd) int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
 	struct extent x = {.max = max};
@@ -206,14 +208,14 @@ static int make_image(const char *host, const char *label, const char *path, uin
 
 	if (fd < 0)
 		return err_errno(e, -errno, "make %s", path);
-	r = measure(host, cancel, &x, e);
+	r = measure(host, g, &x, e);
 	if (r < 0)
 		return r;
 	x.bytes += SPARE + x.bytes / 20 + x.inodes * INODE;
 	x.bytes = (x.bytes + BLOCK - 1) / BLOCK * BLOCK;
 	if (ftruncate(fd, (off_t)x.bytes) < 0) /* sparse: what is spare costs nothing */
 		return err_errno(e, -errno, "make %s", path);
-	r = run_mke2fs(host, label, path, &x, cancel, e);
+	r = run_mke2fs(host, label, path, &x, g, e);
 	if (r < 0)
 		return r;
 	r = set_top(host, path);
@@ -221,7 +223,7 @@ static int make_image(const char *host, const char *label, const char *path, uin
 }
 
 int fixture_build(const char *host, const char *label, const char *path, uint64_t max,
-		  atomic_bool *cancel, struct err *e)
+		  const struct giveup *g, struct err *e)
 {
 	scoped(mem) char *tmp = str_format("%s.new", path);
 	struct stat st;
@@ -233,7 +235,7 @@ int fixture_build(const char *host, const char *label, const char *path, uint64_
 		return err_errno(e, -errno, "the fixture %s", host);
 	if (!S_ISDIR(st.st_mode))
 		return err_set(e, ERR_INVALID, "the fixture %s is not a directory", host);
-	r = make_image(host, label, tmp, max, cancel, e);
+	r = make_image(host, label, tmp, max, g, e);
 	if (r == 0 && rename(tmp, path) < 0)
 		r = err_errno(e, -errno, "make %s", path);
 	if (r < 0)

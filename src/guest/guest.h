@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What a guest is made of: images, disks, seeds, keys. Everything here blocks (programs are run, files are copied) and is
- * meant for a work thread; @cancel (may be NULL), once true, ends the call soon with ERR_CANCELED and nothing half made but the part
- * of a download, from which the next call goes on.
+ * meant for a work thread; @g (may be NULL) ends the call soon, with ERR_CANCELED or ERR_TIMEOUT and nothing half made but the
+ * part of a download, from which the next call goes on.
  */
 #ifndef DROVER_GUEST_GUEST_H
 #define DROVER_GUEST_GUEST_H
 
 #include "store/store.h"
 
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 struct err;
+struct giveup;
 
 /* @percent: 0..100, or -1 where nobody knows. @text is borrowed. */
 typedef void guest_progress_fn(void *arg, int percent, const char *text);
@@ -45,7 +45,7 @@ void image_done(struct image *i);
  * concurrent callers share one build), a URL (downloaded into the cache likewise), or the path of a qcow2 or raw file. ERR_NOT_FOUND lists the names there are;
  * ERR_IMAGE names a damaged file.
  */
-int image_resolve(const struct store *s, const char *name, atomic_bool *cancel,
+int image_resolve(const struct store *s, const char *name, const struct giveup *g,
 		  guest_progress_fn *progress, void *arg, struct image *ret, struct err *e);
 
 struct image_info {
@@ -59,7 +59,7 @@ struct image_info {
 /* The catalogue and the cache. @ret: heap, caller frees. */
 int image_list(const struct store *s, struct image_info **ret, size_t *ret_n, struct err *e);
 int image_import(const struct store *s, const char *source, const char *name, const char *sha256,
-		 atomic_bool *cancel, guest_progress_fn *progress, void *arg, struct err *e);
+		 const struct giveup *g, guest_progress_fn *progress, void *arg, struct err *e);
 int image_remove(const struct store *s, const char *name, struct err *e);
 
 /* --- disk.c --- */
@@ -73,9 +73,9 @@ int disk_create(const char *path, const char *base, const char *base_format, uin
 
 /*
  * A qcow2 file at @path, with nothing below it, of what a guest sees of @from ("raw" or "qcow2"), which may be @path itself.
- * Atomic. @cancel may be NULL. Errors as above, and ERR_CANCELED.
+ * Atomic. @g may be NULL. Errors as above.
  */
-int disk_copy(const char *from, const char *format, const char *path, atomic_bool *cancel,
+int disk_copy(const char *from, const char *format, const char *path, const struct giveup *g,
 	      struct err *e);
 /* Makes the qcow2 file @path larger, in place: to @size_mb for the guest. Nobody uses it meanwhile. Errors as above. */
 int disk_grow(const char *path, uint64_t size_mb, struct err *e);
@@ -110,7 +110,7 @@ enum { FIXTURE_LABEL_SIZE = 17 }; /* of ext4: 16 characters, and NUL */
  * link; ERR_DENIED: not readable; ERR_TOO_LARGE: over @max bytes. Each names the path.
  */
 int fixture_build(const char *host, const char *label, const char *path, uint64_t max,
-		  atomic_bool *cancel, struct err *e);
+		  const struct giveup *g, struct err *e);
 
 /* --- keys.c --- */
 

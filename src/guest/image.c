@@ -76,7 +76,7 @@ static int not_found(const struct store *s, const char *name, struct err *e)
 }
 
 /* Once for all who name it, until `image rm`: what stands behind the URL later is not looked at. */
-static int resolve_url(const struct store *s, const char *url, atomic_bool *cancel,
+static int resolve_url(const struct store *s, const char *url, const struct giveup *g,
 		       guest_progress_fn *progress, void *arg, struct image *ret, struct err *e)
 {
 	scoped(mem) char *name = image_name_of_url(url);
@@ -86,13 +86,13 @@ static int resolve_url(const struct store *s, const char *url, atomic_bool *canc
 	if (!name)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	if (!image_is_cached(s, name))
-		r = image_lock(s, name, cancel, &lock, e);
+		r = image_lock(s, name, g, &lock, e);
 	if (r == 0 && !image_is_cached(s, name))
-		r = image_import_locked(s, url, name, NULL, cancel, progress, arg, e);
+		r = image_import_locked(s, url, name, NULL, g, progress, arg, e);
 	return r < 0 ? r : image_cache_load(s, name, ret, e);
 }
 
-int image_resolve(const struct store *s, const char *name, atomic_bool *cancel,
+int image_resolve(const struct store *s, const char *name, const struct giveup *g,
 		  guest_progress_fn *progress, void *arg, struct image *ret, struct err *e)
 {
 	scoped(stock) struct stock_image stock = {0};
@@ -101,7 +101,7 @@ int image_resolve(const struct store *s, const char *name, atomic_bool *cancel,
 	int r;
 
 	if (image_is_url(name))
-		return resolve_url(s, name, cancel, progress, arg, ret, e);
+		return resolve_url(s, name, g, progress, arg, ret, e);
 	if (is_path(name))
 		return resolve_path(name, ret, e);
 	if (!image_name_is_valid(name))
@@ -114,12 +114,12 @@ int image_resolve(const struct store *s, const char *name, atomic_bool *cancel,
 		r = image_stock_find(name, &stock, e);
 	if (r <= 0)
 		return r < 0 ? r : not_found(s, name, e);
-	r = image_lock(s, name, cancel, &lock, e);
+	r = image_lock(s, name, g, &lock, e);
 	if (r < 0)
 		return r;
 	if (!image_is_cached(s, name))
-		r = is_built ? image_build(s, name, cancel, progress, arg, e)
-			     : image_import_locked(s, stock.url, name, stock.sha256, cancel,
-						   progress, arg, e);
+		r = is_built ? image_build(s, name, g, progress, arg, e)
+			     : image_import_locked(s, stock.url, name, stock.sha256, g, progress,
+						   arg, e);
 	return r < 0 ? r : image_cache_load(s, name, ret, e);
 }

@@ -44,7 +44,7 @@ bool image_is_cached(const struct store *s, const char *name);
 /* Reads image.json and checks the files that it names. ERR_IMAGE when damaged. */
 int image_cache_load(const struct store *s, const char *name, struct image *ret, struct err *e);
 /* The lock of everybody who makes or removes the image. Ends with the descriptor: unlock_fd, which wakes the others. */
-int image_lock(const struct store *s, const char *name, atomic_bool *cancel, int *ret_fd,
+int image_lock(const struct store *s, const char *name, const struct giveup *g, int *ret_fd,
 	       struct err *e);
 /* Under the lock: removes what the dead left, makes the empty directory .NAME.tmp.PID. */
 int image_tmp_make(const struct store *s, const char *name, char **ret_dir, struct err *e);
@@ -61,7 +61,7 @@ void image_clean(const char *dir);
 /* 1, 0, or < 0 when the catalogue cannot be asked. */
 int image_in_catalog(const char *name, struct err *e);
 /* Under the lock; 0: it is in the cache. */
-int image_build(const struct store *s, const char *name, atomic_bool *cancel,
+int image_build(const struct store *s, const char *name, const struct giveup *g,
 		guest_progress_fn *progress, void *arg, struct err *e);
 
 /* image_recipe.c: the number of the catalogue's image as it is built today; 0: it is not built */
@@ -73,7 +73,7 @@ unsigned image_recipe(const char *name);
  * Copies the newest kernel and initial file system of @disk to @dir/vmlinuz and @dir/initrd.img, and says with what command
  * line (heap) they find their root. 1, 0 when the disk is not laid out for that and needs firmware, or < 0.
  */
-int image_kernel_take(const char *dir, const char *disk, const char *format, atomic_bool *cancel,
+int image_kernel_take(const char *dir, const char *disk, const char *format, const struct giveup *g,
 		      char **ret_cmdline, struct err *e);
 
 /* image_stock.c: the vendors' cloud images, each pinned by URL and digest for this machine's architecture */
@@ -104,13 +104,13 @@ int64_t image_bytes_in(const char *path);
 char *image_name_of_url(const char *url);
 /* Under the lock of @name: fetches, checks and keeps. */
 int image_import_locked(const struct store *s, const char *source, const char *name,
-			const char *sha256, atomic_bool *cancel, guest_progress_fn *progress,
+			const char *sha256, const struct giveup *g, guest_progress_fn *progress,
 			void *arg, struct err *e);
 
 /* image_digest.c */
 
-/* Adds the bytes of @fd from *@at to its end, and moves *@at there. 0 or -errno, -ECANCELED. */
-int image_digest_add(EVP_MD_CTX *md, int fd, int64_t *at, atomic_bool *cancel);
+/* Adds the bytes of @fd from *@at to its end, and moves *@at there. 0 or -errno; @g: giveup_is_why. */
+int image_digest_add(EVP_MD_CTX *md, int fd, int64_t *at, const struct giveup *g);
 /* Ends @md, a SHA-256: 64 digits and NUL. */
 void image_digest_hex(EVP_MD_CTX *md, char ret[65]);
 
@@ -121,7 +121,7 @@ static inline void scoped_md(EVP_MD_CTX **md)
 
 /* image_copy.c: bytes of a file into the new file @path, with their SHA-256 in hex (64 digits) */
 
-int image_copy(const char *source, const char *path, char ret_sha256[65], atomic_bool *cancel,
+int image_copy(const char *source, const char *path, char ret_sha256[65], const struct giveup *g,
 	       guest_progress_fn *progress, void *arg, struct err *e);
 bool image_is_url(const char *source);
 
@@ -133,7 +133,7 @@ bool image_is_url(const char *source);
  * (and @part.from) stay only where the next call can go on from them.
  */
 int image_download(const char *url, const char *name, const char *part, char ret_sha256[65],
-		   atomic_bool *cancel, guest_progress_fn *progress, void *arg, struct err *e);
+		   const struct giveup *g, guest_progress_fn *progress, void *arg, struct err *e);
 /* Removes what a call left. */
 void image_download_forget(const char *part);
 

@@ -137,7 +137,7 @@ void image_clean(const char *dir)
 		run_program(argv, NULL, NULL, NULL, &tail, NULL);
 }
 
-int image_build(const struct store *s, const char *name, atomic_bool *cancel,
+int image_build(const struct store *s, const char *name, const struct giveup *g,
 		guest_progress_fn *progress, void *arg, struct err *e)
 {
 	struct build b = {.progress = progress, .arg = arg, .percent = -1};
@@ -152,8 +152,7 @@ int image_build(const struct store *s, const char *name, atomic_bool *cancel,
 	r = image_tmp_make(s, name, &dir, e);
 	if (r < 0)
 		return r;
-	r = run_program((const char *[]){program, name, dir, NULL}, cancel, on_build_line, &b,
-			&tail, e);
+	r = run_program((const char *[]){program, name, dir, NULL}, g, on_build_line, &b, &tail, e);
 	if (r > 0)
 		r = build_failed(name, program, r, &tail, e);
 	json = str_format("%s/" IMAGE_JSON, dir);

@@ -6,9 +6,9 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/files.h"
+#include "base/giveup.h"
 #include "base/scoped.h"
 #include "guest/image.h"
-#include "guest/run.h"
 #include "wire/json.h"
 
 #include <errno.h>
@@ -20,7 +20,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { JSON_MAX = 1 << 20, IMAGE_NAME_MAX = 63 };
+enum { JSON_MAX = 1 << 20, IMAGE_NAME_MAX = 63, LOOK_MS = 100 };
 
 bool image_name_is_valid(const char *name)
 {
@@ -165,31 +165,32 @@ int image_cache_load(const struct store *s, const char *name, struct image *ret,
 
 /*
  * flock(2) that can be canceled: whoever lets go closes the file, which inotify tells; so nothing is tried again before
- * there is a reason to. @cancel is a flag without an event and is looked at every RUN_CANCEL_MS; that look also covers a
- * holder that was killed, whose close is told a moment before its lock ends.
+ * there is a reason to, but for a look every LOOK_MS: the close of a holder that was killed is told a moment before its lock
+ * ends.
  */
-static int wait_lock(int fd, const char *path, atomic_bool *cancel)
+static int wait_lock(int fd, const char *path, const struct giveup *g)
 {
 	scoped(fd) int watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 
 	if (watch < 0 || inotify_add_watch(watch, path, IN_CLOSE) < 0)
 		return -errno;
 	while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-		struct pollfd p = {.fd = watch, .events = POLLIN};
 		char events[4096];
+		int r;
 
 		if (errno != EWOULDBLOCK && errno != EINTR)
 			return -errno;
-		if (run_is_canceled(cancel))
-			return -ECANCELED;
-		if (poll(&p, 1, RUN_CANCEL_MS) > 0 && read(watch, events, sizeof(events)) < 0 &&
-		    errno != EAGAIN && errno != EINTR)
+		r = giveup_wait(g, watch, POLLIN, LOOK_MS, NULL);
+		if (r < 0)
+			return r;
+		if (r > 0 && read(watch, events, sizeof(events)) < 0 && errno != EAGAIN &&
+		    errno != EINTR)
 			return -errno;
 	}
 	return 0;
 }
 
-int image_lock(const struct store *s, const char *name, atomic_bool *cancel, int *ret_fd,
+int image_lock(const struct store *s, const char *name, const struct giveup *g, int *ret_fd,
 	       struct err *e)
 {
 	scoped(mem) char *path = str_format("%s/.%s.lock", s->images, name);
@@ -204,9 +205,9 @@ int image_lock(const struct store *s, const char *name, atomic_bool *cancel, int
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return err_errno(e, -errno, "cannot open %s", path);
-	r = wait_lock(fd, path, cancel);
-	if (r == -ECANCELED)
-		return err_set(e, ERR_CANCELED, "canceled");
+	r = wait_lock(fd, path, g);
+	if (giveup_is_why(g, r, e))
+		return r;
 	if (r < 0)
 		return err_errno(e, r, "cannot lock %s", path);
 	*ret_fd = take_fd(&fd);

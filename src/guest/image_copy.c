@@ -3,10 +3,10 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/files.h"
+#include "base/giveup.h"
 #include "base/scoped.h"
 #include "base/str.h"
 #include "guest/image.h"
-#include "guest/run.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -24,7 +24,7 @@ struct copy {
 	const char *path;
 	int fd; /* the new file, @path */
 	EVP_MD_CTX *md;
-	atomic_bool *cancel;
+	const struct giveup *giveup;
 	guest_progress_fn *progress;
 	void *arg;
 	int percent; /* last told */
@@ -55,10 +55,11 @@ static int copy_run(struct copy *f, int in, off_t from, off_t to, off_t total, c
 		size_t want = to - from < KERNEL_CHUNK ? (size_t)(to - from) : KERNEL_CHUNK;
 		off_t out = from;
 		off_t at = from;
-		ssize_t n = -1;
+		ssize_t n = giveup_check(f->giveup, NULL);
 
-		if (run_is_canceled(f->cancel))
-			return -ECANCELED;
+		if (n < 0)
+			return (int)n;
+		n = -1;
 		if (by_kernel)
 			n = copy_file_range(in, &at, f->fd, &out, want, 0);
 		if (n < 0 && by_kernel && (errno == ENOSPC || errno == EDQUOT || errno == EIO))
@@ -129,9 +130,9 @@ static int copy(struct copy *f, char ret_sha256[65], struct err *e)
 		return err_set(e, ERR_IMAGE, "%s is not a regular file", f->source);
 	r = copy_data(f, in, st.st_size);
 	if (r == 0) /* of the copy, not of the source, which may change meanwhile */
-		r = image_digest_add(f->md, f->fd, &at, f->cancel);
-	if (r == -ECANCELED)
-		return err_set(e, ERR_CANCELED, "canceled");
+		r = image_digest_add(f->md, f->fd, &at, f->giveup);
+	if (giveup_is_why(f->giveup, r, e))
+		return r;
 	if (r == -ENOSPC || r == -EDQUOT)
 		return err_set(e, ERR_NO_SPACE,
 			       "cannot copy the image %s: the file system that holds %s is full",
@@ -142,12 +143,12 @@ static int copy(struct copy *f, char ret_sha256[65], struct err *e)
 	return 0;
 }
 
-int image_copy(const char *source, const char *path, char ret_sha256[65], atomic_bool *cancel,
+int image_copy(const char *source, const char *path, char ret_sha256[65], const struct giveup *g,
 	       guest_progress_fn *progress, void *arg, struct err *e)
 {
 	scoped(md) EVP_MD_CTX *md = EVP_MD_CTX_new();
 	scoped(fd) int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	struct copy f = {source, path, fd, md, cancel, progress, arg, -2};
+	struct copy f = {source, path, fd, md, g, progress, arg, -2};
 
 	if (fd < 0)
 		return err_errno(e, -errno, "cannot make %s", path);

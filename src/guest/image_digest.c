@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /* SHA-256 of what is in a file. */
+#include "base/giveup.h"
 #include "base/scoped.h"
 #include "base/str.h"
 #include "guest/image.h"
-#include "guest/run.h"
 
 #include <errno.h>
 #include <unistd.h>
 
 enum { CHUNK = 1 << 20, DIGEST_BYTES = 32 };
 
-int image_digest_add(EVP_MD_CTX *md, int fd, int64_t *at, atomic_bool *cancel)
+int image_digest_add(EVP_MD_CTX *md, int fd, int64_t *at, const struct giveup *g)
 {
 	scoped(mem) unsigned char *data = malloc(CHUNK);
 
@@ -18,13 +18,15 @@ int image_digest_add(EVP_MD_CTX *md, int fd, int64_t *at, atomic_bool *cancel)
 		return -ENOMEM;
 	for (;;) {
 		ssize_t n = pread(fd, data, CHUNK, *at);
+		int r;
 
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
 			return n < 0 ? -errno : 0;
-		if (run_is_canceled(cancel))
-			return -ECANCELED;
+		r = giveup_check(g, NULL);
+		if (r < 0)
+			return r;
 		if (EVP_DigestUpdate(md, data, (size_t)n) != 1)
 			return -ENOMEM;
 		*at += n;

@@ -11,10 +11,10 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/files.h"
+#include "base/giveup.h"
 #include "base/scoped.h"
 #include "base/str.h"
 #include "guest/image.h"
-#include "guest/run.h"
 
 #include <curl/curl.h>
 #include <errno.h>
@@ -45,7 +45,7 @@ struct download {
 	int fd;
 	EVP_MD_CTX *md;
 	CURL *curl; /* of the request under way */
-	atomic_bool *cancel;
+	const struct giveup *giveup;
 	guest_progress_fn *progress;
 	void *arg;
 	int64_t have;  /* bytes in the part file, all of them in the digest */
@@ -123,7 +123,7 @@ static int begin_again(struct download *d)
 
 static int digest_part(struct download *d)
 {
-	int r = image_digest_add(d->md, d->fd, &d->have, d->cancel);
+	int r = image_digest_add(d->md, d->fd, &d->have, d->giveup);
 
 	if (r < 0)
 		return r;
@@ -253,8 +253,10 @@ static int on_transfer(void *arg, curl_off_t total, curl_off_t done, curl_off_t 
 {
 	struct download *d = arg;
 
-	if (run_is_canceled(d->cancel)) {
-		d->r = -ECANCELED;
+	int r = giveup_check(d->giveup, NULL);
+
+	if (r < 0) {
+		d->r = r;
 		return 1;
 	}
 	if (d->is_begun)
@@ -368,8 +370,8 @@ static int failed(const struct download *d, CURLcode code, const char *error, st
 	bool is_offline = code == CURLE_COULDNT_RESOLVE_HOST ||
 			  code == CURLE_COULDNT_RESOLVE_PROXY || code == CURLE_COULDNT_CONNECT;
 
-	if (d->r == -ECANCELED)
-		return err_set(e, ERR_CANCELED, "canceled");
+	if (giveup_is_why(d->giveup, d->r, e))
+		return d->r;
 	if (d->r == -ENOSPC || d->r == -EDQUOT)
 		return err_set(e, ERR_NO_SPACE,
 			       "cannot keep %s: the file system that holds %s is full", d->url,
@@ -424,7 +426,7 @@ static int transfer(struct download *d, struct err *e)
 	if (code == CURLE_OK && d->r == 0)
 		return 0;
 	r = failed(d, code, error, e);
-	if (!d->validator[0] || d->have == 0 || (d->r < 0 && d->r != -ECANCELED))
+	if (!d->validator[0] || d->have == 0 || (d->r < 0 && !giveup_is_why(d->giveup, d->r, NULL)))
 		image_download_forget(d->part);
 	return r;
 }
@@ -439,14 +441,14 @@ void image_download_forget(const char *part)
 }
 
 int image_download(const char *url, const char *name, const char *part, char ret_sha256[65],
-		   atomic_bool *cancel, guest_progress_fn *progress, void *arg, struct err *e)
+		   const struct giveup *g, guest_progress_fn *progress, void *arg, struct err *e)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	struct download d = {.url = url,
 			     .name = name,
 			     .part = part,
 			     .fd = -1,
-			     .cancel = cancel,
+			     .giveup = g,
 			     .progress = progress,
 			     .arg = arg,
 			     .percent = -2,
@@ -457,9 +459,7 @@ int image_download(const char *url, const char *name, const char *part, char ret
 	d.from = str_format("%s.from", part);
 	d.md = EVP_MD_CTX_new();
 	r = d.from && d.md ? open_part(&d) : -ENOMEM;
-	if (r == -ECANCELED)
-		err_set(e, ERR_CANCELED, "canceled");
-	else if (r < 0)
+	if (r < 0 && !giveup_is_why(g, r, e))
 		err_errno(e, r, "cannot make %s", part);
 	clock_gettime(CLOCK_MONOTONIC, &d.start);
 	d.at_start = d.have;

@@ -188,11 +188,11 @@ static int take_files(const struct layout *l, const char *dir)
 }
 
 /* libext2fs reads raw disks only. */
-static int make_raw(const char *disk, const char *raw, atomic_bool *cancel, struct err *e)
+static int make_raw(const char *disk, const char *raw, const struct giveup *g, struct err *e)
 {
 	const char *argv[] = {"qemu-img", "convert", "-f", "qcow2", "-O", "raw", disk, raw, NULL};
 	scoped(buf) struct buf tail = BUF_INIT;
-	int r = run_program(argv, cancel, NULL, NULL, &tail, e);
+	int r = run_program(argv, g, NULL, NULL, &tail, e);
 
 	if (r <= 0)
 		return r;
@@ -201,7 +201,7 @@ static int make_raw(const char *disk, const char *raw, atomic_bool *cancel, stru
 		       "cannot unpack %s to look for its kernel: %s", disk, run_last_line(&tail));
 }
 
-int image_kernel_take(const char *dir, const char *disk, const char *format, atomic_bool *cancel,
+int image_kernel_take(const char *dir, const char *disk, const char *format, const struct giveup *g,
 		      char **ret_cmdline, struct err *e)
 {
 	scoped(mem) char *raw = str_format("%s/disk.tmp", dir);
@@ -212,7 +212,7 @@ int image_kernel_take(const char *dir, const char *disk, const char *format, ato
 	if (!raw)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	if (!is_raw)
-		r = make_raw(disk, raw, cancel, e);
+		r = make_raw(disk, raw, g, e);
 	if (r < 0)
 		return r;
 	if (find_layout(is_raw ? disk : raw, &l))

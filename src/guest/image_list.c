@@ -3,9 +3,9 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/files.h"
+#include "base/giveup.h"
 #include "base/scoped.h"
 #include "guest/image.h"
-#include "guest/run.h"
 #include "wire/json.h"
 
 #include <ctype.h>
@@ -191,8 +191,8 @@ static int check_digest(const char *source, const char *want, const char *got, s
 
 /* The part file is beside @dir, so that it outlives a failure and the next call goes on from it. */
 static int fetch(const struct store *s, const char *source, const char *name, const char *path,
-		 char ret_sha256[65], atomic_bool *cancel, guest_progress_fn *progress, void *arg,
-		 struct err *e)
+		 char ret_sha256[65], const struct giveup *g, guest_progress_fn *progress,
+		 void *arg, struct err *e)
 {
 	scoped(mem) char *part = image_part_path(s, name);
 	int r;
@@ -200,8 +200,8 @@ static int fetch(const struct store *s, const char *source, const char *name, co
 	if (!part)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	if (!image_is_url(source))
-		return image_copy(source, path, ret_sha256, cancel, progress, arg, e);
-	r = image_download(source, name, part, ret_sha256, cancel, progress, arg, e);
+		return image_copy(source, path, ret_sha256, g, progress, arg, e);
+	r = image_download(source, name, part, ret_sha256, g, progress, arg, e);
 	if (r == 0 && rename(part, path) < 0)
 		r = err_errno(e, -errno, "cannot keep %s", source);
 	return r;
@@ -219,7 +219,7 @@ static int not_imported(const char *source, const char *path, struct err *e)
 
 /* Fills @dir. The caller removes it on failure. */
 static int import_into(const struct store *s, const char *dir, const char *source, const char *name,
-		       const char *sha256, atomic_bool *cancel, guest_progress_fn *progress,
+		       const char *sha256, const struct giveup *g, guest_progress_fn *progress,
 		       void *arg, struct err *e)
 {
 	scoped(mem) char *plain = str_format("%s/disk", dir);
@@ -231,7 +231,7 @@ static int import_into(const struct store *s, const char *dir, const char *sourc
 
 	if (!plain)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
-	r = fetch(s, source, name, plain, got, cancel, progress, arg, e);
+	r = fetch(s, source, name, plain, got, g, progress, arg, e);
 	if (r == 0)
 		r = check_digest(source, sha256, got, e);
 	if (r < 0)
@@ -249,12 +249,12 @@ static int import_into(const struct store *s, const char *dir, const char *sourc
 	disk = str_format("%s/disk.%s", dir, format);
 	if (!disk || rename(plain, disk) < 0)
 		return err_errno(e, disk ? -errno : -ENOMEM, "cannot import %s", source);
-	r = image_kernel_take(dir, disk, format, cancel, &cmdline, e);
+	r = image_kernel_take(dir, disk, format, g, &cmdline, e);
 	return r < 0 ? r : write_json(dir, name, format, source, got, cmdline, e);
 }
 
 int image_import_locked(const struct store *s, const char *source, const char *name,
-			const char *sha256, atomic_bool *cancel, guest_progress_fn *progress,
+			const char *sha256, const struct giveup *g, guest_progress_fn *progress,
 			void *arg, struct err *e)
 {
 	scoped(mem) char *dir = NULL;
@@ -262,7 +262,7 @@ int image_import_locked(const struct store *s, const char *source, const char *n
 
 	if (r < 0)
 		return r;
-	r = import_into(s, dir, source, name, sha256, cancel, progress, arg, e);
+	r = import_into(s, dir, source, name, sha256, g, progress, arg, e);
 	if (r < 0) {
 		files_remove_tree(dir);
 		return r;
@@ -271,7 +271,7 @@ int image_import_locked(const struct store *s, const char *source, const char *n
 }
 
 int image_import(const struct store *s, const char *source, const char *name, const char *sha256,
-		 atomic_bool *cancel, guest_progress_fn *progress, void *arg, struct err *e)
+		 const struct giveup *g, guest_progress_fn *progress, void *arg, struct err *e)
 {
 	scoped(stock) struct stock_image stock = {0};
 	scoped(lock) int lock = -1;
@@ -291,7 +291,7 @@ int image_import(const struct store *s, const char *source, const char *name, co
 					"choose another name");
 	r = image_stock_find(name, &stock, e);
 	if (r >= 0)
-		r = image_lock(s, name, cancel, &lock, e);
+		r = image_lock(s, name, g, &lock, e);
 	if (r < 0)
 		return r;
 	if (image_is_cached(s, name))
@@ -300,7 +300,7 @@ int image_import(const struct store *s, const char *source, const char *name, co
 	/* a vendor's image brought by hand is the vendor's or none */
 	if (stock.sha256)
 		sha256 = stock.sha256;
-	return image_import_locked(s, source, name, sha256, cancel, progress, arg, e);
+	return image_import_locked(s, source, name, sha256, g, progress, arg, e);
 }
 
 char *image_name_of_url(const char *url)
@@ -342,6 +342,7 @@ static int check_unused(const struct store *s, const char *name, struct err *e)
 
 int image_remove(const struct store *s, const char *name, struct err *e)
 {
+	const struct giveup now = {.cancel_fd = -1, .end_ms = giveup_now_ms()};
 	scoped(lock) int lock = -1;
 	scoped(mem) char *path = image_cache_path(s, name, NULL);
 	scoped(mem) char *part = image_part_path(s, name);
@@ -354,7 +355,10 @@ int image_remove(const struct store *s, const char *name, struct err *e)
 		return err_set(e, ERR_NOT_FOUND, "no image named '%s' is in the cache", name);
 	r = check_unused(s, name, e);
 	if (r == 0)
-		r = image_lock(s, name, NULL, &lock, e);
+		r = image_lock(s, name, &now, &lock, e);
+	if (r < 0 && e->code == ERR_TIMEOUT)
+		r = err_set(e, ERR_BUSY, "image %s is being built or fetched by another process",
+			    name);
 	if (r == 0)
 		r = image_tmp_make(s, name, &dir, e);
 	if (r < 0)

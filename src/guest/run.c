@@ -3,6 +3,7 @@
 
 #include "base/err.h"
 #include "base/files.h"
+#include "base/giveup.h"
 #include "base/scoped.h"
 #include "base/str.h"
 
@@ -176,27 +177,29 @@ static void end_group(struct run *run)
  * Both pipes to their end and the process to its own. What a left-over grandchild holds open is not waited for: when the
  * process has ended, only what is already in the pipes is read.
  */
-static int follow(struct run *run, atomic_bool *cancel)
+static int follow(struct run *run, const struct giveup *g)
 {
 	bool exited = false;
-	int silent = 0;
 
 	while (!exited || run->out >= 0 || run->err >= 0) {
 		struct pollfd p[] = {
 			{.fd = run->out, .events = POLLIN},
 			{.fd = run->err, .events = POLLIN},
 			{.fd = exited ? -1 : run->pidfd, .events = POLLIN},
+			{.fd = g ? g->cancel_fd : -1, .events = POLLIN},
 		};
-		int n = poll(p, 3, exited ? 0 : cancel ? RUN_CANCEL_MS : -1);
-		int r = 0;
+		bool tells = g && run->on_line;
+		int n = poll(p, 4, exited ? 0 : giveup_poll_ms(g, tells ? RUN_SILENT_MS : -1));
+		int r;
 
 		if (n < 0 && errno != EINTR)
 			return -errno;
 		if (n == 0 && exited)
 			break;
-		if (run_is_canceled(cancel))
-			return -ECANCELED;
-		if (n == 0 && ++silent % RUN_SILENT_LOOKS == 0 && run->on_line)
+		r = giveup_check(g, NULL);
+		if (r < 0)
+			return r;
+		if (n == 0 && tells)
 			run->on_line(run->arg, NULL);
 		if (n <= 0)
 			continue;
@@ -244,7 +247,7 @@ static void run_done(struct run *run)
 	buf_done(&run->line);
 }
 
-int run_program(const char *const argv[], atomic_bool *cancel, run_line_fn *on_line, void *arg,
+int run_program(const char *const argv[], const struct giveup *g, run_line_fn *on_line, void *arg,
 		struct buf *tail, struct err *e)
 {
 	struct run run = {.name = argv[0],
@@ -262,22 +265,23 @@ int run_program(const char *const argv[], atomic_bool *cancel, run_line_fn *on_l
 		return err_hint(e, err_set(e, ERR_MISSING_PROGRAM, "%s is not installed", argv[0]),
 				"%s",
 				str_equal(argv[0], "qemu-img") ? "apt-get install qemu-utils" : "");
-	if (run_is_canceled(cancel))
-		return err_set(e, ERR_CANCELED, "canceled");
+	r = giveup_check(g, e);
+	if (r < 0)
+		return r;
 	r = spawn(&run, path, argv);
 	if (r < 0) {
 		run_done(&run);
 		return err_errno(e, r, "cannot run %s", path);
 	}
 	run.pidfd = pidfd_open(run.pid, 0);
-	r = run.pidfd < 0 ? -errno : follow(&run, cancel);
+	r = run.pidfd < 0 ? -errno : follow(&run, g);
 	if (r < 0)
 		end_group(&run);
 	status = reap(&run);
 	run_done(&run);
 	trim(tail);
-	if (r == -ECANCELED)
-		return err_set(e, ERR_CANCELED, "canceled");
+	if (giveup_is_why(g, r, e))
+		return r;
 	if (r < 0)
 		return err_errno(e, r, "cannot follow %s", path);
 	return status;

@@ -97,13 +97,13 @@ static inline void scoped_below(struct store *s)
 	free(s->images);
 }
 
-int template_lock(const struct store *s, const char *key, atomic_bool *cancel, int *ret_fd,
+int template_lock(const struct store *s, const char *key, const struct giveup *g, int *ret_fd,
 		  struct err *e)
 {
 	scoped(below) struct store t = {0};
 	int r = below(s, &t, e);
 
-	return r < 0 ? r : image_lock(&t, key, cancel, ret_fd, e);
+	return r < 0 ? r : image_lock(&t, key, g, ret_fd, e);
 }
 
 char *template_path(const struct store *s, const char *key, const char *file)

@@ -8,12 +8,12 @@
 
 #include "store/store.h"
 
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 struct buf;
 struct err;
+struct giveup;
 
 enum { TEMPLATE_KEY_SIZE = 17 };
 
@@ -33,8 +33,8 @@ struct template_of {
 };
 int template_key(const struct template_of *t, char ret[TEMPLATE_KEY_SIZE], struct err *e);
 
-/* The lock of everybody who makes or removes the template; a wait for it ends by @cancel. unlock_fd ends it. */
-int template_lock(const struct store *s, const char *key, atomic_bool *cancel, int *ret_fd,
+/* The lock of everybody who makes or removes the template; a wait for it ends by @g. unlock_fd ends it. */
+int template_lock(const struct store *s, const char *key, const struct giveup *g, int *ret_fd,
 		  struct err *e);
 /* <images>/.templates/KEY[/FILE], heap, or NULL. */
 char *template_path(const struct store *s, const char *key, const char *file);

@@ -214,7 +214,7 @@ static int end_process(const struct process *p, const struct giveup *g, struct e
 		return 0;
 	if (syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) < 0 && errno != ESRCH)
 		return err_errno(e, -errno, "end %s, pid %d", p->program, (int)p->id.pid);
-	r = giveup_wait(g, pidfd, END_MS, e);
+	r = giveup_wait(g, pidfd, POLLIN, END_MS, e);
 	if (r == 0)
 		return err_set(e, ERR_TIMEOUT, "%s, pid %d, does not end", p->program,
 			       (int)p->id.pid);

@@ -3,12 +3,14 @@
 
 #include "base/err.h"
 #include "base/files.h"
+#include "base/giveup.h"
 #include "base/scoped.h"
 #include "base/str.h"
 #include "guest/bundle.h"
 
 #include <fcntl.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -101,7 +103,7 @@ static int read_bundle(const char *name, struct err *e)
 	scoped(fd) int fd = open(path, O_RDONLY | O_CLOEXEC);
 
 	*e = (struct err)ERR_INIT;
-	return bundle_read(fd, &taker, NULL, NULL, e);
+	return bundle_read(fd, &taker, NULL, e);
 }
 
 static void a_bundle_gives_back_what_was_put_in_with_its_holes(void **state)
@@ -232,6 +234,32 @@ static void a_name_that_is_not_wanted_is_refused(void **state)
 	files_remove_tree(dir);
 }
 
+/* The pipe holds less than the file has, and nobody reads it. */
+static void a_writer_whose_reader_stands_still_is_given_up(void **state)
+{
+	enum { SOON_MS = 50, SIZE = 1 << 20 };
+	scoped(mem) char *path = NULL;
+	scoped(mem) char *noise = malloc(SIZE);
+	struct giveup g = {.cancel_fd = -1, .end_ms = giveup_now_ms() + SOON_MS, .limit_s = 0.05};
+	struct bundle *b = NULL;
+	struct err e = ERR_INIT;
+	int fds[2];
+
+	make_dir();
+	path = in_dir("noise");
+	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+	for (size_t at = 0; at < SIZE; at += 256)
+		assert_int_equal(getrandom(noise + at, 256, 0), 256);
+	assert_int_equal(files_publish(path, noise, SIZE, 0600), 0);
+	assert_int_equal(bundle_begin(fds[1], "{}", &g, &b, &e), 0);
+	assert_true(bundle_add(b, "a/noise", path, &e) < 0);
+	assert_int_equal(e.code, ERR_TIMEOUT);
+	bundle_free(b);
+	close(fds[0]);
+	close(fds[1]);
+	assert_int_equal(files_remove_tree(dir), 0);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -240,6 +268,7 @@ int main(void)
 		TEST(runs_and_holes_of_all_lengths_come_back),
 		TEST(a_file_of_another_kind_is_refused),
 		TEST(a_name_that_is_not_wanted_is_refused),
+		TEST(a_writer_whose_reader_stands_still_is_given_up),
 	};
 
 	return RUN_TESTS(tests);

@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/files.h"
+#include "base/giveup.h"
 #include "base/scoped.h"
 #include "base/str.h"
 #include "guest/guest.h"
@@ -13,6 +14,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/inotify.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -213,11 +215,12 @@ static void refuses_what_it_cannot_take_and_names_it(void **state)
 
 static void a_canceled_build_leaves_nothing(void **state)
 {
-	atomic_bool cancel = true;
+	struct giveup g = {.cancel_fd = eventfd(1, EFD_CLOEXEC)};
 	struct err e = ERR_INIT;
 
 	put(at("tree/f"), "x", 0644);
-	assert_true(fixture_build(at("tree"), "l", at("img"), FIXTURE_MAX_BYTES, &cancel, &e) < 0);
+	assert_true(fixture_build(at("tree"), "l", at("img"), FIXTURE_MAX_BYTES, &g, &e) < 0);
+	close(g.cancel_fd);
 	assert_int_equal(e.code, ERR_CANCELED);
 	assert_false(files_exist(at("img")));
 	assert_false(files_exist(at("img.new")));

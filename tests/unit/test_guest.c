@@ -4,6 +4,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/files.h"
+#include "base/giveup.h"
 #include "base/scoped.h"
 #include "guest/guest.h"
 #include "guest/run.h"
@@ -14,6 +15,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -185,17 +187,18 @@ static void a_failed_build_says_why_and_leaves_nothing(void **state)
 
 static void cancel_at_progress(void *arg, int percent, const char *text)
 {
-	atomic_store((atomic_bool *)arg, true);
+	assert_int_equal(eventfd_write(*(int *)arg, 1), 0);
 }
 
 static void a_build_can_be_canceled(void **state)
 {
 	struct image i = {0};
 	struct err e = ERR_INIT;
-	atomic_bool cancel = false;
+	struct giveup g = {.cancel_fd = eventfd(0, EFD_CLOEXEC)};
 
-	assert_true(image_resolve(&st, "slow", &cancel, cancel_at_progress, &cancel, &i, &e) < 0);
+	assert_true(image_resolve(&st, "slow", &g, cancel_at_progress, &g.cancel_fd, &i, &e) < 0);
 	assert_int_equal(e.code, ERR_CANCELED);
+	close(g.cancel_fd);
 	assert_false(files_exist(at("images/slow")));
 }
 
@@ -204,13 +207,32 @@ static void the_wait_for_anothers_build_can_be_canceled(void **state)
 	int fd = open(at("images/.slow.lock"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	struct image i = {0};
 	struct err e = ERR_INIT;
-	atomic_bool cancel = true;
+	struct giveup g = {.cancel_fd = eventfd(1, EFD_CLOEXEC)};
 
 	assert_true(fd >= 0);
 	assert_int_equal(flock(fd, LOCK_EX), 0);
-	assert_true(image_resolve(&st, "slow", &cancel, NULL, NULL, &i, &e) < 0);
+	assert_true(image_resolve(&st, "slow", &g, NULL, NULL, &i, &e) < 0);
 	assert_int_equal(e.code, ERR_CANCELED);
+	close(g.cancel_fd);
 	close(fd);
+}
+
+static void an_image_that_is_being_made_is_not_removed_and_not_waited_for(void **state)
+{
+	int fd;
+	struct image i = {0};
+	struct err e = ERR_INIT;
+
+	assert_int_equal(image_resolve(&st, "one", NULL, NULL, NULL, &i, &e), 0);
+	image_done(&i);
+	fd = open(at("images/.one.lock"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	assert_true(fd >= 0);
+	assert_int_equal(flock(fd, LOCK_EX), 0);
+	assert_true(image_remove(&st, "one", &e) < 0);
+	assert_int_equal(e.code, ERR_BUSY);
+	assert_true(files_exist(at("images/one")));
+	close(fd);
+	assert_int_equal(image_remove(&st, "one", &e), 0);
 }
 
 static void an_unknown_image_lists_those_there_are(void **state)
@@ -518,6 +540,7 @@ int main(void)
 		TEST(a_failed_build_says_why_and_leaves_nothing),
 		TEST(a_build_can_be_canceled),
 		TEST(the_wait_for_anothers_build_can_be_canceled),
+		TEST(an_image_that_is_being_made_is_not_removed_and_not_waited_for),
 		TEST(an_unknown_image_lists_those_there_are),
 		TEST(a_path_must_be_a_disk),
 		TEST(a_qcow2_cut_short_or_with_a_backing_file_is_refused),
