@@ -183,6 +183,7 @@ int prepare_config(struct member_config *c, const struct prepare *image, const c
 struct warm {
 	char key[TEMPLATE_KEY_SIZE]; /* "": they boot */
 	bool made;                   /* by this call, so a next would be no better */
+	struct template_seen seen;
 };
 int warm_check_settings(const struct settings *s, struct err *e);
 /*

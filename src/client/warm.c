@@ -188,10 +188,13 @@ static int find_or_make(const struct store *store, const struct settings *s,
 	const struct giveup g = cancel_giveup(s->cancel);
 	int r = template_lock(store, w->key, &g, &lock, e);
 
-	if (r < 0 || template_is_whole(store, w->key))
-		return r;
-	w->made = true;
-	return make(store, s, of, w->key, e);
+	if (r == 0 && !template_is_whole(store, w->key)) {
+		w->made = true;
+		r = make(store, s, of, w->key, e);
+	}
+	if (r == 0)
+		template_see(store, w->key, &w->seen);
+	return r;
 }
 
 static int warm_find(const struct store *store, const struct settings *s,
@@ -286,6 +289,7 @@ static bool may_be_its_fault(enum err_code code)
 
 bool warm_try_again(const struct warm *w, const struct settings *s, int r, const struct err *e)
 {
+	const struct giveup g = cancel_giveup(s->cancel);
 	scoped(lock) int lock = -1;
 	scoped(store) struct store store = {0};
 
@@ -295,9 +299,8 @@ bool warm_try_again(const struct warm *w, const struct settings *s, int r, const
 		return r < 0 && !w->made;
 	if (r == 0)
 		template_was_in_time(&store, w->key);
-	else if (template_lock(&store, w->key, NULL, &lock, NULL) == 0 &&
-		 (e->code != ERR_TIMEOUT || template_was_late(&store, w->key)))
-		template_remove(&store, w->key);
+	else if (template_lock(&store, w->key, &g, &lock, NULL) == 0)
+		template_blame(&store, w->key, &w->seen, e->code == ERR_TIMEOUT);
 	return r < 0 && !w->made;
 }
 

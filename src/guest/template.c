@@ -196,7 +196,7 @@ int template_keep(const struct store *s, const char *key, const char *dir,
 }
 
 /* Its lock's file stays: somebody may wait for it. */
-void template_remove(const struct store *s, const char *key)
+static void remove_one(const struct store *s, const char *key)
 {
 	scoped(mem) char *path = template_path(s, key, NULL);
 
@@ -204,11 +204,30 @@ void template_remove(const struct store *s, const char *key)
 		files_remove_tree(path);
 }
 
-bool template_was_late(const struct store *s, const char *key)
+void template_see(const struct store *s, const char *key, struct template_seen *ret)
+{
+	scoped(mem) char *json = template_path(s, key, TEMPLATE_JSON);
+	scoped(mem) char *late = template_path(s, key, TEMPLATE_LATE);
+	struct stat st;
+
+	*ret = (struct template_seen){0};
+	if (json && late && stat(json, &st) == 0)
+		*ret = (struct template_seen){st.st_ino, st.st_mtim, files_exist(late)};
+}
+
+void template_blame(const struct store *s, const char *key, const struct template_seen *seen,
+		    bool late)
 {
 	scoped(mem) char *path = template_path(s, key, TEMPLATE_LATE);
+	struct template_seen now;
 
-	return !path || files_exist(path) || files_publish(path, "", 0, 0600) < 0;
+	template_see(s, key, &now);
+	if (!now.inode || now.inode != seen->inode || now.made.tv_sec != seen->made.tv_sec ||
+	    now.made.tv_nsec != seen->made.tv_nsec)
+		return;
+	/* One that cannot be noted counts as the second, or it would be the first for ever. */
+	if (!late || seen->was_late || !path || files_publish(path, "", 0, 0600) < 0)
+		remove_one(s, key);
 }
 
 void template_was_in_time(const struct store *s, const char *key)
@@ -232,7 +251,7 @@ static int64_t one_of(const struct store *s, const char *key, const char *image,
 
 		bytes = dir ? image_bytes_in(dir) : 0;
 		if (remove)
-			template_remove(s, key);
+			remove_one(s, key);
 	}
 	return bytes;
 }

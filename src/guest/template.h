@@ -10,6 +10,8 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
+#include <time.h>
 
 struct buf;
 struct err;
@@ -46,13 +48,20 @@ int template_begin(const struct store *s, const char *key, char **ret_dir, struc
 /* Makes of @dir the template, in place of a damaged one. On failure @dir is removed. */
 int template_keep(const struct store *s, const char *key, const char *dir,
 		  const struct template_of *t, struct err *e);
-void template_remove(const struct store *s, const char *key);
 
+/* A template as a start found it: what goes wrong is the fault of this one, not of one that was made meanwhile. */
+struct template_seen {
+	ino_t inode; /* 0: it was not there */
+	struct timespec made;
+	bool was_late; /* the last start from it */
+};
+void template_see(const struct store *s, const char *key, struct template_seen *ret);
 /*
- * Under the lock: a start from it was not done in time. True when the one before was not either: one may be the fault of a
- * host that is slow, two in a row are taken for the template's.
+ * Under the lock: a start from @seen has failed, and the template goes; or was @late, and it goes when the start before was
+ * too: one may be the fault of a host that is slow, as may several side by side.
  */
-bool template_was_late(const struct store *s, const char *key);
+void template_blame(const struct store *s, const char *key, const struct template_seen *seen,
+		    bool late);
 /* A start from it was done in time. */
 void template_was_in_time(const struct store *s, const char *key);
 

@@ -153,16 +153,48 @@ static void one_that_was_cut_short_is_none_and_is_replaced(void **state)
 
 static void one_is_late_once_for_nothing_and_twice_in_a_row_for_good(void **state)
 {
+	struct template_seen first;
+	struct template_seen second;
+
 	make("ffff", "tiny");
-	assert_false(template_was_late(&st, "ffff"));
-	assert_true(template_was_late(&st, "ffff"));
+	template_see(&st, "ffff", &first);
+	template_blame(&st, "ffff", &first, true);
 	assert_true(template_is_whole(&st, "ffff"));
 	template_was_in_time(&st, "ffff");
-	assert_false(template_was_late(&st, "ffff"));
-	template_remove(&st, "ffff");
-	assert_true(template_was_late(&st, "ffff")); /* there is nothing to note it in */
-	make("ffff", "tiny");
-	assert_false(template_was_late(&st, "ffff")); /* another one */
+	template_see(&st, "ffff", &first);
+	template_blame(&st, "ffff", &first, true);
+	assert_true(template_is_whole(&st, "ffff"));
+	template_see(&st, "ffff", &second);
+	template_blame(&st, "ffff", &second, true);
+	assert_false(template_is_whole(&st, "ffff"));
+}
+
+static void starts_that_are_late_side_by_side_are_late_once(void **state)
+{
+	struct template_seen a;
+	struct template_seen b;
+
+	make("abab", "tiny");
+	template_see(&st, "abab", &a);
+	template_see(&st, "abab", &b);
+	template_blame(&st, "abab", &a, true);
+	template_blame(&st, "abab", &b, true);
+	assert_true(template_is_whole(&st, "abab"));
+}
+
+static void what_was_made_anew_is_not_blamed_for_the_one_before(void **state)
+{
+	struct template_seen a;
+	struct template_seen b;
+
+	make("caca", "tiny");
+	template_see(&st, "caca", &a);
+	b = a;
+	template_blame(&st, "caca", &a, false);
+	assert_false(template_is_whole(&st, "caca"));
+	make("caca", "tiny");
+	template_blame(&st, "caca", &b, false);
+	assert_true(template_is_whole(&st, "caca"));
 }
 
 static void what_a_killed_maker_left_goes_with_the_next(void **state)
@@ -273,6 +305,8 @@ int main(void)
 		TEST(a_template_is_there_once_it_is_kept_and_for_its_owner_alone),
 		TEST(one_that_was_cut_short_is_none_and_is_replaced),
 		TEST(one_is_late_once_for_nothing_and_twice_in_a_row_for_good),
+		TEST(starts_that_are_late_side_by_side_are_late_once),
+		TEST(what_was_made_anew_is_not_blamed_for_the_one_before),
 		TEST(what_a_killed_maker_left_goes_with_the_next),
 		TEST(those_of_one_image_are_summed_and_removed),
 		TEST(a_script_gives_names_and_keys_and_the_network_last),
