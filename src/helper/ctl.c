@@ -33,16 +33,15 @@ static void ctl_conn_free(struct ctl_conn *c)
 	free(c);
 }
 
-/* Nobody is left to wait for a graceful stop, one that is under way included. */
+/*
+ * Nobody is left to wait for a graceful stop, one that is under way included. The kernel ends all VMs of a sandbox side by
+ * side and gives each one's memory back as it ends; what is on disk is the supervisor's to remove.
+ */
 static void client_is_gone(struct helper *h)
 {
 	if (h->closing)
 		return;
 	helper_log("the client is gone: ending the cluster");
-	/*
-	 * Nobody waits for anything in order. The kernel then ends all VMs side by side, and gives each one's memory back as
-	 * it ends; what is on disk is the supervisor's to remove.
-	 */
 	if (h->o->sandbox) {
 		list_for_each (pos, &h->members)
 			backend_abandon(list_entry(pos, struct member, link)->vm);

@@ -274,10 +274,9 @@ static int prepare_host(const struct host_net_owner *owner, struct helper_option
 		return r;
 	await_predecessor(owner, o->store);
 	r = host_net_reconcile(false, &why);
+	/* It would stay busy inside, from where the holder cannot be seen. */
 	if (why.code == ERR_BUSY)
-		return err_copy(
-			e,
-			&why); /* it would be no other inside, from where the holder cannot be seen */
+		return err_copy(e, &why);
 	if (r < 0)
 		fprintf(stderr, "network: %s\n", why.msg);
 	*ret_warning = host_net_warning();

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "loop/child.h"
 
-#include "base/buf.h"
 #include "base/err.h"
 #include "base/files.h"
 #include "base/scoped.h"
 #include "loop/keeper.h"
-#include "loop/stream.h"
 #include "loop/timer.h"
 
 #include <fcntl.h>
@@ -14,7 +12,6 @@
 #include <spawn.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -243,115 +240,6 @@ void child_detach(struct child *c)
 {
 	if (c)
 		c->on_exit = NULL;
-}
-
-struct child_run {
-	struct child *child;
-	struct stream *out;
-	struct timer *deadline;
-	struct buf output;
-	child_run_cb *done;
-	void *arg;
-	int status;
-	bool exited;
-	bool drained;
-	bool timed_out;
-};
-
-enum { RUN_MAX_OUTPUT = 64 * 1024 };
-
-static void run_end(struct child_run *run)
-{
-	child_run_cb *done = run->done;
-	void *arg = run->arg;
-
-	if (!run->exited || !run->drained)
-		return;
-	timer_stop(&run->deadline);
-	stream_close(run->out);
-	if (done)
-		done(arg, run->timed_out ? -ETIMEDOUT : run->status,
-		     run->output.data ? run->output.data : "");
-	buf_done(&run->output);
-	free(run);
-}
-
-static void on_run_exit(void *arg, int status)
-{
-	struct child_run *run = arg;
-
-	run->child = NULL;
-	run->exited = true;
-	run->status = status;
-	run_end(run);
-}
-
-static void on_run_output(void *arg, const char *data, ssize_t len, int fd)
-{
-	struct child_run *run = arg;
-
-	if (len > 0) {
-		buf_add(&run->output, data, (size_t)len);
-		if (run->output.len > RUN_MAX_OUTPUT)
-			buf_consume(&run->output, run->output.len - RUN_MAX_OUTPUT);
-		return;
-	}
-	run->drained = true;
-	run_end(run);
-}
-
-static void on_run_deadline(void *arg)
-{
-	struct child_run *run = arg;
-
-	run->timed_out = true;
-	run->drained = true; /* a grandchild may hold the pipe */
-	if (run->child)
-		child_kill(run->child, SIGKILL);
-	run_end(run);
-}
-
-struct child_run *child_run(uv_loop_t *loop, char *const argv[], unsigned timeout_ms,
-			    child_run_cb *done, void *arg, struct err *e)
-{
-	struct child_run *run = calloc(1, sizeof(*run));
-	struct child_options o = {.file = argv[0], .argv = argv};
-	int pair[2];
-
-	if (!run || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
-		err_errno(e, run ? -errno : -ENOMEM, "start %s", argv[0]);
-		free(run);
-		return NULL;
-	}
-	run->done = done;
-	run->arg = arg;
-	o.fds[0] = (struct child_fd){pair[1], 1};
-	o.fds[1] = (struct child_fd){pair[1], 2};
-	o.n_fds = 2;
-	if (child_spawn(loop, &o, on_run_exit, run, &run->child, e) < 0) {
-		close(pair[0]);
-		close(pair[1]);
-		free(run);
-		return NULL;
-	}
-	close(pair[1]);
-	run->out = stream_open(loop, pair[0], on_run_output, run);
-	if (!run->out)
-		run->drained = true;
-	if (timeout_ms)
-		timer_start(loop, timeout_ms, on_run_deadline, run, &run->deadline);
-	return run;
-}
-
-void child_run_cancel(struct child_run *run)
-{
-	if (!run)
-		return;
-	run->done = NULL;
-	run->drained = true;
-	if (run->child)
-		child_kill(run->child, SIGKILL);
-	run_end(run);
 }
 
 void child_status_text(int status, char *ret, size_t size)

@@ -60,17 +60,6 @@ void child_terminate(struct child *c, unsigned ms);
 /* Forgets the child: on_exit will not run; it is still reaped while the loop runs. NULL is harmless. */
 void child_detach(struct child *c);
 
-/*
- * Runs a program to its end and gives its output: stdout and stderr together, at most @max_output bytes kept
- * (the last ones). @done runs once. @status as in child_exit_cb; -ETIMEDOUT killed it after @timeout_ms (0: none).
- * Returns a handle to cancel (child_run_cancel: killed, @done is not called), NULL with @e set on failure.
- */
-struct child_run;
-typedef void child_run_cb(void *arg, int status, const char *output);
-struct child_run *child_run(uv_loop_t *loop, char *const argv[], unsigned timeout_ms,
-			    child_run_cb *done, void *arg, struct err *e);
-void child_run_cancel(struct child_run *run);
-
 /* "exit status 3" or "signal 9 (Killed)", into @ret. */
 void child_status_text(int status, char *ret, size_t size);
 

@@ -202,7 +202,7 @@ static void kill_strangers(const struct init *in)
 /* --- Helpers ---------------------------------------------------------------------------------------------------- */
 
 /* In the child. Everything of the table is open here too. */
-static int become_helper(struct init *in, int sock, struct keeper **ret)
+static void become_helper(struct init *in, int sock, struct keeper **ret)
 {
 	sigset_t chld;
 
@@ -214,7 +214,6 @@ static int become_helper(struct init *in, int sock, struct keeper **ret)
 	*ret = keeper_new(sock, in->all, in->n, in->restarts, in->reason);
 	if (!*ret)
 		_exit(1);
-	return 0;
 }
 
 /* 1: in the new helper; 0: in init; < 0: there is none. */

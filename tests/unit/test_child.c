@@ -12,7 +12,6 @@
 struct said {
 	int calls;
 	int status;
-	char output[256];
 };
 
 static void on_exit_(void *arg, int status)
@@ -23,45 +22,10 @@ static void on_exit_(void *arg, int status)
 	s->status = status;
 }
 
-static void on_run(void *arg, int status, const char *output)
-{
-	struct said *s = arg;
-
-	on_exit_(arg, status);
-	strncpy(s->output, output ? output : "", sizeof(s->output) - 1);
-}
-
 static void end(uv_loop_t *loop)
 {
 	uv_run(loop, UV_RUN_DEFAULT);
 	assert_int_equal(uv_loop_close(loop), 0);
-}
-
-static struct said run(const char *script, unsigned timeout_ms)
-{
-	const char *argv[] = {"sh", "-c", script, NULL};
-	struct said s = {0};
-	struct err e = ERR_INIT;
-	uv_loop_t loop;
-
-	uv_loop_init(&loop);
-	assert_non_null(child_run(&loop, (char **)argv, timeout_ms, on_run, &s, &e));
-	end(&loop);
-	assert_int_equal(s.calls, 1);
-	return s;
-}
-
-static void a_program_is_run_and_its_output_kept(void **state)
-{
-	struct said s = run("echo out; echo err >&2; exit 3", 0);
-
-	assert_true(WIFEXITED(s.status) && WEXITSTATUS(s.status) == 3);
-	assert_string_equal(s.output, "out\nerr\n");
-}
-
-static void a_program_that_takes_too_long_is_killed(void **state)
-{
-	assert_int_equal(run("exec tail -f /dev/null", 50).status, -ETIMEDOUT);
 }
 
 static void a_program_that_is_not_there_is_an_error(void **state)
@@ -124,8 +88,6 @@ static void an_end_is_told_in_words(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		TEST(a_program_is_run_and_its_output_kept),
-		TEST(a_program_that_takes_too_long_is_killed),
 		TEST(a_program_that_is_not_there_is_an_error),
 		TEST(a_child_that_ignores_sigterm_is_killed),
 		TEST(an_end_is_told_in_words),

@@ -135,11 +135,8 @@ static void on_dir(uv_fs_event_t *h, const char *file, int events, int status)
 
 static void on_helper_dead(uv_poll_t *h, int status, int events)
 {
-	struct departure *d = h->data;
-
 	uv_poll_stop(h);
-	d->acknowledged = true; /* nobody else will answer */
-	departure_end(d, NULL);
+	departure_end(h->data, NULL);
 }
 
 static void on_stop_deadline(void *arg)
