@@ -5,10 +5,7 @@
 
 struct err;
 
-/* The tap behind @fd outlives its descriptors, until tap_remove. Close @fd before the program opens it. */
+/* The tap behind @fd outlives its descriptors, until links_remove. Close @fd before the program opens it. */
 int tap_keep(int fd, struct err *e);
-
-/* Takes it away, in use or not. */
-void tap_remove(const char *ifname);
 
 #endif

@@ -5,9 +5,9 @@
 #include "base/err.h"
 #include "base/files.h"
 #include "base/scoped.h"
+#include "network/links.h"
 #include "network/private_net.h"
 #include "network/sandbox.h"
-#include "network/tap.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -152,7 +152,7 @@ static int use_net(uv_loop_t *loop, const struct sandbox *s, bool egress)
 	private_net_leave_tap(t.net, fd);
 	close(fd);
 	NEED(if_nametoindex(ifname) != 0); /* not before its namespace ends */
-	tap_remove(ifname);
+	links_remove(ifname, NULL);
 	private_net_close(t.net, on_closed, &t);
 	uv_run(loop, UV_RUN_DEFAULT);
 	NEED(t.closed && if_nametoindex("br0") == 0 && !files_exist(dir));

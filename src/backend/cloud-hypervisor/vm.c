@@ -11,6 +11,7 @@
 
 #include "base/scoped.h"
 #include "base/str.h"
+#include "network/links.h"
 #include "network/private_net.h"
 #include "network/tap.h"
 
@@ -294,7 +295,7 @@ static void ch_close(struct local_vm *base)
 	remove_path(&vm->api_path);
 	remove_path(&vm->serial_path);
 	if (vm->has_tap)
-		tap_remove(vm->ifname);
+		links_remove(vm->ifname, NULL);
 	vm->has_tap = false;
 }
 
