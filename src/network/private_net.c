@@ -243,12 +243,12 @@ static int start_egress(struct private_net *n, struct err *e)
 static int take_subnet(struct private_net *n, const char *wanted, struct err *e)
 {
 	unsigned a, b, c;
-	char after;
+	int end = 0;
 
 	if (!wanted)
 		wanted = "10.83.0.0/24";
-	if (sscanf(wanted, "%3u.%3u.%3u.0/24%c", &a, &b, &c, &after) != 3 || a < 1 || a > 223 ||
-	    a == 127 || b > 255 || c > 255)
+	if (sscanf(wanted, "%3u.%3u.%3u.0/24%n", &a, &b, &c, &end) != 3 || !end || wanted[end] ||
+	    a < 1 || a > 223 || a == 127 || b > 255 || c > 255)
 		return err_set(e, ERR_INVALID, "subnet '%s' is not of the form a.b.c.0/24", wanted);
 	snprintf(n->network, sizeof(n->network), "%u.%u.%u", a, b, c);
 	snprintf(n->subnet, sizeof(n->subnet), "%s.0/24", n->network);
@@ -369,8 +369,11 @@ int private_net_open(uv_loop_t *loop, const struct private_net_options *o,
 		if (r < 0)
 			err_errno(e, r, "make %s", n->dir);
 	}
-	if (r == 0 && !n->adopted)
+	if (r == 0 && !n->adopted) {
 		r = make_bridge(n, o, e);
+		if (r < 0)
+			files_remove_tree(n->dir);
+	}
 	if (r < 0) {
 		net_free(n);
 		return r;

@@ -159,6 +159,25 @@ static int use_net(uv_loop_t *loop, const struct sandbox *s, bool egress)
 	return 0;
 }
 
+static int body_refused(uv_loop_t *loop, const struct sandbox *s, int fd)
+{
+	static const char *const bad[] = {"10.0.0.0/8",   "10.0.0.0",     "10.0.0.1/24",
+					  "10.0.0.0/240", "127.0.0.0/24", "lan"};
+	struct trial t = {0};
+	struct err e = ERR_INIT;
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		char dir[] = "/tmp/drover-test-XXXXXX";
+		const struct private_net_options o = {.sandbox = s, .dir = dir, .subnet = bad[i]};
+
+		NEED(mkdtemp(dir));
+		NEED(private_net_open(loop, &o, on_open, &t, &e) < 0);
+		NEED(e.code == ERR_INVALID && strstr(e.msg, bad[i]));
+		NEED(!files_exist(dir));
+	}
+	return 0;
+}
+
 static int body_inside(uv_loop_t *loop, const struct sandbox *s, int fd)
 {
 	return use_net(loop, s, false);
@@ -309,6 +328,13 @@ static void addresses_taps_and_dhcp_without_a_way_out(void **state)
 	assert_int_equal(in_sandbox(body_inside), 0);
 }
 
+static void a_subnet_of_another_form_is_refused_and_leaves_no_files(void **state)
+{
+	if (skip_without_sandbox())
+		return;
+	assert_int_equal(in_sandbox(body_refused), 0);
+}
+
 static void the_way_out_stands_and_goes(void **state)
 {
 	if (skip_without_sandbox())
@@ -335,6 +361,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(the_supervisor_leaves_with_the_code_of_pid_1),
 		TEST(addresses_taps_and_dhcp_without_a_way_out),
+		TEST(a_subnet_of_another_form_is_refused_and_leaves_no_files),
 		TEST(the_way_out_stands_and_goes),
 		TEST(the_way_out_stands_again_when_its_launcher_was_killed),
 		TEST(the_254th_member_gets_no_address),
