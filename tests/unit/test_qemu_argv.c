@@ -3,6 +3,7 @@
 #include "check.h"
 
 #include "backend/qemu/vm.h"
+#include "wire/names.h"
 
 #include <string.h>
 
@@ -91,6 +92,31 @@ static void a_disk_without_a_kernel_is_left_to_firmware(void **unused)
 	argv_free(argv);
 }
 
+static void a_spec_may_have_as_many_paths_as_its_limits_allow(void **unused)
+{
+	char *paths[WIRE_MAX_PATHS];
+	const struct qemu_vm vm = {.spec = {.name = (char[]){"m"},
+					    .disk_path = (char[]){"/d"},
+					    .seed_path = (char[]){"/s"},
+					    .serial_log_path = (char[]){"/l"},
+					    .fixture_paths = paths,
+					    .n_fixture_paths = WIRE_MAX_PATHS,
+					    .credential_paths = paths,
+					    .n_credential_paths = WIRE_MAX_PATHS,
+					    .mount_paths = paths,
+					    .n_mount_paths = MAX_MOUNTS,
+					    .cpus = 1,
+					    .memory_bytes = 64 << 20}};
+	char **argv;
+
+	for (size_t i = 0; i < WIRE_MAX_PATHS; i++)
+		paths[i] = (char *)"/p";
+	argv = argv_make(&vm, false);
+	assert_non_null(argv);
+	assert_string_equal(value_of(argv, "-smbios"), "type=11,path=/p");
+	argv_free(argv);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -99,6 +125,7 @@ int main(void)
 		TEST(with_kvm_the_words_are_as_they_were_given),
 		TEST(a_kernel_is_started_without_an_initial_file_system_when_there_is_none),
 		TEST(a_disk_without_a_kernel_is_left_to_firmware),
+		TEST(a_spec_may_have_as_many_paths_as_its_limits_allow),
 	};
 
 	return RUN_TESTS(tests);

@@ -11,7 +11,7 @@
  * The translator's cache of code, in MiB: it sets QEMU's resident size (1 GiB guests: 317 MB at 64, 530 at 256, 800 by
  * default); at 32 a whole Debian thrashes.
  */
-enum { TB_SIZE_MIB = 64, MAX_ARGS = 256, MIB = 1 << 20 };
+enum { TB_SIZE_MIB = 64, MAX_ARGS = 512, MIB = 1 << 20 };
 
 struct args {
 	char **argv;
