@@ -124,7 +124,7 @@ static int spawn_process(const char *path, const struct child_options *o, pid_t 
 	posix_spawn_file_actions_t actions;
 	int moved[CHILD_MAX_FDS];
 	scoped(fd) int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-	scoped(fd) int high_null = fcntl(null_fd, F_DUPFD_CLOEXEC, 64);
+	scoped(fd) int high_null = null_fd < 0 ? -1 : fcntl(null_fd, F_DUPFD_CLOEXEC, 64);
 	int r;
 
 	if (high_null < 0)

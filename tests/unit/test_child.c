@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 struct said {
@@ -39,6 +40,26 @@ static void a_program_that_is_not_there_is_an_error(void **state)
 	uv_loop_init(&loop);
 	assert_true(child_spawn(&loop, &o, on_exit_, NULL, &c, &e) < 0);
 	assert_non_null(strstr(e.msg, "no-such-program-anywhere"));
+	end(&loop);
+}
+
+static void a_lack_of_descriptors_is_told_as_such(void **state)
+{
+	const char *argv[] = {"true", NULL};
+	struct child_options o = {.file = argv[0], .argv = (char **)argv};
+	struct child *c = NULL;
+	struct err e = ERR_INIT;
+	struct rlimit before;
+	struct rlimit none;
+	uv_loop_t loop;
+
+	uv_loop_init(&loop);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none = (struct rlimit){.rlim_cur = 0, .rlim_max = before.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	assert_true(child_spawn(&loop, &o, on_exit_, NULL, &c, &e) < 0);
+	setrlimit(RLIMIT_NOFILE, &before);
+	assert_non_null(strstr(e.msg, strerror(EMFILE)));
 	end(&loop);
 }
 
@@ -89,6 +110,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		TEST(a_program_that_is_not_there_is_an_error),
+		TEST(a_lack_of_descriptors_is_told_as_such),
 		TEST(a_child_that_ignores_sigterm_is_killed),
 		TEST(an_end_is_told_in_words),
 	};
