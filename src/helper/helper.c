@@ -231,14 +231,17 @@ static int begin(struct helper *h, struct err *e)
 		h->backend = make_backend(h, e);
 		r = h->backend ? 0 : err_code_number(e->code);
 	}
-	if (r == 0)
-		r = again ? take_over(h, e) : register_members(h, e);
+	if (r == 0 && !again)
+		r = register_members(h, e);
 	if (r == 0 && h->o->bound)
 		r = ctl_open(h, e);
 	if (r == 0)
 		r = ctl_watch_client(h, e);
 	if (r == 0 && !h->o->bound)
 		alarm_set(h->idle, uv_now(&h->loop) + IDLE_MS);
+	/* Last: it may find that no member is left, and closes what was opened until then. */
+	if (r == 0 && again)
+		r = take_over(h, e);
 	return r;
 }
 
