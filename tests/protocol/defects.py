@@ -22,6 +22,12 @@ def ready_for(helper, *names):
 
 
 @test
+def half_a_request_and_silence_hurt_nobody():
+    patient.expect_served("half a request")
+    expect("half a request still waits", True, HALF.silent() and SILENT.silent())
+
+
+@test
 def a_second_boot_during_a_boot_is_refused_and_creates_nothing():
     with Helper("solo", env=SHORT_BOOT) as h:
         ready_for(h, "solo")
@@ -224,8 +230,9 @@ def a_request_over_one_mebibyte_is_refused_and_the_helper_stays_small():
                     if not c.send(b" " * (1 << 20)):
                         break
                     if text:
-                        c.send(text)
+                        c.send(text + b" " * (1 << 19))
                         text = b""
+                        h.expect_served("a line without an end")
                 expect("error", "too_large", code(c.reply()))
                 expect("closed", True, c.closed())
         if "asan" not in open(f"/proc/{h.pid}/maps", encoding="utf-8").read():
@@ -243,7 +250,7 @@ def many_large_unfinished_requests_are_bounded_together():
             c = h.connect()
             c.send(b'{"cmd":"' + b"x" * 900000)
             conns.append(c)
-        expect("one more", "starting", h.status()["state"])
+        h.expect_served("a large unfinished request on each of 16 connections")
         with open(f"/proc/{h.pid}/status", encoding="utf-8") as file:
             own = [int(line.split()[1]) for line in file if line.startswith("RssAnon")][0]
         if "asan" not in open(f"/proc/{h.pid}/maps", encoding="utf-8").read():
@@ -269,6 +276,7 @@ def bad_input_of_every_kind_leaves_the_helper_alive():
             with h.connect() as c:
                 c.send(data + b"\n")
                 c.sock.shutdown(harness.socket.SHUT_WR)
+                h.expect_served(f"{data[:40]}")
                 reply = c.reply()
                 if reply is not None and "status" not in reply:
                     expect(f"{data[:40]} has a sentence and a code", True, bool(reply["error"] and reply["code"]))
@@ -290,7 +298,7 @@ def a_client_that_asks_and_does_not_read_is_held_back():
             except BlockingIOError:
                 pass
             expect(f"the helper stopped to read after {sent} bytes", True, sent < 64 << 20)
-            expect("status", "starting", h.status()["state"])
+            h.expect_served("a peer that asks and does not read")
 
 
 @test

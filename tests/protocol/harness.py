@@ -231,6 +231,12 @@ class Helper:
         conn.request({"cmd": "watch"})
         return conn
 
+    def expect_served(self, while_there_is):
+        """Another client is answered, however long it takes: what counts is that a peer of ill will is there meanwhile."""
+        with self.connect() as c:
+            c.request({"cmd": "status", "id": 1})
+            expect(f"another client is served while there is {while_there_is}", self.pid, c.reply()["status"]["pid"])
+
     def status(self, name=None):
         return self.call({"cmd": "status"}, name)["status"]
 

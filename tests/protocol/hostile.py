@@ -184,10 +184,11 @@ def a_wrong_option_is_told_on_the_ready_descriptor():
 def peers_that_leave_before_their_descriptor_comes_leak_none():
     with Helper("solo") as h:
         h.boot("solo")
-        for _ in range(400):
-            h.connect().request({"cmd": "dial", "port": 22}).close()
-            h.connect().request({"cmd": "console"}).close()
-        expect("status", "running", h.status()["state"])
+        with h.connect() as other:
+            for i in range(400):
+                h.connect().request({"cmd": "dial", "port": 22}).close()
+                h.connect().request({"cmd": "console"}).close()
+                expect("another client", i, other.request({"cmd": "status", "id": i}).reply()["id"])
         expect(f"{descriptors(h)} descriptors are open", True, descriptors(h) < 300)
 
 
@@ -200,6 +201,7 @@ def descriptors_that_a_peer_sends_are_closed():
                 c.sock.sendmsg([b'{"cmd":"status","id":%d}' % i],
                                [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [null] * 16))])
                 expect("reply", i, c.reply()["id"])
+            h.expect_served("a peer that sends descriptors")
             expect(f"{descriptors(h)} descriptors are open", True, descriptors(h) < 100)
         os.close(null)
 
@@ -241,6 +243,7 @@ def bytes_that_trickle_in_win_no_time():
     end = time.monotonic() + 2 * harness.DEADLINE
     while not select.select([DRIP.sock], [], [], 0.2)[0]:
         DRIP.send(b" ")
+        patient.expect_served("a request that trickles in")
         expect("the request still waits after twice the time", True, time.monotonic() < end)
     expect("error", "timeout", code(DRIP.reply()))
 
