@@ -134,6 +134,28 @@ def a_watcher_that_never_reads_is_dropped_and_the_others_hear_all():
 
 
 @test
+def a_peer_with_64_requests_under_way_is_not_read_before_one_ends():
+    names = [f"m-{i}" for i in range(1, 65)]
+    with Helper(*names, env={"DROVER_FAKE_BOOT_MS": "60000"}) as h:
+        h.call({"cmd": "createnetwork"})
+        for name in names:
+            h.call({"cmd": "reserve", "name": name})
+        with h.watch() as watch, h.connect() as c:
+            watch.reply()  # it hears all from now on
+            for name in names:
+                c.request({"cmd": "boot-member", "spec": {"name": name}, "id": name})
+            watch.until(lambda event: event["event"] == "stage" and event["name"] == names[-1])
+            c.request({"cmd": "status", "id": "late"})
+            h.expect_served("a peer with 64 requests under way")
+            expect("its 65th waits", True, c.silent())
+            h.call({"cmd": "kill", "name": "m-7"})
+            expect("a boot ends", "m-7", c.reply()["id"])
+            expect("then the 65th is answered", "late", c.reply()["id"])
+        h.call({"cmd": "shutdown"})
+        h.wait_exit()
+
+
+@test
 def a_bad_request_on_a_kept_connection_loses_no_reply_under_way():
     with Helper("a", env={"DROVER_FAKE_BOOT_MS": "200"}) as h:
         h.call({"cmd": "createnetwork"})
