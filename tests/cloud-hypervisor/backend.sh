@@ -29,11 +29,13 @@ def good(**request):
     assert "error" not in reply, (request, reply)
     return reply
 tiny = os.environ["DROVER_IMAGE_CACHE"] + "/tiny/"
+start = {"kernel_path": tiny + "vmlinuz", "initrd_path": tiny + "initrd.img", "cmdline": "quiet"}
+if mode == "firmware":
+    start = {"disk_path": home + "/blank.raw"}
 good(cmd="createnetwork", egress=False)
 good(cmd="reserve", name="x")
-good(cmd="boot-member", spec={"name": "x", "cpus": 1, "memory_bytes": 1 << 28, "kernel_path": tiny + "vmlinuz",
-                              "initrd_path": tiny + "initrd.img", "cmdline": "quiet",
-                              "serial_log_path": home + "/serial.log"})
+good(cmd="boot-member", spec={"name": "x", "cpus": 1, "memory_bytes": 1 << 28,
+                              "serial_log_path": home + "/serial.log", **start})
 refused = ask(cmd="capture", dir=home, all=True)
 assert refused["code"] == "unsupported" and "'cloud-hypervisor' cannot fork a running VM" in refused["error"], refused
 print(good(cmd="pause"), good(cmd="resume"), good(cmd="stats"))
@@ -54,6 +56,17 @@ log = open(home + "/serial.log").read()
 assert "hello from the serial line" in log, log
 EOF
 }
+# having FIRMWARE COMMAND...: where /usr/share has no more than that of cloud-hypervisor's ("": none)
+having() {
+	# shellcheck disable=SC2016,SC2046
+	unshare $([ "$(id -u)" = 0 ] && echo -m || echo -rm) bash -ec 'mount -t tmpfs none /usr/share
+		mkdir /usr/share/cloud-hypervisor
+		[ -z "$1" ] || echo firmware >"/usr/share/cloud-hypervisor/$1"
+		shift
+		exec "$@"' _ "$@"
+}
+export -f boot
+export home
 
 ok "image tiny is there" "$DROVER" image build tiny
 up_fails old 'version 36\.0\.0; 41 or newer is needed'
@@ -65,6 +78,16 @@ ok "a helper that is killed is followed by one that has the member" boot crash
 ok "nothing is left" nothing_left
 ok "a guest that hears no button is stopped all the same" boot mute-button
 ok "nothing is left" nothing_left
+truncate -s 8M "$home/blank.raw"
+fails "a disk without a kernel boots by firmware: where that is missing, the places are named" 1 \
+	"is not installed \(/usr/share/cloud-hypervisor/CLOUDHV.fd or /usr/share/cloud-hypervisor/hypervisor-fw\)" \
+	having '' "$DROVER" up x --image "$home/blank.raw" --backend cloud-hypervisor
+ok "nothing is left" nothing_left
+ok "and no member" eval '! "$DROVER" ls x'
+for firmware in CLOUDHV.fd hypervisor-fw; do
+	ok "with $firmware it boots" having "$firmware" bash -c 'boot firmware'
+	ok "nothing is left" nothing_left
+done
 fails "a mount is refused, and the way out named" 1 'hint: use a fixture, or the backend qemu' \
 	"$DROVER" up x --image tiny --backend cloud-hypervisor --mount "$home:/srv"
 DROVER_ACCEL='' DROVER_HYPERVISOR=/nowhere/ch fails "a program that is not there is named" 1 \

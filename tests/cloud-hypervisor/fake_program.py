@@ -3,7 +3,7 @@
 """Plays the program cloud-hypervisor for tests: its REST API and its events, and no VM at all.
 
 FAKE_CH says how it misbehaves (nothing: not at all): old, refuse, text, truncated, no-json, flood, hang, die, mute-button.
-A "guest" with an initial file system answers on SSH, by a banner on its address, which this program takes itself.
+A "guest" with an initial file system, or with firmware, answers on SSH, by a banner on its address, which this program takes itself.
 """
 import glob
 import json
@@ -51,7 +51,7 @@ def play_serial():
 def play_guest(config):
     """Its serial line, and its SSH server when it has something to run."""
     threading.Thread(target=play_serial, daemon=True).start()
-    if "initramfs" not in config["payload"]:
+    if not {"initramfs", "firmware"} & set(config["payload"]):
         return
     where = os.path.dirname(config["serial"]["socket"])
     leases = "".join(open(f, encoding="ascii").read() for f in glob.glob(where + "/dhcp/*"))
@@ -64,7 +64,7 @@ def play_guest(config):
 def create(config):
     if MODE == "refuse":
         return 500, ["The VM could not be created", "the disk is\nbroken"]
-    for key in ("kernel", "initramfs"):
+    for key in ("kernel", "initramfs", "firmware"):
         if key in config["payload"]:
             open(config["payload"][key], "rb").close()
     socket.if_nametoindex(config["net"][0]["tap"])  # or an error
