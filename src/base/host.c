@@ -10,8 +10,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-enum { MEMINFO_MAX = 65536 };
+enum { MEMINFO_MAX = 65536, MAX_CPUS = 255, MIN_MEMORY_MB = 32 };
 
 #ifdef __x86_64__
 /* What the module of the CPU's make was loaded with. */
@@ -100,7 +101,8 @@ int host_find_uefi(const char **ret_code, const char **ret_variables, struct err
 		places[0].code);
 }
 
-int64_t host_available_mb(void)
+/* MB of a line of /proc/meminfo, "MemTotal:" for one; -1: it does not say. */
+static int64_t meminfo_mb(const char *label)
 {
 	scoped(mem) char *text = NULL;
 	const char *line;
@@ -108,8 +110,47 @@ int64_t host_available_mb(void)
 
 	if (files_read("/proc/meminfo", MEMINFO_MAX, &text, NULL) < 0)
 		return -1;
-	line = strstr(text, "MemAvailable:");
-	if (!line || sscanf(line, "MemAvailable: %lld kB", &kb) != 1)
+	line = strstr(text, label);
+	if (!line || sscanf(line + strlen(label), "%lld kB", &kb) != 1)
 		return -1;
 	return kb / 1024;
+}
+
+int64_t host_available_mb(void)
+{
+	return meminfo_mb("MemAvailable:");
+}
+
+int64_t host_total_mb(void)
+{
+	int64_t memory = meminfo_mb("MemTotal:");
+	int64_t swap = meminfo_mb("SwapTotal:");
+
+	return memory < 0 || swap < 0 ? memory : memory + swap;
+}
+
+int host_check_sizes(unsigned cpus, unsigned memory_mb, struct err *e)
+{
+	int64_t total = host_total_mb();
+
+	if (cpus > MAX_CPUS)
+		return err_hint(
+			e,
+			err_set(e, ERR_INVALID, "%u CPUs: a member has at most %d", cpus, MAX_CPUS),
+			"this host has %ld: more than these make a member slower",
+			sysconf(_SC_NPROCESSORS_ONLN));
+	if (memory_mb && memory_mb < MIN_MEMORY_MB)
+		return err_hint(e,
+				err_set(e, ERR_INVALID, "%u MB of memory: at least %d", memory_mb,
+					MIN_MEMORY_MB),
+				"it is in MB: %u GB are %u", memory_mb, memory_mb << 10);
+	if (total > 0 && memory_mb > total)
+		return err_hint(
+			e,
+			err_set(e, ERR_INVALID,
+				"%u MB of memory: this host has %lld MB in all, swap included",
+				memory_mb, (long long)total),
+			"%lld MB are available now: ask for less than that",
+			(long long)host_available_mb());
+	return 0;
 }

@@ -123,7 +123,16 @@ int say_failed(const char *what, const struct drover_error *e);
 /* The same with a second line that names the command's help. Returns CLI_USAGE. */
 int say_usage(const struct command *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* Flushes stdout: CLI_OK, or CLI_FAILED with a message when what was printed did not get through. */
+/*
+ * Stdout takes no more, for @error: CLI_FAILED when said; when it is a pipe that nobody reads any more (`| head`), nothing is
+ * said, and the status is that of a program which SIGPIPE ended.
+ */
+int say_not_written(int error);
+
+/*
+ * Flushes stdout: CLI_OK, or as say_not_written when what was printed did not get through. After each command that ends with
+ * CLI_OK main does it; earlier is for those that must know.
+ */
 int say_done(void);
 
 /* Prints @all (taken; NULL: out of memory) on stdout; then as say_done. */
@@ -254,6 +263,8 @@ int cluster_open_named(char *name, struct drover_cluster **ret);
 
 /* Fills @e for @name, a member or a cluster, that does not run. */
 void member_not_running(const char *name, struct drover_error *e);
+/* As interrupt_or_failed, for a call on @vm: a member that does not answer because it is paused is said to be. */
+int member_failed(struct drover_vm *vm, struct drover_error *e);
 /*
  * The member @name on a handle of its cluster, which the caller closes. NULL with @e, and nothing to close, when there is
  * none or it does not run.
@@ -413,5 +424,8 @@ static inline void scoped_shares(struct shares *s)
 int up_members(struct names *names, const struct member_settings *m, const struct shares *shares);
 
 enum progress_style members_style(const struct member_settings *m);
+
+/* Whether this host can have members of these sizes. CLI_OK, or CLI_FAILED when said. */
+int members_check_sizes(const struct member_settings *m);
 
 #endif

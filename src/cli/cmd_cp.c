@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/str.h"
@@ -11,7 +13,7 @@ struct cp_settings {
 };
 
 static const struct option_row cp_options[] = {
-	{"timeout", 't', OPTION_COUNT, offsetof(struct cp_settings, timeout), "SECONDS",
+	{"timeout", 't', OPTION_SECONDS, offsetof(struct cp_settings, timeout), "SECONDS",
 	 "give up after that long"},
 	{0},
 };
@@ -28,20 +30,36 @@ static const char *guest_path(const char *arg, char ret[NAME_SIZE])
 	return name_is_valid(ret) ? arg + len + 1 : NULL;
 }
 
-/* @to, or the source's own name in it when it ends with a slash. Heap, or NULL. */
+/* "." or "..", alone or behind a slash: a folder that has a name, but not this one */
+static bool is_dots(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	const char *last = slash ? slash + 1 : path;
+
+	return !strcmp(last, ".") || !strcmp(last, "..");
+}
+
+/* What to copy: the host's folder "." by the name that it has. Heap, or NULL. */
+static char *source(const char *from, bool of_host)
+{
+	return of_host && is_dots(from) ? realpath(from, NULL) : strdup(from);
+}
+
+/* @to, or the source's own name in it when it is "." or ends with a slash. Heap, or NULL. */
 static char *destination(const char *from, const char *to)
 {
 	size_t len = strlen(from);
 	size_t start;
 
-	if (!str_ends(to, "/"))
+	if (!str_ends(to, "/") && !is_dots(to))
 		return strdup(to);
 	while (len > 1 && from[len - 1] == '/')
 		len--;
 	start = len;
 	while (start > 0 && from[start - 1] != '/')
 		start--;
-	return str_format("%s%.*s", to, (int)(len - start), from + start);
+	return str_format("%s%s%.*s", to, str_ends(to, "/") ? "" : "/", (int)(len - start),
+			  from + start);
 }
 
 static int copy(const char *name, bool to_guest, const char *from, const char *to,
@@ -60,8 +78,9 @@ static int copy(const char *name, bool to_guest, const char *from, const char *t
 		return say_failed(NULL, &e);
 	r = to_guest ? drover_vm_copy_to(vm, from, to, &o, &e)
 		     : drover_vm_copy_from(vm, from, to, &o, &e);
+	r = r < 0 ? member_failed(vm, &e) : CLI_OK;
 	drover_cluster_close(c);
-	return r < 0 ? interrupt_or_failed(&e) : CLI_OK;
+	return r;
 }
 
 static int run_cp(const struct command *self, const void *settings, const struct args *a)
@@ -70,6 +89,7 @@ static int run_cp(const struct command *self, const void *settings, const struct
 	char to_name[NAME_SIZE] = "";
 	const char *from;
 	const char *to;
+	scoped(mem) char *what = NULL;
 	scoped(mem) char *target = NULL;
 
 	if (a->count != 2)
@@ -81,11 +101,13 @@ static int run_cp(const struct command *self, const void *settings, const struct
 	if ((from ? from : to)[0] != '/')
 		return say_usage(self, "the path in a member is absolute: '%s' is not",
 				 from ? from : to);
-	target = destination(from ? from : a->names[0], to ? to : a->names[1]);
+	what = source(from ? from : a->names[0], !from);
+	if (!what)
+		return say_error("cannot copy %s: %s", from ? from : a->names[0], strerror(errno));
+	target = destination(what, to ? to : a->names[1]);
 	if (!target)
 		return say_error("out of memory");
-	return copy(to ? to_name : from_name, to != NULL, from ? from : a->names[0], target,
-		    settings);
+	return copy(to ? to_name : from_name, to != NULL, what, target, settings);
 }
 
 const struct command command_cp = {

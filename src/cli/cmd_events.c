@@ -104,7 +104,7 @@ static int run_events(const struct command *self, const void *settings, const st
 	if (interrupt_signal())
 		return CLI_SIGNALED + interrupt_signal();
 	if (l.write_error)
-		return say_error("cannot write to stdout: %s", strerror(l.write_error));
+		return say_not_written(l.write_error);
 	return s->seconds && !strcmp(e.code, "timeout") ? CLI_OK : say_failed(NULL, &e);
 }
 

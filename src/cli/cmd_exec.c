@@ -16,9 +16,14 @@ static const struct option_row exec_options[] = {
 	{0},
 };
 
+/* @arg: where the number of the error is noted that ends it */
 static int on_output(void *arg, int stream, const char *data, size_t len)
 {
-	return files_write_all(stream == 2 ? STDERR_FILENO : STDOUT_FILENO, data, len);
+	int r = files_write_all(stream == 2 ? STDERR_FILENO : STDOUT_FILENO, data, len);
+
+	if (r < 0)
+		*(int *)arg = -r;
+	return r;
 }
 
 static int exec_in(struct drover_vm *vm, const struct exec_settings *s, char **argv)
@@ -26,6 +31,7 @@ static int exec_in(struct drover_vm *vm, const struct exec_settings *s, char **a
 	struct drover_exec x = DROVER_EXEC_INIT;
 	struct drover_result result = {0};
 	struct drover_error e;
+	int unwritten = 0;
 	int r;
 
 	x.input_fd = STDIN_FILENO;
@@ -33,10 +39,13 @@ static int exec_in(struct drover_vm *vm, const struct exec_settings *s, char **a
 	x.argv = (const char *const *)argv;
 	x.timeout_ms = s->timeout * 1000;
 	x.on_output = on_output;
+	x.output_arg = &unwritten;
 	x.cancel = interrupt_catch();
 	r = drover_vm_exec(vm, &x, &result, &e);
+	if (r < 0 && unwritten)
+		return say_not_written(unwritten);
 	if (r < 0)
-		return interrupt_or_failed(&e);
+		return member_failed(vm, &e);
 	r = result.status;
 	drover_result_done(&result);
 	return r;

@@ -120,7 +120,9 @@ static int run_logs(const struct command *self, const void *settings, const stru
 	if (fd < 0)
 		return say_error("cannot open %s: %s", path, strerror(errno));
 	r = s->follow ? follow(fd, path) : copy_rest(fd);
-	if (r < 0 && r != -EPIPE)
+	if (r == -EPIPE)
+		return say_not_written(EPIPE);
+	if (r < 0)
 		return say_error("cannot show %s: %s", path, strerror(-r));
 	return CLI_OK;
 }

@@ -64,6 +64,18 @@ static int check_kept(const struct names *names)
 	return r;
 }
 
+/* What the boot would refuse, told while the members run. */
+static int check_sizes(const struct targets *t, const struct member_settings *m)
+{
+	int r = members_check_sizes(m);
+
+	for (size_t i = 0; i < t->count && m->disk && r == CLI_OK; i++)
+		if (m->disk < t->hit[i]->disk_mb)
+			r = say_error("the disk of %s has %u MB: it can grow, not shrink",
+				      t->hit[i]->name, t->hit[i]->disk_mb);
+	return r;
+}
+
 static int run_restart(const struct command *self, const void *settings, const struct args *a)
 {
 	const struct restart_settings *s = settings;
@@ -77,7 +89,9 @@ static int run_restart(const struct command *self, const void *settings, const s
 	r = targets_find(a->names, a->count, false, &t);
 	if (r != CLI_OK || t.unknown)
 		return CLI_FAILED;
-	r = take_names(&t, &names);
+	r = check_sizes(&t, &s->m);
+	if (r == CLI_OK)
+		r = take_names(&t, &names);
 	if (r == CLI_OK)
 		r = targets_each(&t, stop_one,
 				 &(struct target_words){.ignored_code = "not_running"});

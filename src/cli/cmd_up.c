@@ -279,6 +279,11 @@ static void note_differences(const struct up *u, const struct member_settings *s
 				"note: %s runs already: --kernel, --initrd and --append are for a boot\n",
 				m->name);
 		note_sizes(m, s);
+		if (s->fixtures.count || s->mounts.count)
+			fprintf(stderr,
+				"note: %s is there already and keeps its directories of the host: "
+				"--fixture and --mount are for new members\n",
+				m->name);
 		if (s->image && strcmp(s->image, m->image) != 0)
 			fprintf(stderr,
 				"note: %s is there already and keeps its %s: --image is for new members\n",
@@ -289,8 +294,10 @@ static void note_differences(const struct up *u, const struct member_settings *s
 int up_members(struct names *names, const struct member_settings *m, const struct shares *shares)
 {
 	struct up u = {.names = *names, .json = m->json, .quiet = m->quiet};
-	int r = targets_find(NULL, 0, false, &u.store);
+	int r = members_check_sizes(m);
 
+	if (r == CLI_OK)
+		r = targets_find(NULL, 0, false, &u.store);
 	if (r == CLI_OK && m->count == 0)
 		r = names_expand(&u.names, &u.store);
 	if (r == CLI_OK) {

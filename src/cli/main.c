@@ -84,7 +84,8 @@ static int run_command(const struct command *c, int argc, char **argv)
 		options_help(c);
 		return say_done();
 	}
-	return c->run(c, settings, &args);
+	r = c->run(c, settings, &args);
+	return r == CLI_OK ? say_done() : r;
 }
 
 int main(int argc, char **argv)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "base/host.h"
 #include "base/str.h"
 #include "cli/cli.h"
 
@@ -158,6 +159,18 @@ struct drover_options members_options(const struct member_settings *m, struct pr
 	return o;
 }
 
+int members_check_sizes(const struct member_settings *m)
+{
+	struct drover_error shown = {0};
+	struct err e;
+
+	if (host_check_sizes(m->cpus, m->mem, &e) == 0)
+		return CLI_OK;
+	snprintf(shown.sentence, sizeof(shown.sentence), "%s", e.msg);
+	snprintf(shown.hint, sizeof(shown.hint), "%s", e.hint);
+	return say_failed(NULL, &shown);
+}
+
 enum progress_style members_style(const struct member_settings *m)
 {
 	if (m->json)
@@ -170,6 +183,16 @@ void member_not_running(const char *name, struct drover_error *e)
 	*e = (struct drover_error){.code = "not_running"};
 	snprintf(e->sentence, sizeof(e->sentence), "'%s' is not running", name);
 	snprintf(e->hint, sizeof(e->hint), "drover up %s", name);
+}
+
+int member_failed(struct drover_vm *vm, struct drover_error *e)
+{
+	const char *name = drover_vm_name(vm);
+
+	if (!strcmp(e->code, "timeout") && !*e->hint && !interrupt_signal() &&
+	    !strcmp(drover_vm_state(vm), "paused"))
+		snprintf(e->hint, sizeof(e->hint), "%s is paused: drover resume %s", name, name);
+	return interrupt_or_failed(e);
 }
 
 /* What the library cannot know: what the command is called that makes, boots or lists. */

@@ -80,8 +80,9 @@ static int option_set(const struct command *c, const struct option_row *row, con
 		return number_set(c, shown, value, SECONDS_MAX, (unsigned *)field);
 	case OPTION_SIZE_MB:
 		if (options_size_mb(value, (unsigned *)field) < 0)
-			return say_usage(c, "option %s: '%s' is not a size (like 512 or 2G)", shown,
-					 value);
+			return say_usage(
+				c, "option %s: '%s' is not a size: 1 to 16T, like 512 (MB) or 2G",
+				shown, value);
 		return CLI_OK;
 	case OPTION_LIST:
 		return list_add(c, shown, value, (struct option_list *)field);

@@ -2,10 +2,13 @@
 /* Words for a person. */
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/str.h"
 #include "cli/cli.h"
@@ -86,22 +89,40 @@ int say_usage(const struct command *c, const char *fmt, ...)
 	return CLI_USAGE;
 }
 
+int say_not_written(int error)
+{
+	if (error == EPIPE)
+		return CLI_SIGNALED + SIGPIPE;
+	return say_error("cannot write to stdout: %s", strerror(error));
+}
+
+static bool reader_is_gone(void)
+{
+	struct pollfd p = {.fd = STDOUT_FILENO, .events = POLLOUT};
+
+	return poll(&p, 1, 0) > 0 && (p.revents & POLLERR);
+}
+
 int say_done(void)
 {
 	if (fflush(stdout) == EOF)
-		return say_error("cannot write to stdout: %s", strerror(errno));
-	if (ferror(stdout)) /* earlier, so that nobody knows any more why */
-		return say_error("cannot write all of it to stdout");
-	return CLI_OK;
+		return say_not_written(errno);
+	if (!ferror(stdout))
+		return CLI_OK;
+	/* it was earlier, so that nobody knows any more why */
+	return reader_is_gone() ? say_not_written(EPIPE)
+				: say_error("cannot write all of it to stdout");
 }
 
 int say_json(json_t *all)
 {
-	bool failed = !all || json_dumpf(all, stdout, JSON_INDENT(2)) < 0;
+	bool failed = !all;
 
+	if (all && json_dumpf(all, stdout, JSON_INDENT(2)) < 0)
+		failed = !ferror(stdout); /* else it is for say_done to tell */
 	json_decref(all);
 	if (failed)
-		return say_error("cannot print JSON");
+		return say_error("out of memory");
 	putchar('\n');
 	return say_done();
 }

@@ -16,6 +16,9 @@
 
 enum { SAID_MAX = 2048 };
 
+/* What the guest says is read by tar_failed; its login shell, which need be no sh, gets this as words. */
+#define IN_ENGLISH "env LC_ALL=C"
+
 struct copy {
 	struct drover_vm *vm;
 	struct limits limits;
@@ -204,7 +207,9 @@ int drover_vm_copy_to(struct drover_vm *vm, const char *host_path, const char *g
 		return public_error(pe, &e, r);
 	folder = ssh_quote((const char *const[]){c.folder, NULL});
 	if (folder)
-		command = str_format("mkdir -p %s && tar -x -p -o -f - -C %s", folder, folder);
+		command = str_format(IN_ENGLISH " mkdir -p %s && " IN_ENGLISH
+						" tar -x -p -o -f - -C %s",
+				     folder, folder);
 	if (!command)
 		return public_error(pe, &e, err_set(&e, ERR_NO_MEMORY, "out of memory"));
 	x.command = command;
@@ -227,7 +232,8 @@ int drover_vm_copy_from(struct drover_vm *vm, const char *guest_path, const char
 	top = str_format("./%s", c.name); /* a name may begin with "-" */
 	if (!top)
 		return public_error(pe, &e, err_set(&e, ERR_NO_MEMORY, "out of memory"));
-	const char *const argv[] = {"tar", "-c", "-f", "-", "-C", c.folder, top, NULL};
+	const char *const argv[] = {"env", "LC_ALL=C", "tar",    "-c", "-f",
+				    "-",   "-C",       c.folder, top,  NULL};
 
 	x.argv = argv;
 	return run_copy(&c, &x, on_unpack, pe);

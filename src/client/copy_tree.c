@@ -282,7 +282,7 @@ static char *resolve(const char *path, struct err *e)
 		*slash = '\0';
 	real = realpath(!slash ? "." : slash == copy ? "/" : copy, NULL);
 	if (!real) {
-		err_errno(e, -errno, "open the folder of %s", path);
+		err_errno(e, -errno, "the folder for %s", path);
 		return NULL;
 	}
 	ret = str_format("%s/%s", strcmp(real, "/") == 0 ? "" : real, slash ? slash + 1 : path);

@@ -11,9 +11,7 @@ enum {
 	DEFAULT_CPUS = 2,
 	DEFAULT_DISK_MB = 10240,
 	DEFAULT_TIMEOUT_MS = 600000,
-	MAX_CPUS = 255,
 	OPTIONS_MAX = 4096, /* bytes: a larger structure is one that nobody initialised */
-	MIN_MEMORY_MB = 32,
 };
 
 int options_take(void *to, size_t known, const void *from, const char *init, struct err *e)
@@ -176,18 +174,6 @@ static int find_firmware(const char *name, const char *backend, const char **ret
 	return 0;
 }
 
-static int check_sizes(const struct settings *s, struct err *e)
-{
-	if (s->cpus > MAX_CPUS)
-		return err_set(e, ERR_INVALID, "%u CPUs: at most %d", s->cpus, MAX_CPUS);
-	if (s->memory_mb && s->memory_mb < MIN_MEMORY_MB)
-		return err_hint(e,
-				err_set(e, ERR_INVALID, "%u MB of memory: at least %d",
-					s->memory_mb, MIN_MEMORY_MB),
-				"it is in MB: %u GB are %u", s->memory_mb, s->memory_mb << 10);
-	return 0;
-}
-
 int settings_from(const struct drover_options *options, struct settings *ret, struct err *e)
 {
 	struct drover_options o;
@@ -227,7 +213,7 @@ int settings_from(const struct drover_options *options, struct settings *ret, st
 	if (r < 0)
 		return r;
 	ret->image = o.image && *o.image ? o.image : "debian-12";
-	r = check_sizes(ret, e);
+	r = host_check_sizes(ret->cpus, ret->memory_mb, e);
 	if (r == 0)
 		r = kernel_check(ret, e);
 	if (r == 0)

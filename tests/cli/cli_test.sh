@@ -90,6 +90,11 @@ refuses 1 "hint: it is in MB: 2 GB are 2048" up web --mem 2
 (export DROVER_HOME=/proc/x && run ls; [ "$status" = 1 ] && grep -q '^hint: set DROVER_HOME to a folder that is yours' "$home/err")
 result $? "a state directory that cannot be made is said, with what to set"
 refuses 2 "option --mem: '99999999999999999999' is not a size" up web --mem 99999999999999999999
+refuses 2 "option --disk: '1P' is not a size: 1 to 16T" up web --disk 1P
+refuses 1 "of memory: this host has" up web --backend fake --mem 16T
+refuses 1 "MB are available now: ask for less than that" run --backend fake --mem 16T -- true
+refuses 1 "999 CPUs: a member has at most 255" up web --backend fake --cpus 999
+refuses 1 "hint: this host has $(nproc --all)" run --backend fake --cpus 999 -- true
 refuses 2 "option --cpus: 'two' is not a number" up web --cpus two
 refuses 2 "option --cpus: '-1' is not a number" up web --cpus=-1
 refuses 2 "option -n: '0' is not a number" up web -n 0
@@ -311,6 +316,33 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 	result $? "the hint stands behind the sentence, on a line of its own"
 	does '^web-1: running$' resume web
 	does '^web-1 +running' ls
+	refuses 1 "999 CPUs: a member has at most 255" up web-1 --cpus 999
+	refuses 1 "999 CPUs: a member has at most 255" restart web-1 --cpus 999
+	refuses 1 "of memory: this host has" restart web-1 --mem 16T
+	refuses 1 "the disk of web-1 has 10240 MB: it can grow, not shrink" restart web-1 --disk 5G
+	does '^web-1 +running' ls web-1 # which none of these has stopped
+	run up web-1 --backend fake --fixture "$home:/data"
+	grep -qx "note: web-1 is there already and keeps its directories of the host: --fixture and --mount are for new members" "$home/err"
+	result $? "up says that a member gets no other directories of the host"
+	for command in help version 'ls' 'ls -q' 'ls --json' 'image ls' 'image ls --json' stats 'stats --json' 'wait web-2' \
+		'wait --json web-2' 'wait --port 80 web-2' 'audit --json' 'doctor' ssh-config 'pause web-2' 'resume web-2' \
+		'pause --json web-2' 'resume --json web-2' 'up web-2' 'up --json web-2' 'snapshot save web-2 full' 'snapshot ls web-2' \
+		'run --json --backend fake -- true' 'snapshot rm web-2 full' 'down web-2' 'up --json web-2'; do
+		# shellcheck disable=SC2086
+		timeout 60 "$drover" $command >/dev/full 2>"$home/err" </dev/null
+		[ $? -eq 1 ] && grep -qE '^drover: cannot write (all of it )?to stdout(: No space left.*)?$' "$home/err"
+		result $? "drover $command is a failure when stdout takes nothing"
+	done
+	mkfifo "$home/gone"
+	for command in help 'ls --json' 'events'; do
+		exec 5<>"$home/gone" 6>"$home/gone" 5>&-
+		status=0
+		# shellcheck disable=SC2086
+		timeout 60 "$drover" $command >&6 2>"$home/err" </dev/null || status=$?
+		exec 6>&-
+		[ "$status" -eq 141 ] && [ ! -s "$home/err" ]
+		result $? "drover $command ends as by SIGPIPE, without a word, when nobody reads it"
+	done
 	does '^Host web-2$' ssh-config web
 	ssh -F "$home/out" -G web-2 >"$home/seen" 2>"$home/err" && grep -qx 'user drover' "$home/seen" &&
 		grep -q "^proxycommand env DROVER_HOME='$DROVER_HOME' .* dial web-2 22$" "$home/seen"
@@ -417,6 +449,22 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 	refuses 1 "hint: it is a cluster: name one of its members, like 'again-1'" exec again true
 	refuses 1 "again-3 joins a cluster whose backend is fake, not qemu" up again-3 --quiet --backend qemu
 	does '^again-3 ' up again-3 --quiet
+	documented pause again-1 nope --json
+	run down again-1 --quiet
+	run down again-1
+	documented pause again-1 --json # one that fails
+	documented resume again-1 --json
+	documented kill again-1 --json
+	grep -q '"result": null' "$home/out" && grep -q '"code": "not_running"' "$home/out"
+	result $? "a member that fails has no result in the JSON, and the code of why"
+	export DROVER_FAKE_FAIL_CREATE=broken
+	documented up broken --json --backend fake
+	grep -q '"stage":"error".*forced Create failure' "$home/out"
+	result $? "up --json tells in which member it failed, and why"
+	documented run broken --json --backend fake -- true
+	unset DROVER_FAKE_FAIL_CREATE
+	does '^again-1 ' up again-1 --quiet
+	documented resume again-1 --json
 	documented down again --json
 	does '"result": "was not running"' down again --json
 	refuses 1 "hint: drover up again-2" exec again-2 true
