@@ -104,7 +104,8 @@ static int run_forward(const struct command *self, const void *settings, const s
 	if (a->count != 2)
 		return say_usage(self, "forward needs the name of a member and PORT:PORT");
 	if (parse(a->names[1], &p) < 0)
-		return say_usage(self, "'%s' is not [ADDRESS:]PORT:PORT", a->names[1]);
+		return say_usage(self, "'%s' is not [ADDRESS:]PORT:PORT, like 8080:80",
+				 a->names[1]);
 	f.cancel = interrupt_catch();
 	vm = member_open(a->names[0], &c, &e);
 	if (!vm)

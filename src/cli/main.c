@@ -102,7 +102,7 @@ int main(int argc, char **argv)
 	else if (!strcmp(name, "--version") || !strcmp(name, "-V"))
 		name = "version";
 	else if (name[0] == '-')
-		return say_usage(NULL, "unknown option '%s'", name);
+		return say_usage(NULL, "unknown option '%s': options follow the command", name);
 	c = cli_find_command(name);
 	if (!c)
 		return cli_unknown_command(name);

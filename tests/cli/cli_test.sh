@@ -79,7 +79,7 @@ refuses 2 "did you mean 'forward'?" help forwrad
 refuses 2 "help takes one command" help up down
 refuses 2 "unknown option '--memory'; did you mean '--mem'?" up --memory 1G web
 refuses 2 "unknown option '--imgae'; did you mean '--image'?" up --imgae tiny web
-refuses 2 "unknown option '--frob'" --frob
+refuses 2 "unknown option '--frob': options follow the command" --frob
 refuses 2 "unknown option '--frob'" up --frob web
 refuses 2 "See 'drover help up'" up --frob web
 refuses 2 "unknown option '-x'" up -x web
@@ -145,7 +145,7 @@ does '^usage: drover snapshot' help snapshot
 does '^usage: drover reset' help reset
 refuses 1 "no member or cluster is called 'nope'" reset nope
 refuses 2 "forward needs the name" forward web
-refuses 2 "'80' is not [ADDRESS:]PORT:PORT" forward web 80
+refuses 2 "'80' is not [ADDRESS:]PORT:PORT, like 8080:80" forward web 80
 refuses 2 "'80:0' is not" forward web 80:0
 refuses 2 "':80:80' is not" forward web :80:80
 refuses 2 "'::1:80:80' is not" forward web ::1:80:80

@@ -38,6 +38,30 @@ cp_without_stdin() {
 copies_a_file_into_a_folder() {
 	mkdir -p "$home/in" && "$DROVER" cp u-1:/tmp/deep/er/sub/numbers "$home/in/" && cmp "$home/in/numbers" "$home/tree/sub/numbers"
 }
+copies_a_file_here() { # "." is a folder with a name, on the host
+	(cd "$home/in" && rm -f numbers && "$DROVER" cp u-1:/tmp/deep/er/sub/numbers . && cmp numbers "$home/tree/sub/numbers" &&
+		"$DROVER" cp . u-1:/tmp/here/) && "$DROVER" exec u-1 -- test -f /tmp/here/in/numbers
+}
+head_reads_one_line() { # and the command that the rest is for ends as by SIGPIPE, without a word
+	local status
+	"$DROVER" exec u-1 -- seq 1 1000000 2>"$home/said" | head -n 1 >"$home/first"
+	status=${PIPESTATUS[0]}
+	echo "$status, $(cat "$home/said")"
+	[ "$status" -eq 141 ] && [ "$(cat "$home/first")" = 1 ] && [ ! -s "$home/said" ]
+}
+speaks_german() { # a tar that answers in English only when it is asked to
+	"$DROVER" exec u-1 -- sh -c 'mv /bin/tar /bin/tar.real && cat >/bin/tar && chmod +x /bin/tar' <<-'TAR'
+		#!/bin/sh
+		[ "$LC_ALL" = C ] || { echo "tar: Datei oder Verzeichnis nicht gefunden" >&2; exit 2; }
+		exec busybox tar "$@"
+	TAR
+}
+without_answer() {
+	"$DROVER" pause u-1 && ! "$DROVER" exec -t 2 u-1 -- true 2>"$home/said"
+	local rc=$?
+	cat "$home/said"
+	"$DROVER" resume u-1 && [ "$rc" -eq 0 ] && grep -qx 'hint: u-1 is paused: drover resume u-1' "$home/said"
+}
 exec_is_ended() { # while the command runs in the guest; the next one has a session as before
 	coproc RUNS { exec "$DROVER" exec u-1 -- sh -c 'echo begun; exec sleep 600'; }
 	local pid=$RUNS_PID line rc=0
@@ -78,6 +102,11 @@ ok "console types to the shell on the serial line and shows its answer; ~. leave
 ok "forward carries ssh through a port of the host, and ends by SIGTERM" over_a_port
 ok "cp of a tree there and back" copies_a_tree
 ok "cp of a file into a folder" copies_a_file_into_a_folder
+ok "cp to '.' and of it" copies_a_file_here
+ok "exec into head" head_reads_one_line
+fails "exec whose output the disk does not take" 1 "cannot write to stdout: No space left" sh -c '"$0" exec u-1 -- seq 3 >/dev/full' "$DROVER"
+ok "a command that waits for a paused member says that it is paused" without_answer
+ok "a terminal that is resized is so in the guest" timeout 100 ./resize.py "$DROVER" u-1
 ok "cp without a stdin, whose place its pipe then takes" cp_without_stdin
 ok "exec ends by SIGTERM with 143" exec_is_ended
 ok "cp ends by SIGTERM with 143" cp_is_ended
@@ -88,6 +117,9 @@ fails "exec ends at its deadline" 1 "not done in time" "$DROVER" exec -t 1 u-1 -
 fails "a command that is not there is 127, as of a shell" 127 "frobnicate" "$DROVER" exec u-1 -- frobnicate
 fails "a command that a signal ended is 128 and the signal" 137 "" "$DROVER" exec u-1 -- sh -c 'kill -9 $$'
 fails "cp of what is not there" 1 "drover: there is no /tmp/no-such in u-1$" "$DROVER" cp u-1:/tmp/no-such "$home/none"
+ok "the guest's tar gets another language" speaks_german
+fails "cp of what is not there, in a guest of another language" 1 "drover: there is no /tmp/no-such in u-1$" \
+	"$DROVER" cp u-1:/tmp/no-such "$home/none"
 fails "cp refuses a link out of the tree" 1 "link to '/etc/passwd', out of the tree: refused" evil_link
 fails "cp to a folder that the guest cannot make" 1 "tar in u-1 ended with 1: .*proc" "$DROVER" cp "$home/tree" u-1:/proc/x/y
 ok "each field of fork --json is in its page" documented fork u copy --json
