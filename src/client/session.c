@@ -342,8 +342,7 @@ int session_start(const struct session_options *o, struct session *ret, struct e
 int session_reconcile(const struct store *store, const struct giveup *g, struct err *e)
 {
 	scoped(launch) struct launch l = {.log_fd = -1, .ready = {-1, -1}};
-	char warning[WIRE_MAX_WARNING];
-	pid_t pid = 0;
+	struct session s = {.pidfd = -1, .ctl_fd = -1};
 	int r = prepare_launch(store, NULL, &l, e);
 
 	if (r < 0)
@@ -352,14 +351,17 @@ int session_reconcile(const struct store *store, const struct giveup *g, struct 
 			O_WRONLY | O_CLOEXEC); /* what it has to say comes as its answer */
 	if (l.log_fd < 0)
 		return err_errno(e, -errno, "open /dev/null");
-	r = spawn(&l, (const char *const[]){l.helper, "--reconcile", "--ready-fd", "3", NULL}, &pid,
-		  e);
+	r = spawn(&l, (const char *const[]){l.helper, "--reconcile", "--ready-fd", "3", NULL},
+		  &s.pid, e);
 	if (r < 0)
 		return r;
-	r = read_ready(l.ready[0], l.log, g, warning, e);
+	s.pidfd = (int)syscall(SYS_pidfd_open, s.pid, 0);
+	r = read_ready(l.ready[0], l.log, g, s.warning, e);
 	if (r < 0)
-		kill(pid, SIGTERM); /* it has ended, or it does not in time */
-	waitpid(pid, NULL, 0);
+		session_abort(&s); /* it has ended, or it does not in time */
+	else
+		waitpid(s.pid, NULL, 0);
+	close_fd(&s.pidfd);
 	return r;
 }
 

@@ -479,15 +479,17 @@ static bool is_at_home(const struct audit *a, const char *name)
  * Files that no member's directory stands for, and those of networks whose supervisor is dead: nobody can be about to use
  * them. Empty directories of clusters: rmdir says.
  */
-static int prune_nameless(const struct audit *a, struct err *e)
+static int prune_nameless(const struct audit *a, const struct giveup *g, struct err *e)
 {
 	int first = 0;
 
 	for (size_t i = 0; i < a->things.n; i++) {
 		const struct thing *t = &a->things.all[i];
 		bool is_net = str_ends(t->what, ".net");
-		int r = 0;
+		int r = giveup_check(g, first < 0 ? NULL : e);
 
+		if (r < 0)
+			return first < 0 ? first : r;
 		if (!is_removable(t) || (*t->member && !is_net && is_at_home(a, t->member)))
 			continue;
 		if (strcmp(t->kind, "directory") == 0 && !is_net)
@@ -503,17 +505,18 @@ static int prune_nameless(const struct audit *a, struct err *e)
 static int prune_files(struct audit *a, const struct giveup *g, struct err *e)
 {
 	int first = 0;
+	int r;
 
 	for (size_t i = 0; i < a->names.n; i++) {
-		int r = giveup_check(g, first < 0 ? NULL : e);
+		r = giveup_check(g, first < 0 ? NULL : e);
 
 		if (r < 0)
 			return first < 0 ? first : r;
 		r = prune_member(a, a->names.names[i], first < 0 ? NULL : e);
 		first = first < 0 ? first : r;
 	}
-	if (prune_nameless(a, first < 0 ? NULL : e) < 0 && first == 0)
-		first = -EIO;
+	r = prune_nameless(a, g, first < 0 ? NULL : e);
+	first = first < 0 ? first : r;
 	if (captures_sweep(a->store, first < 0 ? NULL : e) < 0 && first == 0)
 		first = -EIO;
 	return first;
