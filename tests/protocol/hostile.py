@@ -97,6 +97,22 @@ def another_uid_cannot_bind_the_helper_to_itself():
 
 
 @test
+def a_17th_handshake_at_once_is_closed_and_the_others_wait():
+    with Helper("solo", bound=os.getpid()) as h:
+        begun = [h.connect(suffix="ctl") for _ in range(16)]
+        for c in begun:
+            c.send(b"bind")
+            expect("version", b"2", c.bytes(1))
+        with h.connect(suffix="ctl") as late:
+            expect("the 17th is closed", True, late.closed())
+        h.expect_served("a peer that began 16 handshakes")
+        expect("the 16 are open", True, all(c.silent() for c in begun))
+        for c in begun:
+            c.close()
+        expect("their end ended nothing", "starting", h.status()["state"])
+
+
+@test
 def a_thousand_idle_connections_hurt_nobody():
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < 1200:
@@ -270,9 +286,21 @@ def bytes_that_trickle_in_win_no_time():
     expect("error", "timeout", code(DRIP.reply()))
 
 
-with Helper("patient") as patient:
+@test
+def a_handshake_without_its_ack_is_closed_and_ends_nothing():
+    # Begun first of all too.
+    expect("version", b"2", UNARMED.bytes(1))
+    UNARMED.sock.settimeout(2 * harness.DEADLINE)
+    expect("closed", True, UNARMED.closed())
+    expect("the cluster is there", "starting", patient.status()["state"])
+
+
+with Helper("patient", bound=os.getpid()) as patient:
     DRIP = patient.connect()
+    UNARMED = patient.connect(suffix="ctl")
+    UNARMED.send(b"bind")
     DRIP.send(b'{"cmd":')
     result = harness.run_tests(TESTS)
     DRIP.close()
+    UNARMED.close()
 sys.exit(result)
