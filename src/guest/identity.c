@@ -21,6 +21,9 @@ enum { RANDOM_BYTES = 64, MACHINE_ID_BYTES = 16 };
  *
  * The network card is taken from its driver, so that the template has none; the shell remembers which it was. `kill` ends
  * the login that this comes by, which the copies must not have.
+ *
+ * udev is told to put events off: what it makes of a card that comes (rules, a unit of systemd's, an ifup that finds nothing
+ * to do) takes an emulated guest a second, which the first login would have to share.
  */
 const char identity_take[] =
 	"[ -c /dev/snapshot ] || command -v perl >/dev/null || exit 3\n"
@@ -33,7 +36,7 @@ const char identity_take[] =
 	"for nic in /sys/bus/pci/drivers/virtio-pci/*/virtio*/net; do nic=${nic%/virtio*}; done\n"
 	"nic=${nic##*/}\n"
 	"echo $nic >/sys/bus/pci/drivers/virtio-pci/unbind\n"
-	"! command -v udevadm || udevadm settle\n"
+	"! command -v udevadm || { udevadm settle; udevadm control --stop-exec-queue; }\n"
 	"rm -f /etc/ssh/ssh_host_* /var/lib/systemd/random-seed\n"
 	"[ ! -s /etc/machine-id ] || true >/etc/machine-id\n"
 	"sync\n"
@@ -127,7 +130,8 @@ static int give_keys(struct buf *b, const struct identity *i)
 
 /*
  * The network comes last: who can be reached is who it is to be. A distribution asks for an address when it hears of a new
- * card; where that goes by ifupdown it is told at once, which saves systemd's way to it.
+ * card; where that goes by ifupdown it is told at once, without scripts for services that the image does not have. udev
+ * goes on when the guest has nothing else to do, or somebody waits for udev.
  */
 int identity_give(const struct identity *i, struct buf *ret)
 {
@@ -145,5 +149,8 @@ int identity_give(const struct identity *i, struct buf *ret)
 		     : buf_addstr(
 			       ret,
 			       "echo $nic >/sys/bus/pci/drivers/virtio-pci/bind\n"
-			       "[ ! -e /etc/network/interfaces ] || ifup eth0 </dev/null\nexit\n");
+			       "[ ! -e /etc/network/interfaces ] || "
+			       "ifup --no-scripts eth0 </dev/null\n"
+			       "! command -v udevadm || chrt -i 0 udevadm control --start-exec-queue "
+			       "</dev/null\nexit\n");
 }
