@@ -348,6 +348,20 @@ struct drover_capture;
 DROVER_API int drover_cluster_capture(struct drover_cluster *c, const struct drover_call *o,
 				      struct drover_capture **ret, struct drover_error *e);
 
+/*
+ * The same of a saved point, newest of its name, of the cluster that @member (a member's name) belongs to, in the store at
+ * @home (may be NULL). The cluster itself is not put back to it: one that runs is held while its disks are copied, and goes
+ * on; the return value says for how many ms, 0 when it did not run. Copies load the memory from their disks, each for
+ * itself. not_found: there is no such point, and the sentence says which there are; not_running: some members run and some do not;
+ * otherwise refused as for drover_cluster_fork. Blocks up to 120 s. @o may be NULL.
+ */
+DROVER_API int drover_capture_point(const char *home, const char *member, const char *point,
+				    const struct drover_call *o, struct drover_capture **ret,
+				    struct drover_error *e);
+
+/* What member @i, from 0, is called inside of its cluster and of each copy. Lives as long as @k. NULL: there are fewer. */
+DROVER_API const char *drover_capture_inside(const struct drover_capture *k, size_t i);
+
 /* Starts @count copies: names, options, @ret and what is refused as for drover_cluster_fork. */
 DROVER_API int drover_capture_start(struct drover_capture *k, const char *name, size_t count,
 				    const struct drover_options *o, struct drover_cluster *ret[],

@@ -23,7 +23,10 @@ struct drover_fixture_base {
 	const char *name;
 	size_t members;
 	const struct drover_options *(*options)(void);
-	int (*set_up)(struct drover_fixture *fixture);
+	int (*set_up)(
+		struct drover_fixture *fixture); /* or NULL: it is there, as @cluster and @point */
+	const char *cluster;
+	const char *point;
 	struct drover_capture *capture;
 	pid_t owner; /* the process that removes it */
 	bool tried;
@@ -46,6 +49,21 @@ struct drover_fixture_base {
 						  .options = base##_options,                     \
 						  .set_up = base##_set_up};                      \
 	static int base##_set_up(struct drover_fixture *fixture)
+
+/*
+ * DROVER_FIXTURE_POINT(NAME, "web-1", "clean", .home = ...); a base that was set up by hand: the point "clean" of the cluster that has the
+ * member web-1, whether that runs or not.
+ */
+#define DROVER_FIXTURE_POINT(base, of, saved, ...)                                               \
+	static const struct drover_options *base##_options(void)                                 \
+	{                                                                                        \
+		static struct drover_options o;                                                  \
+                                                                                                 \
+		o = (struct drover_options){.size = sizeof(struct drover_options), __VA_ARGS__}; \
+		return &o;                                                                       \
+	}                                                                                        \
+	static struct drover_fixture_base base = {                                               \
+		.name = #base, .options = base##_options, .cluster = (of), .point = (saved)}
 
 static struct drover_fixture_base *drover_fixture_bases[DROVER_FIXTURE_MEMBERS];
 
@@ -86,12 +104,31 @@ static inline int drover_fixture_capture(struct drover_fixture_base *b, struct d
 	return r < 0 ? r : 0;
 }
 
-/* Boots, sets up and captures @b, once. Returns as drover_fixture_start; @e may be NULL. */
+static inline int drover_fixture_capture_point(struct drover_fixture_base *b)
+{
+	int r = drover_capture_point(b->options()->home, b->cluster, b->point, NULL, &b->capture,
+				     &b->error);
+
+	if (r < 0)
+		return r;
+	drover_fixture_note(b);
+	for (size_t i = 0; i < DROVER_FIXTURE_MEMBERS; i++) {
+		const char *inside = drover_capture_inside(b->capture, i);
+
+		snprintf(b->inside[i], sizeof(b->inside[i]), "%s", inside ? inside : "");
+	}
+	return 0;
+}
+
+/* Boots, sets up and captures @b, or captures what is saved, once. Returns as drover_fixture_start; @e may be NULL. */
 static inline int drover_fixture_prepare(struct drover_fixture_base *b, struct drover_error *e)
 {
 	static struct drover_fixture f;
 
-	if (!b->tried) {
+	if (!b->tried && b->point) {
+		b->tried = true;
+		b->result = drover_fixture_capture_point(b);
+	} else if (!b->tried) {
 		b->tried = true;
 		b->result = drover_fixture_start(&f, b->name, b->members, b->options(), &b->error);
 		if (b->result == 0) {

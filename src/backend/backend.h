@@ -184,7 +184,8 @@ struct backend_ops {
 	/*
 	 * Writes memory and devices of a paused VM to the file @memory_path, for the memory_path of another VM's spec, and
 	 * its disk, if it has one, to the file @disk_path. Both are new, or what capture_ahead made of them. The VM stays
-	 * paused and can be resumed. On failure files may be left.
+	 * paused and can be resumed. On failure files may be left. @memory_path NULL: only the disk, or what keeps the
+	 * points of a VM without one, for another that goes on from one of these (point_path).
 	 */
 	int (*capture)(struct backend_vm *vm, const char *memory_path, const char *disk_path,
 		       backend_done *done, void *arg, struct err *e);

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/str.h"
 #include "cli/cli.h"
 
 int capture_read_file(const char *path, struct drover_capture **ret)
@@ -23,6 +24,23 @@ int capture_read_file(const char *path, struct drover_capture **ret)
 	return CLI_OK;
 }
 
+int capture_open_point(char *from, struct drover_capture **ret)
+{
+	scoped(targets) struct targets t = {0};
+	scoped(mem) char *name = str_format("%.*s", (int)strcspn(from, ":"), from);
+	struct drover_call o = DROVER_CALL_INIT;
+	struct drover_error e;
+	int r;
+
+	if (!name)
+		return say_error("out of memory");
+	if (targets_find(&name, 1, false, &t) != CLI_OK || t.unknown)
+		return CLI_FAILED;
+	o.cancel = interrupt_catch();
+	r = drover_capture_point(NULL, t.hit[0]->name, strchr(from, ':') + 1, &o, ret, &e);
+	return r < 0 ? interrupt_or_failed(&e) : CLI_OK;
+}
+
 int capture_open_named(char *from, struct drover_capture **ret)
 {
 	struct drover_cluster *c = NULL;
@@ -31,6 +49,8 @@ int capture_open_named(char *from, struct drover_capture **ret)
 
 	if (strchr(from, '/'))
 		return capture_read_file(from, ret);
+	if (strchr(from, ':'))
+		return capture_open_point(from, ret);
 	r = cluster_open_named(from, &c);
 	if (r != CLI_OK)
 		return r;

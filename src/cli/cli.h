@@ -276,7 +276,9 @@ struct drover_vm *member_open(const char *name, struct drover_cluster **ret,
 
 /* What `snapshot export` wrote to @path, or to standard input for "-". CLI_OK, or another status when said. */
 int capture_read_file(const char *path, struct drover_capture **ret);
-/* The same of a path with a '/' in it; else the running cluster @from, captured now. */
+/* The same of "CLUSTER:POINT", whether that runs or not. */
+int capture_open_point(char *from, struct drover_capture **ret);
+/* The same of a path with a '/' in it, of a point; else the running cluster @from, captured now. */
 int capture_open_named(char *from, struct drover_capture **ret);
 
 /* Prints the names of all their members. */

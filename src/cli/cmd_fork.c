@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* drover fork: copies of a running cluster. */
+/* drover fork: copies of a running cluster, or of a point of one. */
 #include "cli/cli.h"
 #include "cli/commands.h"
 
@@ -22,8 +22,9 @@ static const struct option_row fork_options[] = {
 	{0},
 };
 
-static int fork_cluster(struct drover_cluster *c, const char *name, const char *new,
-			const struct fork_settings *s)
+/* Of @c, or, when that is NULL, of @k. */
+static int fork_cluster(struct drover_cluster *c, struct drover_capture *k, const char *name,
+			const char *new, const struct fork_settings *s)
 {
 	size_t count = s->count ? s->count : 1;
 	scoped(mem) struct drover_cluster **forks = calloc(count, sizeof(struct drover_cluster *));
@@ -40,10 +41,11 @@ static int fork_cluster(struct drover_cluster *c, const char *name, const char *
 	o.on_progress = p ? progress_on_event : NULL;
 	o.progress_arg = p;
 	o.cancel = interrupt_catch();
-	ms = drover_cluster_fork(c, new, count, &o, forks, &e);
+	ms = c ? drover_cluster_fork(c, new, count, &o, forks, &e)
+	       : drover_capture_start(k, new, count, &o, forks, &e);
 	if (ms < 0)
 		return interrupt_or_failed(&e);
-	if (!s->json && !s->quiet)
+	if (c && !s->json && !s->quiet)
 		printf("%s: forked, held for %d ms\n", name, ms);
 	if (!s->json)
 		clusters_tell(forks, count);
@@ -54,22 +56,25 @@ static int fork_cluster(struct drover_cluster *c, const char *name, const char *
 static int run_fork(const struct command *self, const void *settings, const struct args *a)
 {
 	struct drover_cluster *c = NULL;
+	struct drover_capture *k = NULL;
 	int r;
 
 	if (a->count != 2)
 		return say_usage(self, "fork needs a cluster, and a name for its copy");
-	r = cluster_open_named(a->names[0], &c);
+	r = strchr(a->names[0], ':') ? capture_open_point(a->names[0], &k)
+				     : cluster_open_named(a->names[0], &c);
 	if (r != CLI_OK)
 		return r;
-	r = fork_cluster(c, a->names[0], a->names[1], settings);
+	r = fork_cluster(c, k, a->names[0], a->names[1], settings);
 	drover_cluster_close(c);
+	drover_capture_close(k);
 	return r == CLI_OK ? say_done() : r;
 }
 
 const struct command command_fork = {
 	.name = "fork",
-	.usage = "CLUSTER NEW",
-	.summary = "Copy a running cluster as it is, into networks of their own",
+	.usage = "CLUSTER[:POINT] NEW",
+	.summary = "Copy a cluster as it runs, or as it was saved, into networks of their own",
 	.options = fork_options,
 	.settings_size = sizeof(struct fork_settings),
 	.run = run_fork,

@@ -27,7 +27,7 @@ static const struct option_row run_options[] = {
 	{"count", 'n', OPTION_COUNT, offsetof(struct run_settings, m.count), "N",
 	 "how many members (default 1, when none is named)"},
 	{"from", 0, OPTION_TEXT, offsetof(struct run_settings, from), "CLUSTER",
-	 "on a copy of that running cluster, or of a file of snapshot export"},
+	 "on a copy of that running cluster, of its point CLUSTER:POINT, or of a file of snapshot export"},
 	MEMBER_OPTION_ROWS(struct run_settings),
 	{0},
 };
@@ -280,7 +280,7 @@ static int run_run(const struct command *self, const void *settings, const struc
 const struct command command_run = {
 	.name = "run",
 	.usage = "[OPTIONS] [-n N] [NAME...] -- COMMAND [ARGUMENT...] | "
-		 "--from CLUSTER [NAME] -- COMMAND [ARGUMENT...]",
+		 "--from CLUSTER[:POINT] [NAME] -- COMMAND [ARGUMENT...]",
 	.summary = "Run a command with a cluster that lives as long as it",
 	.options = run_options,
 	.settings_size = sizeof(struct run_settings),

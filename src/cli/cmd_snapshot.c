@@ -235,6 +235,41 @@ static int save_file(struct drover_cluster *c, const struct snapshot_settings *s
 	return r;
 }
 
+/* A name that ends in no number, for that would be the copy's in the file. */
+static void name_copy(char ret[NAME_SIZE])
+{
+	size_t n = (size_t)snprintf(ret, NAME_SIZE, "export-");
+
+	for (unsigned left = (unsigned)getpid(); left; left /= 16)
+		ret[n++] = (char)('a' + left % 16);
+	ret[n] = '\0';
+}
+
+/* A point is written from a copy of it, which has to run: the file's key is let into its members. */
+static int save_point(const struct snapshot_settings *s, char *from, const char *to)
+{
+	struct drover_options o = DROVER_OPTIONS_INIT;
+	struct drover_capture *k = NULL;
+	struct drover_cluster *c = NULL;
+	struct drover_error e;
+	char name[NAME_SIZE];
+	int r = capture_open_point(from, &k);
+
+	if (r != CLI_OK)
+		return r;
+	name_copy(name);
+	o.cancel = interrupt_catch();
+	o.temporary = true;
+	r = drover_capture_start(k, name, 1, &o, &c, &e);
+	drover_capture_close(k);
+	if (r < 0)
+		return interrupt_or_failed(&e);
+	r = save_file(c, s, from, to);
+	if (drover_cluster_destroy(c, NULL, &e) < 0 && r == CLI_OK)
+		r = say_failed(NULL, &e);
+	return r == CLI_OK ? say_done() : r;
+}
+
 /* Starts @count clusters @new of the file. */
 static int start_file(struct drover_capture *k, const char *new, const struct snapshot_settings *s)
 {
@@ -297,6 +332,8 @@ static int run_snapshot(const struct command *self, const void *settings, const 
 					 verbs[i].takes);
 		if (strcmp(verbs[i].name, "import") == 0)
 			return load_file(a->names[1], a->names[2], settings);
+		if (verbs[i].fn == save_file && strchr(a->names[1], ':'))
+			return save_point(settings, a->names[1], a->names[2]);
 		return on_cluster(settings, a, 1, verbs[i].fn);
 	}
 	return say_usage(self, "snapshot cannot '%s'; it can save, load, ls, rm, export and import",
@@ -318,7 +355,7 @@ static int run_reset(const struct command *self, const void *settings, const str
 const struct command command_snapshot = {
 	.name = "snapshot",
 	.usage = "save CLUSTER POINT | load CLUSTER POINT | ls CLUSTER | rm CLUSTER POINT | "
-		 "export CLUSTER FILE | import FILE NEW",
+		 "export CLUSTER[:POINT] FILE | import FILE NEW",
 	.summary = "Keep a running cluster as it is, and put it back",
 	.options = snapshot_options,
 	.settings_size = sizeof(struct snapshot_settings),

@@ -17,12 +17,17 @@
 #include "guest/run.h"
 #include "store/captures.h"
 
+#include <fcntl.h>
+#include <linux/fs.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
 enum { MIB = 1 << 20, STAT_BLOCK = 512 };
+
+#define DISK "disk.qcow2"
 
 /* What a member has beside its configuration, its memory and its disk. */
 static const char *const keys[] = {"ssh_host_ed25519_key", "ssh_host_ed25519_key.pub", "seed.iso",
@@ -95,45 +100,48 @@ static int give_if_there(const struct store *in, const char *from_name, const st
 
 /* --- Capture ---------------------------------------------------------------------------------------------------- */
 
-static int check_member(const struct drover_vm *vm, const struct member_config *c, struct err *e)
+static int check_member(const struct member_config *c, struct err *e)
 {
-	if (!vm->handle)
-		return err_set(e, ERR_NOT_RUNNING, "member %s is not running", vm->name);
 	if (strcmp(c->network, "host") == 0)
 		return err_hint(e,
 				err_set(e, ERR_UNSUPPORTED,
 					"%s is in a network of the host, and two cannot have one "
 					"address there",
-					vm->name),
+					c->name),
 				"only clusters with a private network can be forked");
 	if (c->n_shares)
 		return err_set(e, ERR_UNSUPPORTED,
 			       "%s has directories of the host (--fixture, --mount), and these "
 			       "are not forked",
-			       vm->name);
+			       c->name);
 	return 0;
 }
 
-static int prepare_member_of(struct drover_capture *k, const struct drover_vm *vm, struct err *e)
+int capture_reserve(struct drover_capture *k, size_t n, struct err *e)
+{
+	k->configs = calloc(n + 1, sizeof(*k->configs));
+	return k->configs ? 0 : no_memory(e);
+}
+
+int capture_add_member(struct drover_capture *k, const char *name, struct err *e)
 {
 	struct member_config *c = &k->configs[k->n];
 	char inside[NAME_SIZE];
-	int r = store_config_load(&k->store, vm->name, c, e);
+	int r = store_config_load(&k->store, name, c, e);
 
 	if (r < 0)
 		return r;
 	k->n++;
-	r = check_member(vm, c, e);
+	r = check_member(c, e);
 	if (r < 0)
 		return r;
 	memcpy(inside, member_config_inside(c), sizeof(inside));
 	memcpy(c->guest_name, inside, sizeof(c->guest_name));
-	r = store_member_mkdir(&k->inside, vm->name, e);
+	r = store_member_mkdir(&k->inside, name, e);
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]) && r == 0; i++)
-		r = give_if_there(&k->store, vm->name, &k->inside, vm->name, keys[i], GIVE_COPY, e);
+		r = give_if_there(&k->store, name, &k->inside, name, keys[i], GIVE_COPY, e);
 	if (r == 0)
-		r = give_if_there(&k->store, vm->name, &k->inside, vm->name, CAPTURE_EFI, GIVE_COPY,
-				  e);
+		r = give_if_there(&k->store, name, &k->inside, name, CAPTURE_EFI, GIVE_COPY, e);
 	return r < 0 ? r : store_config_save(&k->inside, c, e);
 }
 
@@ -145,13 +153,12 @@ int capture_prepare(struct drover_cluster *c, struct drover_capture **ret, struc
 	if (c->n_vms == 0)
 		return err_set(e, ERR_NOT_RUNNING, "the cluster is not running");
 	r = capture_new(c->store.root, &k, e);
-	if (r < 0)
-		return r;
-	k->configs = calloc(c->n_vms, sizeof(*k->configs));
-	if (!k->configs)
-		r = no_memory(e);
+	if (r == 0)
+		r = capture_reserve(k, c->n_vms, e);
 	for (size_t i = 0; i < c->n_vms && r == 0; i++)
-		r = prepare_member_of(k, c->vms[i], e);
+		r = c->vms[i]->handle ? capture_add_member(k, c->vms[i]->name, e)
+				      : err_set(e, ERR_NOT_RUNNING, "member %s is not running",
+						c->vms[i]->name);
 	if (r < 0)
 		drover_capture_close(k);
 	else
@@ -189,11 +196,39 @@ int64_t capture_memory_used(const struct drover_capture *k)
 	return used;
 }
 
-/* Memory and disks once; a file system that shares blocks between copies needs less. */
-static int check_space(const struct drover_capture *k, struct drover_cluster *c,
-		       const struct limits *l, struct err *e)
+const char *capture_disk_of(const struct drover_capture *k, size_t i)
 {
-	int64_t need = cluster_memory_used(c, l, e);
+	scoped(mem) char *disk = store_member_path(&k->store, k->configs[i].name, DISK);
+
+	return disk && files_exist(disk) ? DISK : CAPTURE_POINTS;
+}
+
+/* Whether the file system gives @path's blocks to a copy of it in @dir as well: then that takes no room. */
+static bool shares_blocks(const char *path, const char *dir)
+{
+	scoped(fd) int from = open(path, O_RDONLY | O_CLOEXEC);
+	scoped(fd) int to = open(dir, O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
+
+	return from >= 0 && to >= 0 && ioctl(to, FICLONE, from) == 0;
+}
+
+/* What the copies of the members' disks will take. */
+static int64_t disk_bytes(const struct drover_capture *k, const char *only)
+{
+	int64_t need = 0;
+
+	for (size_t i = 0; i < k->n; i++) {
+		const char *file = only ? only : capture_disk_of(k, i);
+		scoped(mem) char *path = store_member_path(&k->store, k->configs[i].name, file);
+
+		if (path && !shares_blocks(path, k->inside.root))
+			need += bytes_on_disk(&k->store, k->configs[i].name, file);
+	}
+	return need;
+}
+
+static int check_space(const struct drover_capture *k, int64_t need, struct err *e)
+{
 	struct statvfs fs;
 	int64_t have;
 
@@ -201,8 +236,6 @@ static int check_space(const struct drover_capture *k, struct drover_cluster *c,
 		return (int)need;
 	if (statvfs(k->inside.root, &fs) < 0)
 		return err_errno(e, -errno, "ask for the space in %s", k->inside.root);
-	for (size_t i = 0; i < k->n; i++)
-		need += bytes_on_disk(&k->store, k->configs[i].name, "disk.qcow2");
 	have = (int64_t)(fs.f_bavail * fs.f_frsize);
 	if (need <= have)
 		return 0;
@@ -225,22 +258,41 @@ static int take_in(struct drover_capture *k, const char *name, const char *what,
 	return 0;
 }
 
-int capture_take(struct drover_capture *k, struct drover_cluster *c, const struct limits *l,
-		 int64_t *ret_held_ms, struct err *e)
+/* @point NULL: all of it. Who wants a copy while another is made waits for it. */
+static int take(struct drover_capture *k, struct drover_cluster *c, const char *point,
+		const struct limits *l, int64_t *ret_held_ms, struct err *e)
 {
-	scoped(lock) int turn = -1; /* who wants a copy while another is made waits for it */
-	int r = check_space(k, c, l, e);
+	scoped(lock) int turn = captures_lock(&k->store, e);
+	int r = turn < 0 ? turn : cluster_capture(c, k->inside.root, point, l, ret_held_ms, e);
 
-	turn = r < 0 ? r : captures_lock(&k->store, e);
-	if (turn < 0)
-		return turn;
-	r = cluster_capture(c, k->inside.root, l, ret_held_ms, e);
 	for (size_t i = 0; i < k->n && r == 0; i++) {
 		r = take_in(k, k->configs[i].name, "memory", "memory", e);
 		if (r == 0)
-			r = take_in(k, k->configs[i].name, "disk", "disk.qcow2", e);
+			r = take_in(k, k->configs[i].name, "disk", capture_disk_of(k, i), e);
 	}
 	return r;
+}
+
+int capture_check_disks(const struct drover_capture *k, struct err *e)
+{
+	return check_space(k, disk_bytes(k, NULL), e);
+}
+
+int capture_take_disks(struct drover_capture *k, struct drover_cluster *c, const char *point,
+		       const struct limits *l, int64_t *ret_held_ms, struct err *e)
+{
+	int r = capture_check_disks(k, e);
+
+	return r < 0 ? r : take(k, c, point, l, ret_held_ms, e);
+}
+
+int capture_take(struct drover_capture *k, struct drover_cluster *c, const struct limits *l,
+		 int64_t *ret_held_ms, struct err *e)
+{
+	int64_t memory = cluster_memory_used(c, l, e);
+	int r = memory < 0 ? (int)memory : check_space(k, memory + disk_bytes(k, DISK), e);
+
+	return r < 0 ? r : take(k, c, NULL, l, ret_held_ms, e);
 }
 
 int drover_cluster_capture(struct drover_cluster *c, const struct drover_call *o,
@@ -285,6 +337,7 @@ static int deal_boot_file(const struct drover_capture *k, const char *from, cons
 int capture_deal(const struct drover_capture *k, size_t i, const char *name, bool last,
 		 struct err *e)
 {
+	static const char *const disks[] = {DISK, CAPTURE_POINTS};
 	struct member_config c = k->configs[i]; /* its texts stay the capture's */
 	const char *from = k->configs[i].name;
 	scoped(mem) char *kernel = NULL;
@@ -296,7 +349,9 @@ int capture_deal(const struct drover_capture *k, size_t i, const char *name, boo
 	if (r == 0)
 		r = give_if_there(&k->inside, from, &k->store, name, CAPTURE_EFI, GIVE_COPY, e);
 	if (r == 0)
-		r = give_if_there(&k->inside, from, &k->store, name, "disk.qcow2",
+		r = give_if_there(&k->inside, from, &k->store, name, CAPTURE_POINT, GIVE_LINK, e);
+	for (size_t j = 0; j < sizeof(disks) / sizeof(disks[0]) && r == 0; j++)
+		r = give_if_there(&k->inside, from, &k->store, name, disks[j],
 				  last ? GIVE_MOVE : GIVE_COPY, e);
 	if (r == 0)
 		r = deal_boot_file(k, from, name, CAPTURE_KERNEL, &c.kernel_path, &kernel, e);

@@ -7,6 +7,10 @@
 
 #define CAPTURE_EFI "efi.qcow2" /* written by the guest: each copy has its own */
 
+#define CAPTURE_POINTS "points.qcow2" /* keeps the points of a member without a disk */
+#define CAPTURE_POINT \
+	"point" /* of a capture of a point: what it is called in the disk; taken when it is loaded */
+
 /* What members have only when they came out of a file (export.c). */
 #define CAPTURE_KERNEL    "kernel"
 #define CAPTURE_INITRD    "initrd"
@@ -17,6 +21,7 @@ struct drover_capture {
 	struct store inside;           /* the capture itself; its root alone is set */
 	struct member_config *configs; /* of the members, under the names that they had; owned */
 	size_t n;
+	int64_t point_bytes; /* of a capture of a point: what all members load; else 0 */
 	int lock;
 };
 
@@ -33,6 +38,20 @@ int capture_new(const char *root, struct drover_capture **ret, struct err *e);
 
 /* One of @c, with all but memory and disks. What cannot be captured is refused here; nothing is held. */
 int capture_prepare(struct drover_cluster *c, struct drover_capture **ret, struct err *e);
+
+/*
+ * For the steps of others: room for @n members, and one of them with all but memory and disk. What its configuration says
+ * may be why it cannot be captured.
+ */
+int capture_reserve(struct drover_capture *k, size_t n, struct err *e);
+int capture_add_member(struct drover_capture *k, const char *name, struct err *e);
+/* Of member @i: the name of the file that has its disk, or its points where it has none; static. */
+const char *capture_disk_of(const struct drover_capture *k, size_t i);
+/* Whether there is room for a copy of the disks. */
+int capture_check_disks(const struct drover_capture *k, struct err *e);
+/* Waits for the turn, and has the helper of @c write the disks of its members, which have @point. */
+int capture_take_disks(struct drover_capture *k, struct drover_cluster *c, const char *point,
+		       const struct limits *l, int64_t *ret_held_ms, struct err *e);
 
 /* Memory and disks of @c, which is held meanwhile, into what was prepared. */
 int capture_take(struct drover_capture *k, struct drover_cluster *c, const struct limits *l,

@@ -335,9 +335,12 @@ struct lock_list {
 };
 int lock_list_add(struct lock_list *l, const struct store *store, const char *name, struct err *e);
 void lock_list_release(struct lock_list *l);
-/* point.c: holds all members and writes each one's memory and disk to DIR/NAME.memory and .disk (docs/protocol.md). */
-int cluster_capture(struct drover_cluster *c, const char *dir, const struct limits *l,
-		    int64_t *ret_held_ms, struct err *e);
+/*
+ * point.c: holds all members and writes each one's memory and disk to DIR/NAME.memory and .disk (docs/protocol.md); the
+ * disk alone of those that have @point, unless it is NULL.
+ */
+int cluster_capture(struct drover_cluster *c, const char *dir, const char *point,
+		    const struct limits *l, int64_t *ret_held_ms, struct err *e);
 
 /*
  * wake.c: waits until each member that runs answers on SSH, and sets its clock; sessions of before are closed. For guests

@@ -95,7 +95,7 @@ static int make_names(struct forking *f, const char *new, struct err *e)
 
 /*
  * The copy of the memory, when it is still to be made, and for each copy half of what its original has: what it does not
- * change is shared (bench/warm prints what copies really take).
+ * change is shared (bench/warm prints what copies really take). Of a point each has all of its own.
  */
 static int check_memory(const struct forking *f, struct err *e)
 {
@@ -107,7 +107,8 @@ static int check_memory(const struct forking *f, struct err *e)
 
 	if (used < 0)
 		return (int)used;
-	need = (f->running ? used : 0) + used * (int64_t)f->n / 2;
+	need = (f->running ? used : 0) + used * (int64_t)f->n / 2 +
+	       f->from->point_bytes * (int64_t)f->n;
 	need /= MIB;
 	if (have < 0 || need <= have)
 		return 0;
@@ -123,7 +124,7 @@ static int check_memory(const struct forking *f, struct err *e)
 /* What a client that died in a fork of this name has left: there is no member, and its lock is ours. */
 static void clear_away(const struct forking *f, const char *name)
 {
-	static const char *const files[] = {"memory", "disk.qcow2"};
+	static const char *const files[] = {"memory", "disk.qcow2", CAPTURE_POINTS, CAPTURE_POINT};
 
 	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
 		scoped(mem) char *path = store_member_path(&f->from->store, name, files[i]);

@@ -84,10 +84,11 @@ static int ask_for(struct drover_cluster *c, enum verb verb, const char *point,
 	return r < 0 ? r : ask(c, verb, point, &l, ret, e);
 }
 
-int cluster_capture(struct drover_cluster *c, const char *dir, const struct limits *l,
-		    int64_t *ret_held_ms, struct err *e)
+int cluster_capture(struct drover_cluster *c, const char *dir, const char *point,
+		    const struct limits *l, int64_t *ret_held_ms, struct err *e)
 {
-	const struct request q = {.verb = VERB_CAPTURE, .dir = (char *)dir, .all = true};
+	const struct request q = {
+		.verb = VERB_CAPTURE, .dir = (char *)dir, .point = (char *)point, .all = true};
 	scoped(answer) struct answer a = {0};
 	int r = ask_all(c, &q, l, &a, e);
 

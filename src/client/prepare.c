@@ -244,13 +244,17 @@ static int make_identity(struct prepare *p, struct err *e)
 	return r == 0 && p->config.second_line ? make_script(p, &seed, e) : r;
 }
 
-/* Memory that lies where a new member is made is of a fork whose client died: not this member's. */
-static void drop_memory(const struct prepare *p)
+/* What lies where a new member is made to go on from is of a fork whose client died: not this member's. */
+static void drop_begin(const struct prepare *p)
 {
-	scoped(mem) char *path = store_member_path(p->store, p->config.name, "memory");
+	static const char *const files[] = {"memory", "point"};
 
-	if (path)
-		unlink(path);
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+		scoped(mem) char *path = store_member_path(p->store, p->config.name, files[i]);
+
+		if (path)
+			unlink(path);
+	}
 }
 
 int prepare_member(struct prepare *p, struct err *e)
@@ -262,7 +266,7 @@ int prepare_member(struct prepare *p, struct err *e)
 	if (r == 0)
 		r = sizes_apply(p, e);
 	if (r == 0 && p->is_new)
-		drop_memory(p);
+		drop_begin(p);
 	if (r == 0 && p->is_new && p->warm_key[0])
 		r = warm_deal(p, e);
 	if (r == 0)
@@ -332,6 +336,7 @@ int prepare_spec(const struct prepare *p, struct vm_spec *ret, struct err *e)
 		.seed_path = existing(p, "seed.iso"),
 		.efi_path = existing(p, "efi.qcow2"),
 		.memory_path = existing(p, "memory"),
+		.point_path = existing(p, "point"),
 		.cpus = c->cpus,
 		.memory_bytes = (uint64_t)c->memory_mb << 20,
 		.serial_log_path = store_member_path(p->store, c->name, "serial.log"),

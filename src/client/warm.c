@@ -145,7 +145,7 @@ static int capture(struct making *m, struct err *e)
 {
 	const struct limits l = {.cancel = m->settings->cancel};
 	int64_t held_ms;
-	int r = cluster_capture(m->cluster, m->dir, &l, &held_ms, e);
+	int r = cluster_capture(m->cluster, m->dir, NULL, &l, &held_ms, e);
 
 	if (r == 0)
 		r = move(m, "memory", "memory", e);

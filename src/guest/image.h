@@ -4,6 +4,7 @@
 #define DROVER_GUEST_IMAGE_H
 
 #include "guest/guest.h"
+#include "wire/message.h"
 
 #include <openssl/evp.h>
 
@@ -30,6 +31,8 @@ int image_file_check_whole(const char *path, const char *format, struct err *e);
 int image_file_check_as(const char *path, const char *format, uint64_t *ret_bytes, struct err *e);
 /* Of a qcow2 file: its size as the guest sees it, and whether points are kept in it. ERR_IMAGE as above. */
 int image_file_look(const char *path, uint64_t *ret_bytes, bool *ret_has_points, struct err *e);
+/* The points that are kept in a qcow2 file which nobody has open. *@ret_points is heap. ERR_IMAGE as above. */
+int image_file_points(const char *path, struct point **ret_points, size_t *ret_n, struct err *e);
 /* ERR_IMAGE when a qcow2 file is only a part: one on top of another file, or with its data in one. */
 int image_file_check_alone(const char *path, struct err *e);
 

@@ -38,14 +38,12 @@ static const char *info_reason(const struct buf *tail, const char *path)
 	return *text ? text : "qemu-img cannot read it";
 }
 
-int image_file_look(const char *path, uint64_t *ret_bytes, bool *ret_has_points, struct err *e)
+/* What qemu-img says of it: *@ret is the caller's. */
+static int ask_info(const char *path, json_t **ret, struct err *e)
 {
 	const char *argv[] = {"qemu-img", "info", "--output=json", "-f", "qcow2", "--", path, NULL};
 	scoped(buf) struct buf out = BUF_INIT;
 	scoped(buf) struct buf tail = BUF_INIT;
-	int64_t size = 0;
-	bool has_points;
-	json_t *root;
 	int r = run_program(argv, NULL, on_info_line, &out, &tail, e);
 
 	if (r < 0)
@@ -53,15 +51,58 @@ int image_file_look(const char *path, uint64_t *ret_bytes, bool *ret_has_points,
 	if (r > 0)
 		return err_set(e, ERR_IMAGE, "%s is not a good qcow2 image: %s", path,
 			       info_reason(&tail, path));
-	root = out.len > 0 ? wire_json_parse(out.data, out.len, NULL) : NULL;
-	if (root)
-		wire_json_int(root, "virtual-size", &size, NULL);
+	*ret = out.len > 0 ? wire_json_parse(out.data, out.len, NULL) : NULL;
+	return *ret ? 0
+		    : err_set(e, ERR_IMAGE, "%s is not a good qcow2 image: qemu-img says nothing",
+			      path);
+}
+
+int image_file_look(const char *path, uint64_t *ret_bytes, bool *ret_has_points, struct err *e)
+{
+	int64_t size = 0;
+	bool has_points;
+	json_t *root = NULL;
+	int r = ask_info(path, &root, e);
+
+	if (r < 0)
+		return r;
+	wire_json_int(root, "virtual-size", &size, NULL);
 	has_points = json_array_size(json_object_get(root, "snapshots")) > 0;
 	json_decref(root);
 	if (size <= 0)
 		return err_set(e, ERR_IMAGE, "%s is not a good qcow2 image: it has no size", path);
 	*ret_bytes = (uint64_t)size;
 	*ret_has_points = has_points;
+	return 0;
+}
+
+int image_file_points(const char *path, struct point **ret_points, size_t *ret_n, struct err *e)
+{
+	json_t *root = NULL;
+	int r = ask_info(path, &root, e);
+	const json_t *list = json_object_get(root, "snapshots");
+	struct point *points = r < 0 ? NULL : calloc(json_array_size(list) + 1, sizeof(*points));
+	json_t *one;
+	size_t n = 0;
+	size_t i;
+
+	if (r == 0 && !points)
+		r = err_set(e, ERR_NO_MEMORY, "out of memory");
+	json_array_foreach (list, i, one) {
+		const char *name = json_string_value(json_object_get(one, "name"));
+
+		if (r < 0 || !name || strlen(name) >= POINT_SIZE)
+			continue;
+		str_copy(points[n].name, POINT_SIZE, name);
+		points[n].bytes = json_integer_value(json_object_get(one, "vm-state-size"));
+		points[n].saved_at = json_integer_value(json_object_get(one, "date-sec"));
+		n += points[n].bytes > 0; /* without memory it is none of ours */
+	}
+	json_decref(root);
+	if (r < 0)
+		return r;
+	*ret_points = points;
+	*ret_n = n;
 	return 0;
 }
 

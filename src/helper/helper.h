@@ -215,10 +215,6 @@ typedef void rpc_handler(struct call *c, const struct request *q);
 rpc_handler rpc_status, rpc_stop, rpc_createnetwork, rpc_reserve, rpc_boot_member;
 rpc_handler rpc_hello, rpc_watch, rpc_dial, rpc_console, rpc_pause, rpc_resume, rpc_kill,
 	rpc_shutdown, rpc_stats;
-/* points.c: a backend keeps a point under "NAME.NUMBER"; a name alone has the number 0. */
-int point_number(const struct point *p);
-bool point_is_named(const struct point *p, const char *name);
-void points_sort(struct point *points, size_t n); /* the highest number first */
 
 /* rpc_point.c */
 rpc_handler rpc_point;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Points of one member, or of all members at one instant: save, load, points, drop; and capture, which writes them to
- * files of the client's for a fork.
+ * files of the client's for a fork: all of them, or what a point has, which is in the disks.
  *
  * How it works: one round at a time, whose steps each ask every member and go on when the last has answered:
  *
@@ -19,6 +19,7 @@
 #include "helper/helper.h"
 
 #include "base/scoped.h"
+#include "wire/point.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -29,8 +30,6 @@ typedef void round_next(struct point_round *round);
 struct round_member {
 	struct point_round *round;
 	char name[NAME_SIZE];
-	struct point *points; /* owned: what it had when it was asked */
-	size_t n_points;
 	bool held;   /* paused by this round */
 	bool gone;   /* stopped or released: nothing more is asked of it */
 	bool failed; /* in save or load */
@@ -44,6 +43,8 @@ struct point_round {
 	char kept_as[POINT_SIZE]; /* NAME.NUMBER */
 	char *dir;                /* capture: owned */
 	struct round_member *members;
+	struct point_list
+		*lists; /* of the members, in their order: what each had when it was asked */
 	size_t n;
 	unsigned waiting;
 	round_next *next;
@@ -51,28 +52,6 @@ struct point_round {
 	uint64_t held_since;
 	int64_t held_ms;
 };
-
-/* --- Names --------------------------------------------------------------------------------------------------- */
-
-static const struct point *find_kept(const struct round_member *m, const char *kept_as)
-{
-	for (size_t i = 0; i < m->n_points; i++)
-		if (strcmp(m->points[i].name, kept_as) == 0)
-			return &m->points[i];
-	return NULL;
-}
-
-static const struct point *find_everywhere(const struct point_round *round, const char *kept_as)
-{
-	const struct point *p = NULL;
-
-	for (size_t i = 0; i < round->n; i++) {
-		p = find_kept(&round->members[i], kept_as);
-		if (!p)
-			return NULL;
-	}
-	return p;
-}
 
 /* --- Steps --------------------------------------------------------------------------------------------------- */
 
@@ -137,8 +116,9 @@ static void each(struct point_round *round, round_step *step,
 static void round_free(struct point_round *round)
 {
 	round->helper->round = NULL;
-	for (size_t i = 0; i < round->n; i++)
-		free(round->members[i].points);
+	for (size_t i = 0; round->lists && i < round->n; i++)
+		free(round->lists[i].points);
+	free(round->lists);
 	free(round->members);
 	free(round->dir);
 	free(round);
@@ -166,13 +146,19 @@ static void answer(struct point_round *round)
 
 /* --- Tidying: what a save makes useless, and what is dropped ---------------------------------------------------- */
 
+static struct point_list *list_of(const struct round_member *rm)
+{
+	return &rm->round->lists[rm - rm->round->members];
+}
+
 /* What of @rm's points is not wanted any more. */
-static const struct point *next_useless(const struct round_member *rm)
+static struct point *next_useless(const struct round_member *rm)
 {
 	const struct point_round *round = rm->round;
+	const struct point_list *l = list_of(rm);
 
-	for (size_t i = 0; i < rm->n_points; i++) {
-		const struct point *p = &rm->points[i];
+	for (size_t i = 0; i < l->n; i++) {
+		struct point *p = &l->points[i];
 
 		if (p->name[0] && point_is_named(p, round->name) &&
 		    strcmp(p->name, round->kept_as) != 0)
@@ -201,7 +187,7 @@ static void on_dropped(void *arg, int r, const struct err *e)
 
 static int drop_one(struct round_member *rm, struct backend_vm *vm, struct err *e)
 {
-	struct point *p = (struct point *)next_useless(rm);
+	struct point *p = next_useless(rm);
 	char name[POINT_SIZE];
 
 	memcpy(name, p->name, sizeof(name));
@@ -279,12 +265,13 @@ typedef int capture_fn(struct backend_vm *vm, const char *memory_path, const cha
 static int capture_by(capture_fn *f, struct round_member *rm, struct backend_vm *vm, struct err *e)
 {
 	const char *dir = rm->round->dir;
+	bool is_saved = rm->round->name[0]; /* the memory is in the disk already */
 	scoped(mem) char *memory = str_format("%s/%s.memory", dir, rm->name);
 	scoped(mem) char *disk = str_format("%s/%s.disk", dir, rm->name);
 
 	if (!memory || !disk)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
-	return f(vm, memory, disk, on_step, rm, e);
+	return f(vm, is_saved ? NULL : memory, disk, on_step, rm, e);
 }
 
 static int capture_ahead(struct round_member *rm, struct backend_vm *vm, struct err *e)
@@ -362,8 +349,8 @@ static void choose_new(struct point_round *round)
 	int highest = 0;
 
 	for (size_t i = 0; i < round->n; i++)
-		for (size_t j = 0; j < round->members[i].n_points; j++) {
-			int number = point_number(&round->members[i].points[j]);
+		for (size_t j = 0; j < round->lists[i].n; j++) {
+			int number = point_number(&round->lists[i].points[j]);
 
 			highest = number > highest ? number : highest;
 		}
@@ -373,32 +360,31 @@ static void choose_new(struct point_round *round)
 
 static void refuse_unknown(struct point_round *round)
 {
-	const char *who = round->n == 1 ? round->members[0].name : "the cluster";
-
-	err_hint(&round->error,
-		 err_set(&round->error, ERR_NOT_FOUND, "%s has no point '%s'", who, round->name),
-		 "drover snapshot ls CLUSTER lists those that there are");
+	points_refuse(round->lists, round->n,
+		      round->n == 1 ? round->members[0].name : "the cluster", round->name,
+		      &round->error);
 	answer(round);
+}
+
+static void copy_ahead(struct point_round *round)
+{
+	each(round, capture_ahead, NULL, after_ahead);
 }
 
 static void choose_newest(struct point_round *round)
 {
-	const struct round_member *first = &round->members[0];
-	const struct point *best = NULL;
+	int64_t bytes;
+	const struct point *best = points_newest(round->lists, round->n, round->name, &bytes);
 
-	for (size_t i = 0; i < first->n_points; i++) {
-		const struct point *p = &first->points[i];
-
-		if (point_is_named(p, round->name) && find_everywhere(round, p->name) &&
-		    (!best || point_number(p) > point_number(best)))
-			best = p;
-	}
 	if (!best) {
 		refuse_unknown(round);
 		return;
 	}
 	memcpy(round->kept_as, best->name, sizeof(round->kept_as));
-	hold(round);
+	if (round->verb == VERB_CAPTURE)
+		copy_ahead(round);
+	else
+		hold(round);
 }
 
 static void choose_dropped(struct point_round *round)
@@ -414,36 +400,12 @@ static void choose_dropped(struct point_round *round)
 		refuse_unknown(round);
 }
 
-/* The whole ones: of each name the newest that all members have, under its name alone. */
-static size_t whole_points(struct point_round *round, struct point *ret)
-{
-	struct round_member *first = &round->members[0];
-	size_t n = 0;
-
-	points_sort(first->points, first->n_points);
-	for (size_t i = 0; i < first->n_points; i++) {
-		struct point p = first->points[i];
-		bool known = false;
-
-		if (!find_everywhere(round, p.name))
-			continue;
-		for (size_t j = 1; j < round->n; j++)
-			p.bytes += find_kept(&round->members[j], p.name)->bytes;
-		p.name[strcspn(p.name, ".")] = '\0';
-		for (size_t j = 0; j < n; j++)
-			known = known || strcmp(ret[j].name, p.name) == 0;
-		if (!known)
-			ret[n++] = p;
-	}
-	return n;
-}
-
 static void tell(struct point_round *round)
 {
 	struct call *c = round->call;
-	scoped(mem) struct point *points = calloc(round->members[0].n_points + 1, sizeof(*points));
+	scoped(mem) struct point *points = calloc(round->lists[0].n + 1, sizeof(*points));
 	struct buf line = BUF_INIT;
-	size_t n = points ? whole_points(round, points) : 0;
+	size_t n = points ? points_whole(round->lists, round->n, points) : 0;
 
 	round_free(round);
 	if (!points) {
@@ -460,7 +422,7 @@ static void choose(struct point_round *round)
 		answer(round);
 	else if (round->verb == VERB_SAVE)
 		choose_new(round);
-	else if (round->verb == VERB_LOAD)
+	else if (round->verb == VERB_LOAD || round->verb == VERB_CAPTURE)
 		choose_newest(round);
 	else if (round->verb == VERB_DROP)
 		choose_dropped(round);
@@ -471,19 +433,20 @@ static void choose(struct point_round *round)
 static void on_listed(void *arg, int r, const struct point *points, size_t n, const struct err *e)
 {
 	struct round_member *rm = arg;
+	struct point_list *l = list_of(rm);
 	struct err late;
 
 	if (r == 0) {
-		rm->points = calloc(n + 1, sizeof(*points));
-		r = rm->points ? 0 : err_set(&late, ERR_NO_MEMORY, "out of memory");
+		l->points = calloc(n + 1, sizeof(*points));
+		r = l->points ? 0 : err_set(&late, ERR_NO_MEMORY, "out of memory");
 		e = &late;
 	}
 	if (r < 0) {
 		note_error(rm, e);
 	} else {
 		if (n)
-			memcpy(rm->points, points, n * sizeof(*points));
-		rm->n_points = n;
+			memcpy(l->points, points, n * sizeof(*points));
+		l->n = n;
 	}
 	step_ended(rm->round);
 }
@@ -519,7 +482,8 @@ static int add_members(struct point_round *round, const struct request *q, struc
 	list_for_each (pos, &h->members)
 		n++;
 	round->members = calloc(n, sizeof(*round->members));
-	if (!round->members)
+	round->lists = calloc(n, sizeof(*round->lists));
+	if (!round->members || !round->lists)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	if (!q->all)
 		return add_member(round, one, e);
@@ -560,12 +524,12 @@ static void round_begin(struct call *c, const struct request *q, struct member *
 		answer(round);
 		return;
 	}
-	if (q->verb != VERB_CAPTURE)
-		each(round, list_points, NULL, choose);
-	else if (!h->backend->ops->capture)
+	if (q->verb == VERB_CAPTURE && !h->backend->ops->capture)
 		refuse_capture(round);
+	else if (q->verb == VERB_CAPTURE && !round->name[0])
+		copy_ahead(round);
 	else
-		each(round, capture_ahead, NULL, after_ahead);
+		each(round, list_points, NULL, choose);
 }
 
 void rpc_point(struct call *c, const struct request *q)
@@ -577,7 +541,7 @@ void rpc_point(struct call *c, const struct request *q)
 		return; /* answered */
 	if (q->verb == VERB_CAPTURE && (!q->dir || q->dir[0] != '/'))
 		call_errorf(c, ERR_INVALID, "capture needs a \"dir\", an absolute path");
-	else if (q->verb != VERB_POINTS && q->verb != VERB_CAPTURE &&
+	else if (q->verb != VERB_POINTS && (q->verb != VERB_CAPTURE || q->point) &&
 		 name_check(q->point ? q->point : "", &e) < 0)
 		call_errorf(c, ERR_BAD_NAME, "\"point\": %s", e.msg);
 	else if (c->helper->round)

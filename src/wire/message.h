@@ -18,11 +18,11 @@ struct request {
 	char *ip_hint;       /* owned; NULL when absent */
 	char *as;            /* reserve: the name inside the network; owned; NULL: @name */
 	char *dir;           /* capture; owned; NULL when absent */
-	char *point;         /* save, load; owned; NULL when absent */
+	char *point;         /* save, load, drop, capture; owned; NULL when absent */
 	char *subnet;        /* createnetwork; owned; NULL when absent */
 	int64_t port;        /* dial; 0 when absent */
 	bool no_egress;      /* createnetwork */
-	bool all;            /* save, load, points, drop: all members, at one instant */
+	bool all;            /* save, load, points, drop, capture: all members, at one instant */
 	struct vm_spec spec; /* boot-member only */
 };
 

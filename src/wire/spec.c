@@ -43,6 +43,7 @@ static const struct field {
 	PATHS(credential_paths),
 	STRING(points_path, false),
 	STRING(memory_path, false),
+	STRING(point_path, false),
 	PATHS(mount_paths),
 	PATHS(mount_rw_paths),
 	STRING(script_path, false),

@@ -33,6 +33,7 @@ struct vm_spec {
 	char **credential_paths; /* files of one SMBIOS OEM string each (systemd credentials) */
 	size_t n_credential_paths;
 	char *memory_path; /* memory and devices to go on from (capture), instead of a boot; taken */
+	char *point_path;  /* a file with the name of a point in the disk, to go on from; taken */
 	char *points_path;  /* qcow2 file that keeps saved points where there is no qcow2 disk */
 	char **mount_paths; /* directories, live: entry N is the guest's virtiofs tag drover-roN */
 	size_t n_mount_paths;

@@ -93,6 +93,8 @@ static void add_machine(struct args *a, const struct qemu_vm *vm, bool kvm)
 	add(a, "-smp", str_format("%lld", (long long)s->cpus));
 	add_memory(a, vm);
 	add_static(a, "-rtc", "base=utc");
+	if (vm->begins_at[0])
+		add_static(a, "-loadvm", vm->begins_at);
 }
 
 /*

@@ -11,7 +11,8 @@
  *   0 .. size   memory, sparse          size ..   QEMU's stream
  *
  * A VM that goes on from such a file maps it privately and loads the stream. It has no memfd: when it is captured again
- * the stream has its memory too, since that is not shared. The file loses its name when it is opened: what
+ * the stream has its memory too, since that is not shared. Of a point only the disk is copied, which has it: QEMU's
+ * caches of it are in the file when the guest is held. The file loses its name when it is opened: what
  * goes on from it once must not go on from it again, the disk has moved.
  */
 #include "backend/qemu/vm.h"
@@ -36,6 +37,7 @@ struct capture {
 	int from; /* the guest's memfd, or -1: the stream has the memory */
 	int to;
 	off_t size;
+	bool disk_only;
 	char *disk_from; /* or NULL */
 	char *disk_to;
 	bool ahead; /* of a VM that runs on: nothing is asked of QEMU */
@@ -183,7 +185,7 @@ static void capture_end(struct qemu_vm *vm, const struct err *e)
 		return;
 	vm->capture = NULL;
 	c->vm = NULL;
-	if (vm->qmp && !c->ahead)
+	if (vm->qmp && !c->ahead && !c->disk_only)
 		leave_memory_out(vm, false, NULL);
 	if (!c->copying)
 		capture_free(c);
@@ -266,7 +268,7 @@ void memory_on_migration(struct qemu_vm *vm, json_t *data)
 
 	if (!status || (strcmp(status, "completed") != 0 && strcmp(status, "failed") != 0))
 		return;
-	if (!c || c->ahead) {
+	if (!c || c->ahead || c->disk_only) {
 		leave_memory_out(vm, false, NULL);
 		/* It is loaded, and paused as it was when it was captured. One that is adopted may have been captured. */
 		if (vm->state == VM_STARTING && !vm->ready)
@@ -343,14 +345,18 @@ static int capture_new(struct qemu_vm *vm, const char *memory_path, const char *
 		       struct capture **ret, struct err *e)
 {
 	struct capture *c = calloc(1, sizeof(*c));
+	const char *disk = vm->spec.disk_path;
 	int r;
 
 	if (!c)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
-	*c = (struct capture){.vm = vm, .from = -1, .to = -1, .size = memory_size(vm)};
-	r = open_target(vm, memory_path, c, e);
-	if (r == 0 && vm->spec.disk_path) {
-		c->disk_from = strdup(vm->spec.disk_path);
+	*c = (struct capture){
+		.vm = vm, .from = -1, .to = -1, .size = memory_size(vm), .disk_only = !memory_path};
+	if (c->disk_only && !disk)
+		disk = vm->spec.points_path;
+	r = c->disk_only ? 0 : open_target(vm, memory_path, c, e);
+	if (r == 0 && disk) {
+		c->disk_from = strdup(disk);
 		c->disk_to = strdup(disk_path);
 		if (!c->disk_from || !c->disk_to)
 			r = err_set(e, ERR_NO_MEMORY, "out of memory");
@@ -374,44 +380,52 @@ static int capture_begin(struct qemu_vm *vm, struct capture *c, backend_done *do
 	return r;
 }
 
-int memory_capture(struct backend_vm *base, const char *memory_path, const char *disk_path,
-		   backend_done *done, void *arg, struct err *e)
+/* QEMU writes the devices; the copy begins when it has. */
+static int begin_devices(struct qemu_vm *vm, const struct capture *c, const char *memory_path,
+			 struct err *e)
+{
+	int state = -1;
+	int r = open_behind(memory_path, c->size, &state, e);
+
+	if (r == 0 && order(vm, state) < 0)
+		r = err_set(e, ERR_NOT_RUNNING, "%s does not run any more", vm->spec.name);
+	return r;
+}
+
+static int capture(struct backend_vm *base, bool ahead, const char *memory_path,
+		   const char *disk_path, backend_done *done, void *arg, struct err *e)
 {
 	struct qemu_vm *vm = vm_of(base);
 	struct capture *c = NULL;
-	int state = -1;
-	int r = check_capture(vm, false, e);
+	int r = check_capture(vm, ahead, e);
 
 	if (r == 0)
 		r = capture_new(vm, memory_path, disk_path, &c, e);
 	if (r < 0)
 		return r;
-	r = open_behind(memory_path, c->size, &state, e);
-	if (r == 0 && order(vm, state) < 0)
-		r = err_set(e, ERR_NOT_RUNNING, "%s does not run any more", vm->spec.name);
+	c->ahead = ahead;
+	if (!ahead && memory_path)
+		r = begin_devices(vm, c, memory_path, e);
 	if (r < 0) {
 		capture_free(c);
 		return r;
 	}
-	return capture_begin(vm, c, done, arg, e);
+	r = capture_begin(vm, c, done, arg, e);
+	if (r == 0 && (ahead || !memory_path) && begin_copy(c, base->backend->loop) < 0)
+		end_without_memory(vm);
+	return r;
+}
+
+int memory_capture(struct backend_vm *base, const char *memory_path, const char *disk_path,
+		   backend_done *done, void *arg, struct err *e)
+{
+	return capture(base, false, memory_path, disk_path, done, arg, e);
 }
 
 int memory_capture_ahead(struct backend_vm *base, const char *memory_path, const char *disk_path,
 			 backend_done *done, void *arg, struct err *e)
 {
-	struct qemu_vm *vm = vm_of(base);
-	struct capture *c = NULL;
-	int r = check_capture(vm, true, e);
-
-	if (r == 0)
-		r = capture_new(vm, memory_path, disk_path, &c, e);
-	if (r < 0)
-		return r;
-	c->ahead = true;
-	r = capture_begin(vm, c, done, arg, e);
-	if (r == 0 && begin_copy(c, base->backend->loop) < 0)
-		end_without_memory(vm);
-	return r;
+	return capture(base, true, memory_path, disk_path, done, arg, e);
 }
 
 void memory_fail(struct qemu_vm *vm, const struct err *e)

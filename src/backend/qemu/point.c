@@ -9,10 +9,12 @@
  */
 #include "backend/qemu/vm.h"
 
+#include "base/files.h"
 #include "base/scoped.h"
 #include "base/str.h"
 
 #include <string.h>
+#include <unistd.h>
 
 /* What the reply to a line of the human monitor complains of, or NULL. */
 static const char *complaint(json_t *ret, const char *error)
@@ -226,6 +228,32 @@ int point_drop(struct backend_vm *base, const char *point, backend_done *done, v
 	int r = claim_and_ask(vm, point, on_disk_for_drop, e);
 
 	return r < 0 ? r : waiters_add(&vm->points, done, arg, 0, "", e);
+}
+
+/* --- Going on from one ----------------------------------------------------------------------------------------- */
+
+/* Once: the disk has moved when it is started again, and the point would take back what it did since. */
+int point_take_begin(struct qemu_vm *vm, struct err *e)
+{
+	const char *path = vm->spec.point_path;
+	scoped(mem) char *name = NULL;
+	int r;
+
+	vm->begins_at[0] = '\0';
+	if (!path)
+		return 0;
+	r = files_read(path, POINT_SIZE - 1, &name, NULL);
+	if (r < 0)
+		return err_errno(e, r, "the point that %s goes on from: %s", vm->spec.name, path);
+	r = backend_point_check(name, e);
+	if (r < 0)
+		return r;
+	if (unlink(path) < 0)
+		return err_errno(e, -errno, "take %s", path);
+	snprintf(vm->begins_at, sizeof(vm->begins_at), "%s", name);
+	free(vm->spec.point_path);
+	vm->spec.point_path = NULL;
+	return 0;
 }
 
 /* --- Which there are ------------------------------------------------------------------------------------------- */

@@ -70,6 +70,8 @@ static int spawn(struct qemu_vm *vm, int theirs[2], int tap, const int shares[],
 	char **argv;
 	int r = memory_open(vm, &memory, &state, e);
 
+	if (r == 0)
+		r = point_take_begin(vm, e);
 	if (r < 0)
 		return r;
 	argv = argv_make(vm, qemu_use_kvm(qemu_of(vm->base.backend)));

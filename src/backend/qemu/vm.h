@@ -25,6 +25,7 @@ struct qemu_vm {
 	struct capture *capture; /* under way, or NULL */
 	int memory_fd; /* the guest's memory as a file, while QEMU runs; or -1: not ours to copy */
 	bool resumes;  /* goes on from captured memory: QEMU loads it first */
+	char begins_at[POINT_SIZE];   /* the point that this start goes on from, or "" */
 	struct share_servers *shares; /* of the running QEMU, or NULL */
 };
 
@@ -106,6 +107,8 @@ int point_load(struct backend_vm *vm, const char *point, backend_done *done, voi
 	       struct err *e);
 int point_drop(struct backend_vm *vm, const char *point, backend_done *done, void *arg,
 	       struct err *e);
+/* Takes the name of the point that @vm's start is to go on from, where its spec has one. */
+int point_take_begin(struct qemu_vm *vm, struct err *e);
 int point_list(struct backend_vm *vm, backend_points_done *done, void *arg, struct err *e);
 /* Who waits for any of these ends with @e, from the loop; with NULL: is canceled, now. */
 void points_fail(struct qemu_vm *vm, const struct err *e);
