@@ -346,40 +346,40 @@ struct member_settings {
 		 "what runs the members (default auto)"},                                    \
 		{"hypervisor", 0,                                                            \
 		 OPTION_TEXT,  offsetof(settings, m.hypervisor),                             \
-		 "PATH",       "the program cloud-hypervisor (default: of PATH)"},           \
+		 "PATH",       "the program cloud-hypervisor (default: from PATH)"},         \
 		{"firmware",       0,                                                        \
 		 OPTION_TEXT,      offsetof(settings, m.firmware),                           \
-		 "auto|bios|uefi", "what starts new disks (default auto)"},                  \
+		 "auto|bios|uefi", "what boots new disks (default auto)"},                   \
 		{"kernel",     0,                                                            \
 		 OPTION_TEXT,  offsetof(settings, m.kernel),                                 \
-		 "image|PATH", "a kernel of yours, or the image's own again"},               \
+		 "image|PATH", "a kernel of your own, or the image's again"},                \
 		{"initrd",          0,                                                       \
 		 OPTION_TEXT,       offsetof(settings, m.initrd),                            \
-		 "image|none|PATH", "its initial file system (default: the image's)"},       \
+		 "image|none|PATH", "its initrd (default: the image's)"},                    \
 		{"append",    0,                                                             \
 		 OPTION_TEXT, offsetof(settings, m.append),                                  \
-		 "WORDS",     "to add to the kernel's command line"},                        \
+		 "WORDS",     "added to the kernel command line"},                           \
 		{"fixture",    0,                                                            \
 		 OPTION_LIST,  offsetof(settings, m.fixtures),                               \
 		 "HOST:GUEST", "a copy of directory HOST at GUEST, read-only (repeatable)"}, \
 		{"network",      0,                                                          \
 		 OPTION_TEXT,    offsetof(settings, m.network),                              \
-		 "private|host", "a network of its own, or one of the host's, for root"},    \
+		 "private|host", "a private network, or a bridge of the host (root)"},       \
 		{"mount",                                                                    \
 		 0,                                                                          \
 		 OPTION_LIST,                                                                \
 		 offsetof(settings, m.mounts),                                               \
 		 "HOST:GUEST[:ro|:rw]",                                                      \
-		 "directory HOST, live, at GUEST; :rw lets the guest write (repeatable)"},   \
+		 "directory HOST, live, at GUEST; :rw: writable (repeatable)"},              \
 		{"warm",      0,                                                             \
 		 OPTION_FLAG, offsetof(settings, m.warm),                                    \
-		 NULL,        "go on from a template instead of booting"},                   \
+		 NULL,        "start from a template instead of booting"},                   \
 		{"no-egress", 0,                                                             \
 		 OPTION_FLAG, offsetof(settings, m.no_egress),                               \
-		 NULL,        "no way out of the cluster's network"},                        \
+		 NULL,        "no access to the outside from the cluster"},                  \
 		{"json",      0,                                                             \
 		 OPTION_FLAG, offsetof(settings, m.json),                                    \
-		 NULL,        "progress as one JSON object a line"},                         \
+		 NULL,        "progress as JSON, one object per line"},                      \
 	{                                                                                    \
 		"quiet", 'q', OPTION_FLAG, offsetof(settings, m.quiet), NULL, "no progress"  \
 	}

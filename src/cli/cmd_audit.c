@@ -82,7 +82,7 @@ static int run_audit(const struct command *self, const void *settings, const str
 const struct command command_audit = {
 	.name = "audit",
 	.usage = "[--json]",
-	.summary = "List all that runs or is held, with its owner",
+	.summary = "List everything that runs or is held, with its owner",
 	.options = audit_options,
 	.settings_size = sizeof(struct audit_settings),
 	.run = run_audit,

@@ -145,6 +145,6 @@ static int run_console(const struct command *self, const void *settings, const s
 const struct command command_console = {
 	.name = "console",
 	.usage = "NAME",
-	.summary = "Connect the terminal to the serial line of a member; ~. leaves",
+	.summary = "Connect the terminal to a member's serial console; ~. leaves",
 	.run = run_console,
 };

@@ -14,7 +14,7 @@ struct cp_settings {
 
 static const struct option_row cp_options[] = {
 	{"timeout", 't', OPTION_SECONDS, offsetof(struct cp_settings, timeout), "SECONDS",
-	 "give up after that long"},
+	 "give up after this time"},
 	{0},
 };
 

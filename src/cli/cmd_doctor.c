@@ -63,7 +63,7 @@ static int run_doctor(const struct command *self, const void *settings, const st
 const struct command command_doctor = {
 	.name = "doctor",
 	.usage = "[--json]",
-	.summary = "Check what the host must have, and say how to mend it",
+	.summary = "Check that the host has what drover needs, and say how to fix it",
 	.options = doctor_options,
 	.settings_size = sizeof(struct doctor_settings),
 	.run = run_doctor,

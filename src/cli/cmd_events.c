@@ -22,7 +22,7 @@ static const struct option_row events_options[] = {
 	{"json", 0, OPTION_FLAG, offsetof(struct events_settings, json), NULL,
 	 "one JSON object a line"},
 	{"for", 0, OPTION_SECONDS, offsetof(struct events_settings, seconds), "SECONDS",
-	 "end after that long"},
+	 "stop after this time"},
 	{0},
 };
 
@@ -111,7 +111,7 @@ static int run_events(const struct command *self, const void *settings, const st
 const struct command command_events = {
 	.name = "events",
 	.usage = "[OPTIONS] [NAME|CLUSTER...]",
-	.summary = "Tell what members do, while they do it",
+	.summary = "Show what happens to members, as it happens",
 	.options = events_options,
 	.settings_size = sizeof(struct events_settings),
 	.run = run_events,

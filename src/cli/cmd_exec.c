@@ -12,7 +12,7 @@ struct exec_settings {
 
 static const struct option_row exec_options[] = {
 	{"timeout", 't', OPTION_SECONDS, offsetof(struct exec_settings, timeout), "SECONDS",
-	 "give up after that long"},
+	 "give up after this time"},
 	{0},
 };
 

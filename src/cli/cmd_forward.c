@@ -125,7 +125,7 @@ static int run_forward(const struct command *self, const void *settings, const s
 const struct command command_forward = {
 	.name = "forward",
 	.usage = "[--json] NAME [ADDRESS:]PORT:PORT",
-	.summary = "Pass connections to a port of the host on to a port of a member",
+	.summary = "Forward a port of the host to a port of a member",
 	.options = forward_options,
 	.settings_size = sizeof(struct forward_settings),
 	.run = run_forward,

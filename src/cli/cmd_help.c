@@ -9,11 +9,11 @@ static const struct {
 	const struct command *first;
 	const char *title;
 } groups[] = {
-	{&command_up, "Make and end"},
-	{&command_exec, "Go in and out"},
-	{&command_ls, "Look"},
-	{&command_pause, "Hold and copy"},
-	{&command_image, "Images, host"},
+	{&command_up, "Start and stop"},
+	{&command_exec, "Use"},
+	{&command_ls, "Inspect"},
+	{&command_pause, "Pause, save and copy"},
+	{&command_image, "Images and the host"},
 	{&command_version, "About drover"},
 };
 
@@ -28,7 +28,7 @@ static int help_all(void)
 		if (!(*c)->hidden)
 			printf("  %-11s %s\n", (*c)->name, (*c)->summary);
 	}
-	printf("\nTo begin: drover up web -n 2, drover ls, drover ssh web-1, drover rm web.\n"
+	printf("\nTo start: drover up web -n 2, drover ls, drover ssh web-1, drover rm web.\n"
 	       "'drover help COMMAND' tells more, and so does the page drover-COMMAND(1).\n");
 	return say_done();
 }

@@ -21,9 +21,9 @@ struct logs_settings {
 
 static const struct option_row logs_options[] = {
 	{"follow", 'f', OPTION_FLAG, offsetof(struct logs_settings, follow), NULL,
-	 "go on as the log grows, until it is removed"},
+	 "keep printing as the log grows, until it is removed"},
 	{"helper", 0, OPTION_FLAG, offsetof(struct logs_settings, helper), NULL,
-	 "the helper's log instead of the serial line's"},
+	 "the helper's log instead of the serial console's"},
 	{0},
 };
 
@@ -130,7 +130,7 @@ static int run_logs(const struct command *self, const void *settings, const stru
 const struct command command_logs = {
 	.name = "logs",
 	.usage = "[OPTIONS] NAME",
-	.summary = "Show what a member wrote on its serial line",
+	.summary = "Show what a member wrote to its serial console",
 	.options = logs_options,
 	.settings_size = sizeof(struct logs_settings),
 	.run = run_logs,

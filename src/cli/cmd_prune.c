@@ -85,7 +85,7 @@ static int run_prune(const struct command *self, const void *settings, const str
 const struct command command_prune = {
 	.name = "prune",
 	.usage = "[--json]",
-	.summary = "End and remove what audit says is nobody's",
+	.summary = "Clean up what audit lists as nobody's",
 	.options = prune_options,
 	.settings_size = sizeof(struct prune_settings),
 	.run = run_prune,

@@ -59,7 +59,7 @@ static int run_rm(const struct command *self, const void *settings, const struct
 		return r;
 	if (t.count > 0 && !s->force) {
 		if (!isatty(STDIN_FILENO))
-			return say_error("rm asks before it removes, and stdin is no terminal: "
+			return say_error("rm asks before it removes, and stdin is not a terminal: "
 					 "use -f");
 		if (!ask(&t))
 			return say_error("nothing was removed");

@@ -367,6 +367,6 @@ const struct command command_reset = {
 	.usage = "[--json] CLUSTER [POINT]",
 	.options = reset_options,
 	.settings_size = sizeof(struct snapshot_settings),
-	.summary = "Put a running cluster back to a point, by default the one saved last",
+	.summary = "Restore a running cluster to a saved point, by default the last one",
 	.run = run_reset,
 };

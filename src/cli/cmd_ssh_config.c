@@ -35,6 +35,6 @@ static int run_ssh_config(const struct command *self, const void *settings, cons
 const struct command command_ssh_config = {
 	.name = "ssh-config",
 	.usage = "[NAME|CLUSTER...]",
-	.summary = "Print a file that makes plain ssh reach members by name",
+	.summary = "Print an SSH configuration with which plain ssh reaches members by name",
 	.run = run_ssh_config,
 };

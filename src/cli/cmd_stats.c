@@ -123,7 +123,7 @@ static int run_stats(const struct command *self, const void *settings, const str
 const struct command command_stats = {
 	.name = "stats",
 	.usage = "[--json] [NAME|CLUSTER...]",
-	.summary = "Show what running members have used since they were started",
+	.summary = "Show the resource use of running members since they were started",
 	.options = stats_options,
 	.settings_size = sizeof(struct stats_settings),
 	.run = run_stats,

@@ -263,7 +263,7 @@ static int run_timeline(const struct command *self, const void *settings, const 
 const struct command command_timeline = {
 	.name = "timeline",
 	.usage = "[OPTIONS] NAME|CLUSTER...",
-	.summary = "Draw where the time of a boot went",
+	.summary = "Draw a chart of where the time of a boot went",
 	.options = timeline_options,
 	.settings_size = sizeof(struct timeline_settings),
 	.run = run_timeline,

@@ -415,6 +415,6 @@ static int run_top(const struct command *self, const void *settings, const struc
 const struct command command_top = {
 	.name = "top",
 	.usage = "[NAME|CLUSTER...]",
-	.summary = "Watch members and what they use, live",
+	.summary = "Show members and their resource use, live",
 	.run = run_top,
 };

@@ -204,7 +204,7 @@ static int bring_up(struct up *u)
 	if (r == CLI_OK)
 		r = report(u, c);
 	else if (interrupt_signal() && !u->json && !u->quiet)
-		fputs("note: interrupted: what was made is removed, what was booted is stopped\n",
+		fputs("note: interrupted: new members are removed, others that were booted are stopped\n",
 		      stderr);
 	drover_cluster_close(c);
 	return r;
@@ -337,7 +337,7 @@ static int run_up(const struct command *self, const void *settings, const struct
 const struct command command_up = {
 	.name = "up",
 	.usage = "[OPTIONS] NAME|CLUSTER... | PREFIX -n N",
-	.summary = "Make and boot members, and wait until each takes a login",
+	.summary = "Create and boot members, and wait until each accepts a login",
 	.options = up_options,
 	.settings_size = sizeof(struct up_settings),
 	.run = run_up,

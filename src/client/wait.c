@@ -251,7 +251,7 @@ static int read_console(struct reading *r, struct err *e)
 		return 0;
 	if (result < 0 && e->code == ERR_TIMEOUT)
 		return err_set(e, ERR_TIMEOUT,
-			       "no line of the console of %s fitted '%.200s' in time", w->vm->name,
+			       "no line of the console of %s matched '%.200s' in time", w->vm->name,
 			       w->o.console);
 	return result < 0 ? result : not_any_more(w, e);
 }

@@ -203,8 +203,8 @@ refuses 1 "there is no program /nowhere/ch" up web --backend cloud-hypervisor --
 # --- help
 does '^drover [0-9]' version
 does '^drover [0-9]' --version
-does '^Make and end:' help
-does '^Make and end:' --help
+does '^Start and stop:' help
+does '^Start and stop:' --help
 does '^  "version": "[0-9.]+"$' version --json
 does '--image' help up
 does '--image' up --help
