@@ -120,6 +120,8 @@ struct session_options {
 	const struct name_list *members;
 	const char *backend;
 	const char *network;
+	const char *subnet; /* "": any */
+	bool no_egress;
 	const char *hypervisor; /* NULL: the environment's */
 	bool detached;
 	bool temporary;

@@ -170,6 +170,12 @@ static int spawn_session(const struct session_options *o, struct launch *l, pid_
 		argv[n++] = "--network";
 		argv[n++] = o->network;
 	}
+	if (o->subnet && *o->subnet) {
+		argv[n++] = "--subnet";
+		argv[n++] = o->subnet;
+	}
+	if (o->no_egress)
+		argv[n++] = "--no-egress";
 	snprintf(l->client, sizeof(l->client), "%d", (int)getpid());
 	argv[n++] = o->detached ? "--starter" : "--bound";
 	argv[n++] = l->client;

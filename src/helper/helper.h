@@ -81,6 +81,8 @@ struct helper_options {
 	struct name_list members;  /* borrowed: registered at the start; the first is the primary */
 	struct name_list *served;  /* borrowed, may be NULL: gets each name ever registered */
 	const char *backend;       /* name */
+	const char *subnet;        /* of whoever asks for the network first; borrowed, NULL: any */
+	bool no_egress;            /* whoever asks */
 	struct procid identity;    /* the process that pidfiles name */
 	bool bound;
 	int client_pidfd;    /* readable when the client is dead; taken, -1 when not to be had */

@@ -29,6 +29,8 @@ struct arguments {
 	struct name_list members;
 	const char *backend;
 	const char *network;
+	const char *subnet;
+	bool no_egress;
 	pid_t bound;
 	pid_t starter;
 	int ready_fd;
@@ -39,7 +41,8 @@ struct arguments {
 
 static const char usage[] =
 	"Usage: drover-helper --members NAME[,NAME...] [--backend NAME] [--network NAME]\n"
-	"                     [--bound PID | --starter PID] [--remove] [--ready-fd N]\n"
+	"                     [--subnet CIDR] [--no-egress] [--bound PID | --starter PID]\n"
+	"                     [--remove] [--ready-fd N]\n"
 	"       drover-helper --reconcile [--backend NAME]\n"
 	"       drover-helper --check | --version | --help\n"
 	"\n"
@@ -77,6 +80,8 @@ enum {
 	OPT_MEMBERS = 256,
 	OPT_BACKEND,
 	OPT_NETWORK,
+	OPT_SUBNET,
+	OPT_NO_EGRESS,
 	OPT_BOUND,
 	OPT_STARTER,
 	OPT_READY,
@@ -91,6 +96,8 @@ static const struct option options[] = {
 	{"members", required_argument, NULL, OPT_MEMBERS},
 	{"backend", required_argument, NULL, OPT_BACKEND},
 	{"network", required_argument, NULL, OPT_NETWORK},
+	{"subnet", required_argument, NULL, OPT_SUBNET},
+	{"no-egress", no_argument, NULL, OPT_NO_EGRESS},
 	{"bound", required_argument, NULL, OPT_BOUND},
 	{"starter", required_argument, NULL, OPT_STARTER},
 	{"ready-fd", required_argument, NULL, OPT_READY},
@@ -115,6 +122,12 @@ static int take_option(int option, struct arguments *a, struct err *e)
 		return 0;
 	case OPT_NETWORK:
 		a->network = optarg;
+		return 0;
+	case OPT_SUBNET:
+		a->subnet = optarg;
+		return 0;
+	case OPT_NO_EGRESS:
+		a->no_egress = true;
 		return 0;
 	case OPT_BOUND:
 		r = parse_number("bound", optarg, 1, &number, e);
@@ -394,6 +407,8 @@ static int serve(const struct arguments *a, struct err *e)
 		.store = &store,
 		.members = a->members,
 		.backend = a->backend,
+		.subnet = a->subnet,
+		.no_egress = a->no_egress,
 		.bound = a->bound != 0,
 		.client_pidfd = -1,
 		.ready_fd = a->ready_fd,

@@ -74,7 +74,9 @@ static void on_network(void *arg, int r, struct backend_network *net, const stru
 void rpc_createnetwork(struct call *c, const struct request *q)
 {
 	struct helper *h = c->helper;
-	struct network_config config = {.egress = !q->no_egress, .subnet = q->subnet};
+	/* A member that joins may ask before the cluster's starter, and knows nothing of what that wants. */
+	struct network_config config = {.egress = !q->no_egress && !h->o->no_egress,
+					.subnet = h->o->subnet ? h->o->subnet : q->subnet};
 	struct err e = ERR_INIT;
 
 	if (h->stopping) {

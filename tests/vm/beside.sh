@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Beside a start that is under way, with real guests of the image tiny.
+cd "$(dirname "$0")" && . ./lib.sh
+
+socket() { echo "$home/run/$(printf %s "$1" | sha256sum | cut -c1-16).sock"; }
+
+# begins NAME: an up of it in the background, until it boots
+begins() {
+	: >"$home/events"
+	"$DROVER" events >>"$home/events" 2>&1 &
+	local events=$!
+	"$DROVER" up "$1" --image tiny >"$home/first" 2>&1 &
+	first=$!
+	timeout 60 tail -n +1 -f --pid=$events "$home/events" | grep -q -m 1 " $1 .*starting"
+	local began=$?
+	kill "$events"
+	return "$began"
+}
+second_waits() {
+	begins t-1 || { cat "$home/first" "$home/events"; return 1; }
+	"$DROVER" up t-1 --image tiny >"$home/second" 2>&1 || { cat "$home/second"; return 1; }
+	timeout 5 "$DROVER" exec t-1 -- true || return 1
+	cat "$home/second"
+	wait "$first" && grep -q 't-1 is being started by another drover' "$home/second" && grep -q 't-1 .*running already' "$home/second"
+}
+joins() {
+	begins t-2 || { cat "$home/first" "$home/events"; return 1; }
+	"$DROVER" up t-3 --image tiny || return 1
+	wait "$first" || { cat "$home/first"; return 1; }
+	"$DROVER" exec t-3 -- ping -c 1 t-2 && "$DROVER" exec t-2 -- ping -c 1 t-3 && "$DROVER" rm -f t-2 t-3
+}
+# A helper that was started for a cluster without a way out, and asked for its network by somebody who knows nothing of that.
+no_way_out() {
+	local pid line all
+	mkfifo "$home/ready"
+	"$DROVER_HELPER" --members n-1 --backend qemu --no-egress --subnet 10.83.77.0/24 --starter $$ --ready-fd 3 3>"$home/ready" >"$home/helper" 2>&1 </dev/null &
+	pid=$!
+	read -r -t 20 line <"$home/ready" && [ "$line" = ready ] || { cat "$home/helper"; return 1; }
+	line=$(python3 -c '
+import socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.settimeout(30)
+s.connect(sys.argv[1])
+s.sendall(b"{\"cmd\":\"createnetwork\"}\n")
+print(s.recv(4096).decode())' "$(socket n-1)")
+	all=$("$DROVER" audit)
+	kill "$pid"
+	wait "$pid"
+	echo "$line" "$all"
+	grep -q 10.83.77.0/24 <<<"$line" && grep -q 'process *n-1 .*dnsmasq' <<<"$all" && ! grep -q 'process *n-1 .*slirp4netns' <<<"$all"
+}
+
+ok "image tiny is built or there" "$DROVER" image build tiny
+ok "up beside an up that boots the member ends when one can log in" second_waits
+ok "up of another member beside an up that boots joins it, and they reach each other" joins
+ok "a helper of a cluster without a way out makes none, whoever asks for the network first" no_way_out
+ok "rm" "$DROVER" rm -f t
+ok "nothing is left" nothing_left
+done_testing
