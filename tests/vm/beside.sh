@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Beside a start that is under way, with real guests of the image tiny.
+# Beside a start that is under way, and while a helper stands still for ten seconds, with real guests of the image tiny.
 cd "$(dirname "$0")" && . ./lib.sh
 
 socket() { echo "$home/run/$(printf %s "$1" | sha256sum | cut -c1-16).sock"; }
+helper_of() { pgrep -P "$(pgrep -P "$(cat "$home"/clusters/*/"$1"/pid)" -x drover-init)" -x drover-helper; }
+in_guest() { "$DROVER" exec "$1" -- cat /proc/sys/kernel/random/boot_id; }
 
 # begins NAME: an up of it in the background, until it boots
 begins() {
@@ -50,11 +52,48 @@ print(s.recv(4096).decode())' "$(socket n-1)")
 	echo "$line" "$all"
 	grep -q 10.83.77.0/24 <<<"$line" && grep -q 'process *n-1 .*dnsmasq' <<<"$all" && ! grep -q 'process *n-1 .*slirp4netns' <<<"$all"
 }
+# stopped SECONDS: the helper of t-1 stands still so long, with a session, an exec, a stream of events and an ls
+stopped() {
+	local session helper line late booted rc
+	booted=$(in_guest t-1)
+	mkfifo "$home/in" "$home/out"
+	"$DROVER" exec t-1 -- sh -c 'echo up; exec cat' <"$home/in" >"$home/out" &
+	session=$!
+	exec 7>"$home/in" 8<"$home/out"
+	read -r -t 30 line <&8 && [ "$line" = up ] || return 1
+	helper=$(helper_of t-1)
+	: >"$home/events"
+	"$DROVER" events >>"$home/events" 2>&1 7>&- 8<&- &
+	local events=$!
+	timeout 20 tail -n +1 -f --pid=$events "$home/events" | grep -q -m 1 't-1 .*running' || return 1
+	kill -STOP "$helper"
+	"$DROVER" exec t-1 -- echo late >"$home/late" 2>&1 7>&- 8<&- &
+	late=$!
+	timeout 60 "$DROVER" ls >"$home/ls" 2>&1
+	rc=$?
+	echo still >&7
+	read -r -t 5 line <&8 || line=
+	timeout "$1" tail -f /dev/null # the time that is the case
+	kill -CONT "$helper"
+	cat "$home/ls"
+	[ "$rc" -eq 0 ] && grep -q '^t-1 ' "$home/ls" && ! grep -Eq '^t-1 .*(stopped|error)' "$home/ls" || return 1
+	[ "$line" = still ] || { echo "the open session did not go on: '$line'"; return 1; }
+	wait "$late" && grep -qx late "$home/late" || { cat "$home/late"; return 1; }
+	exec 7>&-
+	wait "$session" || return 1
+	exec 8<&-
+	[ "$helper" = "$(helper_of t-1)" ] && [ "$booted" = "$(in_guest t-1)" ] && "$DROVER" ls t-1 | grep -q running || return 1
+	"$DROVER" up t-2 --image tiny && "$DROVER" exec t-2 -- ping -c 1 t-1 || return 1
+	kill "$events"
+	cat "$home/events"
+	! grep -Eq 't-1 .*(stopped|error|gone|restarted)' "$home/events"
+}
 
 ok "image tiny is built or there" "$DROVER" image build tiny
 ok "up beside an up that boots the member ends when one can log in" second_waits
 ok "up of another member beside an up that boots joins it, and they reach each other" joins
 ok "a helper of a cluster without a way out makes none, whoever asks for the network first" no_way_out
+ok "a helper that stands still for ten seconds: the guest and its session go on, a new command waits, nothing is told dead" stopped 10
 ok "rm" "$DROVER" rm -f t
 ok "nothing is left" nothing_left
 done_testing
