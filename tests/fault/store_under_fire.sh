@@ -161,6 +161,34 @@ if unshare -m true 2>/dev/null; then
 		[ "$rc" -eq 0 ] && grep -q "^drover: .*$scratch/fs/home.*No space left" "$scratch/full"
 	}
 	ok "a full disk is told with the file's name, and with room again the same up works" full
+	# What each command writes first where no byte is left, and then again with room. STATUS FILE COMMAND...; +: on a cluster that runs
+	full_rows() {
+		unshare -m bash -c '
+			scratch=$1 drover=$2 bad=0
+			mount -t tmpfs -o size=512k none "$scratch/fs" && export DROVER_HOME=$scratch/fs/home && mkdir "$DROVER_HOME" || exit 1
+			fill() { head -c 1M /dev/zero >"$scratch/fs/fill" 2>/dev/null; }
+			row() {
+				local file=$1 rc=0
+				shift
+				timeout 60 "$drover" "$@" >/dev/null 2>"$scratch/err" </dev/null || rc=$?
+				[ "$rc" -eq 1 ] && grep -q "^drover: .*$file.*No space left" "$scratch/err" || { echo "$*: exit $rc"; cat "$scratch/err"; bad=1; }
+				[ "$("$drover" ls -q | tr "\n" " ")" = "k-1 k-2 " ] || { echo "after $*:"; "$drover" ls; bad=1; }
+				"$drover" audit >"$scratch/audit" || { cat "$scratch/audit"; bad=1; }
+			}
+			"$drover" up k -n 2 --backend fake --quiet && "$drover" down k || exit 1
+			fill
+			row clusters/new/new/failure up new --backend fake --quiet
+			row clusters/k/k-1/owner up k-1 --backend fake --quiet
+			row "clusters/run.*/failure" run -n 1 --backend fake -- true
+			rm "$scratch/fs/fill"
+			"$drover" up k --backend fake --quiet || exit 1
+			fill
+			row clusters/k/k-3/disk.qcow2 up k-3 --backend fake --quiet
+			row "captures/.*/seed.iso" fork k copy
+			rm "$scratch/fs/fill"
+			"$drover" up k-3 --backend fake --quiet && "$drover" rm -f --all && exit $bad' _ "$scratch" "$drover"
+	}
+	ok "on a full disk each command names the file, leaves nothing half made, and goes on with room" full_rows
 	readonly_home() {
 		up keep && "$drover" down keep || return 1
 		unshare -m bash -c '
