@@ -117,8 +117,8 @@ struct drover_options {
 	unsigned disk_mb;   /* sparse; default: 10240 */
 	const char *
 		backend; /* auto, qemu, cloud-hypervisor or fake; default: auto, which is what the members had, else qemu */
-	bool no_egress;      /* no way out of the cluster's network */
-	bool detached;       /* the cluster outlives this process */
+	bool no_egress; /* no way out of the cluster's network; members keep that for later starts */
+	bool detached;  /* the cluster outlives this process */
 	bool temporary;      /* members are removed when the cluster ends, however it ends */
 	unsigned timeout_ms; /* for the whole call, images aside; default: 600000 */
 	drover_progress_fn *on_progress;

@@ -278,6 +278,10 @@ static void note_differences(const struct up *u, const struct member_settings *s
 			fprintf(stderr,
 				"note: %s runs already: --kernel, --initrd and --append are for a boot\n",
 				m->name);
+		if (runs(m) && s->no_egress)
+			fprintf(stderr,
+				"note: %s runs already and keeps its network: --no-egress is for a start\n",
+				m->name);
 		note_sizes(m, s);
 		if (s->fixtures.count || s->mounts.count)
 			fprintf(stderr,

@@ -284,6 +284,18 @@ static void begin_member(struct boot *b)
 
 /* --- The run ------------------------------------------------------------------------------------------------- */
 
+/* What the cluster's is, for its next start. */
+static void note_network(struct boot *b, const struct drover_cluster *c)
+{
+	struct member_config *config = &b->prepare.config;
+
+	snprintf(config->network, sizeof(config->network), "%s", c->network_kind);
+	if (c->no_egress && !config->no_egress)
+		settings_progress(b->run->settings, "", "warning", -1,
+				  "%s had a way out and has none from now on", config->name);
+	config->no_egress = config->no_egress || c->no_egress;
+}
+
 static int init_boot(struct boot_run *run, struct boot *b, const char *name,
 		     const struct prepare *image, struct err *e)
 {
@@ -314,8 +326,7 @@ static int init_boot(struct boot_run *run, struct boot *b, const char *name,
 	}
 	snprintf(b->prepare.config.backend, sizeof(b->prepare.config.backend), "%s",
 		 run->settings->backend);
-	snprintf(b->prepare.config.network, sizeof(b->prepare.config.network), "%s",
-		 c->network_kind);
+	note_network(b, c);
 	b->prepare.is_fake = strcmp(run->settings->backend, "fake") == 0;
 	b->vm->is_fake = b->prepare.is_fake;
 	snprintf(b->vm->user, sizeof(b->vm->user), "%s",

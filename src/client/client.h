@@ -95,7 +95,7 @@ int settings_join(struct settings *s, const struct drover_cluster *c, const stru
 
 /*
  * The network of a cluster of @names: what the caller wants, else what the members had; and their subnet of the host,
- * which they get again while it is free.
+ * which they get again while it is free. One that had no way out gets none.
  */
 void settings_find_network(struct settings *s, const struct store *store,
 			   const struct name_list *names);

@@ -71,6 +71,7 @@ void settings_find_network(struct settings *s, const struct store *store,
 			s->network = was_on_host ? "host" : "private";
 		if (was_on_host && !*s->subnet)
 			subnet_of(config.ip, s->subnet);
+		s->no_egress = s->no_egress || config.no_egress;
 	}
 	if (!s->network)
 		s->network = "private";

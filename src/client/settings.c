@@ -125,6 +125,44 @@ int settings_find_backend(struct settings *s, const struct store *store,
 	return check_hypervisor(s, e);
 }
 
+/* One that has said so: what is just being started may not have written it yet. */
+static bool has_way_out(const struct drover_cluster *c)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < c->n_vms && !c->no_egress; i++) {
+		scoped(config) struct member_config config = {0};
+
+		if (store_config_load(&c->store, c->vms[i]->name, &config, NULL) < 0)
+			continue;
+		if (config.no_egress)
+			return false;
+		any = true;
+	}
+	return any;
+}
+
+/* A network that runs stays as it is, and a member that is to have no way out is given none. */
+static int check_egress(struct settings *s, const struct drover_cluster *c,
+			const struct name_list *names, struct err *e)
+{
+	bool none = s->no_egress;
+
+	for (size_t i = 0; i < names->n && !none; i++) {
+		scoped(config) struct member_config config = {0};
+
+		none = store_config_load(&c->store, names->names[i], &config, NULL) == 0 &&
+		       config.no_egress;
+	}
+	if (!none || !has_way_out(c))
+		return 0;
+	return err_hint(e,
+			err_set(e, ERR_INVALID,
+				"%s is to have no way out, and joins a cluster that has one",
+				names->names[0]),
+			"`drover down` the cluster first and start it with --no-egress");
+}
+
 int settings_join(struct settings *s, const struct drover_cluster *c, const struct name_list *names,
 		  struct err *e)
 {
@@ -145,7 +183,7 @@ int settings_join(struct settings *s, const struct drover_cluster *c, const stru
 		return err_set(e, ERR_INVALID, "%s joins a cluster whose network is %s, not %s",
 			       names->names[0], c->network_kind, s->network);
 	s->network = c->network_kind;
-	return r;
+	return r < 0 ? r : check_egress(s, c, names, e);
 }
 
 static int find_network(const char *name, const char **ret, struct err *e)

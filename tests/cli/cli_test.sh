@@ -565,6 +565,27 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 		eval 'echo $(sed -n "3,\$s/{\"op\":\"\([a-z]*\)\".*/\1/p" "$home/joined")'
 	does '^side-3: removed' rm -f side side-2 side-3
 	does '^all-3: removed' rm -f all
+	has_no_way_out() { tr '\0' '\n' <"/proc/$(cat "$DROVER_HOME/clusters/shut/$1/pid")/cmdline" | grep -qx -- --no-egress; }
+	does '^shut-1 ' up shut -n 2 --no-egress --quiet --backend fake
+	does '' down shut
+	does '^shut-1 ' up shut-1 --quiet
+	ok "a cluster without a way out starts again without one, the option not given" has_no_way_out shut-1
+	does '^shut-1 ' restart shut-1 --quiet
+	ok "and is restarted without one" has_no_way_out shut-1
+	does '^shut-2 ' up shut-2 shut-3 --quiet
+	does '' down shut
+	does '^shut-3 ' up shut-3 --quiet
+	ok "a member that joined it has none later" has_no_way_out shut-3
+	does '^open-1 ' up open-1 --quiet --backend fake
+	refuses 1 "open-2 is to have no way out, and joins a cluster that has one" up open-2 --quiet --no-egress
+	does '^open-1 ' up open-1 --no-egress
+	ok "up of what runs says that its network stays" \
+		grep -qx "note: open-1 runs already and keeps its network: --no-egress is for a start" "$home/err"
+	does '' down open-1
+	does '^open-1 ' up open-1 --no-egress --quiet
+	ok "up says that a member has no way out any more" \
+		grep -qx "drover: warning: open-1 had a way out and has none from now on" "$home/err"
+	does '' rm -f --all
 	does '^mine ' up mine --quiet --backend fake
 	does '' down mine
 	refuses 1 "member mine is there already, and run removes its members" run mine -- true

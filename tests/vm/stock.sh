@@ -44,6 +44,7 @@ name=$("$DROVER" image ls -q | grep stock)
 fails "an image in use is not removed, its user is named" 1 "in use by member s-1" "$DROVER" image rm "$name"
 ok "down" "$DROVER" down s-1
 ok "the stopped member starts again without the server" "$DROVER" up s-1
+ok "without a way out still, the option not given" is_without_way_out
 ok "rm" "$DROVER" rm -f s-1
 ok "the image goes when nobody uses it" "$DROVER" image rm "$name"
 fails "a server that is gone is named" 1 "$url" "$DROVER" up s-1 --image "$url"
