@@ -122,7 +122,8 @@ static void add_uefi(struct args *a, const char *variables)
  * be given the time for it. With KVM Linux leaves that out by itself.
  *
  * QEMU keeps what it has translated by the address that it ran at. Where each process has its libraries at addresses of its
- * own, the loader, libc and libcrypto are translated anew for each: a third of a start from a template, a fifth of a boot.
+ * own, the loader, libc and libcrypto are translated anew for each: of debian-12 a third of a start from a template, a fifth of a
+ * boot; of tiny, whose programs are static, nothing.
  *
  * What stands behind "--" is not the kernel's.
  */
