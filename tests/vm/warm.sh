@@ -1,10 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # Members that go on from a template instead of booting, each with names, keys, random numbers and network of its own.
-cd "$(dirname "$0")" && . ./lib.sh
+cd "$(dirname "$0")" && . ./lib.sh && . ./clones.sh
 set -o pipefail
 
-guest() { "$DROVER" exec -t 60 "$1" -- sh -c "$2"; }
 warm() { "$DROVER" up --image tiny --mem 256M --cpus 1 --warm "$@" 2>"$home/said"; }
 made() { grep -q 'stage=template' "$home/said"; }
 makes() { warm "$@" && made; }
@@ -12,31 +11,6 @@ finds() { warm "$@" && ! made; }
 templates() { find "$templates" -mindepth 1 -maxdepth 1 -type d ! -name '.*'; }
 one_template() { [ "$(templates | wc -l)" = 1 ]; }
 private() { [ -z "$(find "$templates" \( -type f ! -perm 600 \) -o \( -type d ! -perm 700 \))" ]; }
-# What the line prints in each of the members, which nobody else may have.
-differ() {
-	local line=$1 m
-	shift
-	for m; do
-		guest "$m" "$line" || return 1
-	done | sort | tee "$home/all" | uniq -d | grep . && return 1
-	[ "$(grep -c . "$home/all")" -ge $# ]
-}
-# The kernel's time stamps are those of the boot that the template had.
-one_boot() {
-	local m
-	for m; do
-		guest "$m" 'dmesg | grep -E "Freeing unused kernel image \(init"' || return 1
-	done | sort -u | tee "$home/boots"
-	[ "$(wc -l <"$home/boots")" = 1 ]
-}
-on_time() {
-	local before after now m
-	for m; do
-		before=$(date +%s) && now=$(guest "$m" 'date +%s') && after=$(date +%s) || return 1
-		[ "$now" -ge $((before - 1)) ] && [ "$now" -le $((after + 1)) ] ||
-			{ echo "$m says $now between $before and $after"; return 1; }
-	done
-}
 cut() { truncate -s 1000000 "$(templates)/memory"; }
 garble() { printf garbage | dd of="$(templates)/memory" bs=1 seek=$((256 << 20)) conv=notrunc status=none; }
 # A client that is killed while its template is being made.

@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Members of a distribution with systemd and udev that start from one template: each is one of its own, and nothing in it failed.
+cd "$(dirname "$0")" && . ./lib.sh && . ./clones.sh
+set -o pipefail
+
+as_root=(sudo -n)
+all=(w-1 w-2 w-3)
+# What the line prints is the same word in each of them.
+says() {
+	local word=$1 line=$2 m
+	for m in "${all[@]}"; do
+		[ "$(guest "$m" "$line" | tee "$home/says")" = "$word" ] || { echo "$m:"; cat "$home/says"; return 1; }
+	done
+}
+
+ok "image debian-12 is there" "$DROVER" image build debian-12
+mkdir "$home/images" && ln "$DROVER_IMAGE_CACHE/debian-12" -s "$home/images/" # a cache without templates
+export DROVER_IMAGE_CACHE=$home/images
+ok "three members go on from one template" "$DROVER" up -q w -n 3 --image debian-12 --mem 512M --cpus 1 --warm
+ok "they did not boot" one_boot "${all[@]}"
+ok "each has its own MAC address" differ 'cat /sys/class/net/eth0/address' "${all[@]}"
+ok "each has its own address" differ 'ip -4 addr show eth0 | grep inet' "${all[@]}"
+ok "each has its own host name" differ hostname "${all[@]}"
+ok "each has its own machine id" differ 'sort -u /etc/machine-id /var/lib/dbus/machine-id' "${all[@]}"
+ok "each has its own SSH host keys, and no other" differ 'test -s /etc/ssh/ssh_host_ed25519_key && md5sum /etc/ssh/ssh_host_*' "${all[@]}"
+ok "each has random numbers of its own" differ 'head -c 16 /dev/urandom | od -An -tx1' "${all[@]}"
+ok "each knows what time it is" on_time "${all[@]}"
+ok "udev has nothing left to do" says 0 'udevadm settle; echo $?'
+ok "the network's unit is active" says active 'systemctl is-active ifup@eth0'
+ok "no unit has failed" says '' 'systemctl --failed --no-legend --plain'
+ok "they reach each other by name" guest w-1 'ping -c 1 -W 5 w-3'
+ok "all end" "$DROVER" rm -f --all
+ok "nothing is left" nothing_left
+done_testing
