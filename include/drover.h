@@ -612,6 +612,16 @@ DROVER_API int drover_list(const char *home, const struct drover_call *o,
 			   struct drover_member **ret, struct drover_error *e);
 
 /*
+ * The running cluster that @names, of which some do not run, belong to: that of the members which those ran with last; for
+ * new ones, that of the rest of their name's cluster ("web" of web-3); else that of the names which run. 1: @ret names a
+ * member that runs there, for drover_cluster_open and _add. 0: there is none, so that they can be started as a cluster.
+ * invalid_argument: there is more than one. Blocks as drover_list. @home and @o may be NULL.
+ */
+DROVER_API int drover_find_cluster(const char *home, const char *const names[], size_t n,
+				   const struct drover_call *o, char ret[64],
+				   struct drover_error *e);
+
+/*
  * Stops, or stops and removes, one member by name; as drover_vm_stop and drover_vm_destroy. not_running: it does not run,
  * so that there is nothing to stop; not_found: there is no such member. @home and @o may be NULL.
  */

@@ -64,28 +64,34 @@ static int look_again(struct up *u)
 	return targets_find(NULL, 0, false, &u->store);
 }
 
-/* Until each runs, or does not: it is then for this call to start it. */
-static int await_others(struct up *u)
+static int await_other(const struct up *u, const struct drover_member *m)
 {
 	const struct drover_call call = interrupt_call();
 	struct drover_error e;
-	bool any = false;
 
-	for (size_t i = 0; i < u->names.count; i++) {
+	if (!u->json && !u->quiet)
+		fprintf(stderr,
+			"note: %s is being %s by another drover (helper pid %d): "
+			"waiting for it\n",
+			m->name, is_starting(m) ? "started" : "stopped", m->pid);
+	return drover_await_start(NULL, m->name, &call, &e) < 0 ? interrupt_or_failed(&e) : CLI_OK;
+}
+
+/* Until each runs, or does not: it is then for this call to start it. */
+static int await_others(struct up *u)
+{
+	bool any = false;
+	int r = CLI_OK;
+
+	for (size_t i = 0; i < u->names.count && r == CLI_OK; i++) {
 		const struct drover_member *m = targets_member(&u->store, u->names.v[i]);
 
 		if (!m || (!is_starting(m) && !is_stopping(m)))
 			continue;
 		any = true;
-		if (!u->json && !u->quiet)
-			fprintf(stderr,
-				"note: %s is being %s by another drover (helper pid %d): "
-				"waiting for it\n",
-				m->name, is_starting(m) ? "started" : "stopped", m->pid);
-		if (drover_await_start(NULL, m->name, &call, &e) < 0)
-			return interrupt_or_failed(&e);
+		r = await_other(u, m);
 	}
-	return any ? look_again(u) : CLI_OK;
+	return any && r == CLI_OK ? look_again(u) : r;
 }
 
 /* Of two that began at once the other was first. */
@@ -97,26 +103,6 @@ static int was_second(struct up *u, const struct drover_error *e)
 }
 
 /* ---------------------------------------------------------------------------------------------------------------- */
-
-/* A running member of the group that the missing ones shall join, or NULL. */
-static const struct drover_member *live_anchor(const struct up *u)
-{
-	for (size_t i = 0; i < u->names.count; i++)
-		if (ran_before(u, u->names.v[i]))
-			return targets_member(&u->store, u->names.v[i]);
-	for (size_t i = 0; i < u->names.count; i++) {
-		char cluster[NAME_SIZE];
-
-		name_cluster(u->names.v[i], cluster);
-		for (size_t j = 0; j < u->store.total; j++) {
-			const struct drover_member *m = &u->store.members[j];
-
-			if (runs(m) && !strcmp(m->cluster, cluster))
-				return m;
-		}
-	}
-	return NULL;
-}
 
 static void report_json(const char *name, const char *address, bool before, int64_t ms)
 {
@@ -160,8 +146,7 @@ static int report(const struct up *u, struct drover_cluster *c)
 	return say_done();
 }
 
-static int add_missing(struct up *u, const struct drover_member *anchor,
-		       struct drover_cluster **ret)
+static int add_missing(struct up *u, const char *anchor, struct drover_cluster **ret)
 {
 	scoped(mem) const char **missing = calloc(u->names.count + 1, sizeof(*missing));
 	const struct drover_call o = interrupt_call();
@@ -178,7 +163,7 @@ static int add_missing(struct up *u, const struct drover_member *anchor,
 		if (m && m->pid > 0 && !runs(m) && drover_stop(NULL, m->name, &o, &e) < 0)
 			return interrupt_or_failed(&e);
 	}
-	if (drover_cluster_open(NULL, anchor->name, &o, ret, &e) < 0)
+	if (drover_cluster_open(NULL, anchor, &o, ret, &e) < 0)
 		return interrupt_or_failed(&e);
 	for (size_t i = 0; i < u->names.count; i++)
 		if (!ran_before(u, u->names.v[i]))
@@ -186,21 +171,40 @@ static int add_missing(struct up *u, const struct drover_member *anchor,
 	return drover_cluster_add(*ret, missing, n, &u->o, &e) < 0 ? was_second(u, &e) : CLI_OK;
 }
 
+/* The missing ones join the cluster that they belong to, where that runs. */
+static int start_missing(struct up *u, struct drover_cluster **ret)
+{
+	const char *const *names = (const char *const *)u->names.v;
+	const struct drover_call o = interrupt_call();
+	const struct drover_member *m;
+	char anchor[NAME_SIZE];
+	struct drover_error e;
+	int found = drover_find_cluster(NULL, names, u->names.count, &o, anchor, &e);
+
+	if (found < 0)
+		return interrupt_or_failed(&e);
+	m = found ? targets_member(&u->store, anchor) : NULL;
+	if (m && is_stopping(m)) {
+		int r = await_other(u, m);
+
+		return r == CLI_OK ? UP_AGAIN : r;
+	}
+	if (found)
+		return add_missing(u, anchor, ret);
+	return drover_cluster_start(names, u->names.count, &u->o, ret, &e) < 0 ? was_second(u, &e)
+									       : CLI_OK;
+}
+
 static int bring_up(struct up *u)
 {
-	const struct drover_member *anchor = live_anchor(u);
 	struct drover_cluster *c = NULL;
-	struct drover_error e;
 	size_t missing = 0;
 	int r = CLI_OK;
 
 	for (size_t i = 0; i < u->names.count; i++)
 		missing += !ran_before(u, u->names.v[i]);
-	if (missing > 0 && anchor)
-		r = add_missing(u, anchor, &c);
-	else if (missing > 0 && drover_cluster_start((const char *const *)u->names.v,
-						     u->names.count, &u->o, &c, &e) < 0)
-		r = was_second(u, &e);
+	if (missing > 0)
+		r = start_missing(u, &c);
 	if (r == CLI_OK)
 		r = report(u, c);
 	else if (interrupt_signal() && !u->json && !u->quiet)

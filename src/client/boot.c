@@ -285,10 +285,11 @@ static void begin_member(struct boot *b)
 /* --- The run ------------------------------------------------------------------------------------------------- */
 
 /* What the cluster's is, for its next start. */
-static void note_network(struct boot *b, const struct drover_cluster *c)
+static void note_cluster(struct boot *b, const struct drover_cluster *c)
 {
 	struct member_config *config = &b->prepare.config;
 
+	memcpy(config->cluster_id, c->id, sizeof(config->cluster_id));
 	snprintf(config->network, sizeof(config->network), "%s", c->network_kind);
 	if (c->no_egress && !config->no_egress)
 		settings_progress(b->run->settings, "", "warning", -1,
@@ -326,7 +327,7 @@ static int init_boot(struct boot_run *run, struct boot *b, const char *name,
 	}
 	snprintf(b->prepare.config.backend, sizeof(b->prepare.config.backend), "%s",
 		 run->settings->backend);
-	note_network(b, c);
+	note_cluster(b, c);
 	b->prepare.is_fake = strcmp(run->settings->backend, "fake") == 0;
 	b->vm->is_fake = b->prepare.is_fake;
 	snprintf(b->vm->user, sizeof(b->vm->user), "%s",

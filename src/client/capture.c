@@ -334,8 +334,8 @@ static int deal_boot_file(const struct drover_capture *k, const char *from, cons
 	return 0;
 }
 
-int capture_deal(const struct drover_capture *k, size_t i, const char *name, bool last,
-		 struct err *e)
+int capture_deal(const struct drover_capture *k, size_t i, const char *name, const char *cluster_id,
+		 bool last, struct err *e)
 {
 	static const char *const disks[] = {DISK, CAPTURE_POINTS};
 	struct member_config c = k->configs[i]; /* its texts stay the capture's */
@@ -360,5 +360,6 @@ int capture_deal(const struct drover_capture *k, size_t i, const char *name, boo
 	if (r < 0)
 		return r;
 	memcpy(c.name, name, strlen(name) + 1);
+	snprintf(c.cluster_id, sizeof(c.cluster_id), "%s", cluster_id);
 	return store_config_save(&k->store, &c, e);
 }

@@ -59,10 +59,10 @@ int capture_take(struct drover_capture *k, struct drover_cluster *c, const struc
 
 /*
  * Makes @name, which is locked and has a directory, a member that goes on from the captured member @i. @last: nobody
- * starts from the capture after it.
+ * starts from the capture after it. @cluster_id: of the copy.
  */
-int capture_deal(const struct drover_capture *k, size_t i, const char *name, bool last,
-		 struct err *e);
+int capture_deal(const struct drover_capture *k, size_t i, const char *name, const char *cluster_id,
+		 bool last, struct err *e);
 
 /* Bytes of memory that the running members have now, or < 0; that the captured ones had. */
 int64_t cluster_memory_used(struct drover_cluster *c, const struct limits *l, struct err *e);

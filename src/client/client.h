@@ -208,6 +208,14 @@ int warm_deal(const struct prepare *p, struct err *e);
 int cluster_start(const char *const names[], size_t n, const struct settings *s,
 		  struct drover_cluster **ret, struct err *e);
 
+/* --- join.c: which members belong together ----------------------------------------------------------------------- */
+
+/* A new one. < 0: @e. */
+int cluster_id_make(char ret[CLUSTER_ID_SIZE], struct err *e);
+/* Of a cluster that @names are started as: that which they had, new ones that of the rest of their name's cluster; else a new one. */
+int cluster_id_find(const struct store *store, const struct name_list *names,
+		    char ret[CLUSTER_ID_SIZE], struct err *e);
+
 /* --- kernel.c: a kernel of the user's own ------------------------------------------------------------------------ */
 
 /* Whether what the caller names can be booted, as far as the files tell. */
@@ -276,7 +284,8 @@ struct drover_cluster {
 	struct session session;
 	struct backend *backend;
 	struct backend_network *network;
-	char network_kind[16]; /* private or host */
+	char network_kind[16];    /* private or host */
+	char id[CLUSTER_ID_SIZE]; /* by which its members know it; "": one of an older drover */
 	char subnet[SUBNET_SIZE];
 	struct drover_vm **vms;
 	size_t n_vms;
@@ -325,6 +334,10 @@ void helper_await_end(const struct store *store, pid_t pid, int pidfd);
  */
 int names_check_idle(const struct store *store, const char *const names[], size_t n,
 		     struct name_list *ret, bool *any_new, struct err *e);
+
+/* How @names are, into @members; those whose helpers do not answer within 3 s are told as starting. */
+int members_list(const struct store *store, const struct name_list *names, const struct limits *l,
+		 struct drover_member *members, struct err *e);
 
 /* store_member_lock, after a helper that is just leaving has let go. Blocks for that, shortly. */
 int member_lock(const struct store *store, const char *name, int *ret_fd, struct err *e);

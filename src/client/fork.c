@@ -26,6 +26,7 @@ struct forking;
 struct fork_one {
 	struct forking *all;
 	struct name_list names; /* of its members, in the original's order */
+	char cluster_id[CLUSTER_ID_SIZE];
 	struct drover_cluster *cluster;
 	pthread_t thread;
 	bool threaded;
@@ -162,13 +163,17 @@ static int deal_out(struct forking *f, struct err *e)
 	const struct giveup g = cancel_giveup(f->options.cancel);
 	int r = 0;
 
-	for (size_t k = 0; k < f->n && r == 0; k++)
+	for (size_t k = 0; k < f->n && r == 0; k++) {
+		struct fork_one *one = &f->forks[k];
+
+		r = cluster_id_make(one->cluster_id, e);
 		for (size_t i = 0; i < f->from->n && r == 0; i++) {
 			r = giveup_check(&g, e);
 			if (r == 0)
-				r = capture_deal(f->from, i, f->forks[k].names.names[i],
+				r = capture_deal(f->from, i, one->names.names[i], one->cluster_id,
 						 f->running && k + 1 == f->n, e);
 		}
+	}
 	return r;
 }
 

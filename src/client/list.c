@@ -111,8 +111,8 @@ static void fill_status(const struct member_status *s, struct drover_member *to)
 	snprintf(to->message, sizeof(to->message), "%s", s->error);
 }
 
-static int list_members(const struct store *store, const struct name_list *names,
-			const struct limits *l, struct drover_member *members, struct err *e)
+int members_list(const struct store *store, const struct name_list *names, const struct limits *l,
+		 struct drover_member *members, struct err *e)
 {
 	scoped(mem) struct member_status *status = calloc(names->n + 1, sizeof(*status));
 	scoped(mem) bool *known = calloc(names->n + 1, sizeof(*known));
@@ -161,7 +161,7 @@ int drover_list(const char *home, const struct drover_call *o, struct drover_mem
 		r = members ? 0 : err_set(&e, ERR_NO_MEMORY, "out of memory");
 	}
 	if (r == 0)
-		r = list_members(&store, &names, &l, members, &e);
+		r = members_list(&store, &names, &l, members, &e);
 	if (r < 0)
 		return public_error(pe, &e, r);
 	*ret = take_ptr(&members);
@@ -213,6 +213,8 @@ int cluster_attach(struct drover_cluster *c, const char *name, struct err *e)
 	snprintf(vm->user, sizeof(vm->user), "%s", config.user ? config.user : "");
 	vm->is_fake = strcmp(config.backend, "fake") == 0;
 	c->no_egress = c->no_egress || config.no_egress;
+	if (!*c->id)
+		memcpy(c->id, config.cluster_id, sizeof(c->id));
 	snprintf(c->network_kind, sizeof(c->network_kind), "%s",
 		 *config.network ? config.network : "private");
 	return 0;

@@ -32,7 +32,7 @@ static int start_helper(struct drover_cluster *c, const struct name_list *names,
 	r = session_start(&o, &c->session, e);
 	if (r == 0 && *c->session.warning)
 		settings_progress(s, "", "warning", -1, "%s", c->session.warning);
-	return r;
+	return r < 0 ? r : cluster_id_find(&c->store, names, c->id, e);
 }
 
 static int start_cluster(struct store *store, const struct name_list *names, bool any_new,

@@ -140,6 +140,7 @@ static int load_fields(struct fields *f, struct member_config *c)
 	load_text(f, "ip", c->ip, sizeof(c->ip));
 	load_text(f, "created_at", c->created_at, sizeof(c->created_at));
 	load_text(f, "backend", c->backend, sizeof(c->backend));
+	load_text(f, "cluster_id", c->cluster_id, sizeof(c->cluster_id));
 	load_text(f, "guest_name", c->guest_name, sizeof(c->guest_name));
 	load_text(f, "network", c->network, sizeof(c->network));
 	load_text(f, "firmware", c->firmware, sizeof(c->firmware));
@@ -243,6 +244,7 @@ int store_config_save(const struct store *s, const struct member_config *c, stru
 	save_text(root, "backend", c->backend);
 	if (strcmp(c->network, "private") != 0)
 		save_text(root, "network", c->network);
+	save_text(root, "cluster_id", c->cluster_id);
 	save_text(root, "guest_name", c->guest_name);
 	save_text(root, "kernel_path", c->kernel_path);
 	save_text(root, "initrd_path", c->initrd_path);

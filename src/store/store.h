@@ -111,6 +111,8 @@ struct share {
 	char *guest; /* owned, absolute */
 };
 
+enum { CLUSTER_ID_SIZE = 17 }; /* 16 hexadecimal digits, and NUL */
+
 struct member_config {
 	char name[NAME_SIZE];
 	char mac[MAC_SIZE];
@@ -125,6 +127,7 @@ struct member_config {
 	char guest_name[NAME_SIZE]; /* what it is called inside, a fork; "": name */
 	char network[16];           /* host, or private, which "" means too */
 	char backend[32];
+	char cluster_id[CLUSTER_ID_SIZE]; /* of the cluster that it last booted in; "": not known */
 
 	/* What the image said when the disk was made: a member boots the same whatever becomes of the name. */
 	char *kernel_path; /* owned, NULL: firmware */

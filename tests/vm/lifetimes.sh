@@ -15,6 +15,12 @@ comes_back() {
 	before=$(address t-1)
 	"$DROVER" down t && "$DROVER" up t -n 2 && [ "$(address t-1)" = "$before" ]
 }
+rejoins() { # a member, one that it ran with
+	local before
+	before=$(address "$1")
+	"$DROVER" down "$1" && "$DROVER" up "$1" && [ "$(address "$1")" = "$before" ] &&
+		"$DROVER" exec "$1" -- ping -c 1 -W 5 "$2" && "$DROVER" exec "$2" -- ping -c 1 -W 5 "$1"
+}
 kill_helper() { # how
 	local pid
 	pid=$(helper_pid t t-1)
@@ -65,6 +71,10 @@ ok "kill -9 of the helper takes the VMs, ls tells the truth and sweeps" kill_hel
 ok "the next up works" "$DROVER" up t -n 2
 ok "rm of a running cluster" "$DROVER" rm -f t
 ok "nothing is left" nothing_left
+ok "two members of no common prefix boot" "$DROVER" up ann bob --image tiny
+ok "one that was stopped joins the other again, with its address: each reaches the other by name" rejoins ann bob
+ok "both are removed" "$DROVER" rm -f ann bob
+ok "nothing is left of them" nothing_left
 ok "run gives its command the members, and everything dies with it" \
 	"$DROVER" run -n 1 --image tiny -- sh -c 'test -n "$DROVER_MEMBERS"'
 ok "nothing is left of run" nothing_left
