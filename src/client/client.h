@@ -386,7 +386,7 @@ int vm_dial_wait(struct drover_vm *vm, uint16_t port, uint64_t timeout_ms,
 
 /*
  * export.c: in members that came out of a file of an export, the store's own key takes the place of the one that came along,
- * with which the first login was made. Others stay as they are. Blocks.
+ * with which the first login was made, and of the first store's. Other members stay as they are. Blocks.
  */
 int cluster_take_keys(struct drover_cluster *c, struct err *e);
 

@@ -5,7 +5,8 @@
  * How it works: a key that is made for this file is let into the members, they are captured (capture.c), and it is put out
  * again. What a member needs beyond that and that another host may not have goes along: its kernel, and its disk as one
  * file without the image below it. The head says under which QEMU, and with KVM on which CPU, the memory goes on. To import
- * is to unpack all of it into a capture; what may be in there is a closed list, and nothing in it names a path.
+ * is to unpack all of it into a capture; what may be in there is a closed list, and nothing in it names a path. Once the
+ * members run, the importing store's key takes the place of both that key and the first store's.
  */
 #include "base/files.h"
 #include "base/giveup.h"
@@ -142,18 +143,15 @@ static int check_host(const json_t *head, struct err *e)
 
 /* --- Keys ------------------------------------------------------------------------------------------------------ */
 
-/* What the user's authorized_keys are after it: @in ("": none) is in, @out is not, unless it is the same. */
-static int change_keys(struct drover_vm *vm, const char *in, const char *out,
-		       struct drover_cancel *cancel, struct err *e)
+/* The line of a file's key names that of the first store behind this, so whoever imports the file can put both out. */
+#define FOR " for "
+
+static int run_in(struct drover_vm *vm, const char *command, struct drover_cancel *cancel,
+		  struct err *e)
 {
 	struct drover_exec x = DROVER_EXEC_INIT;
 	struct drover_result result;
 	struct drover_error pe;
-	scoped(mem) char *command = str_format(
-		"umask 077; f=~/.ssh/authorized_keys; mkdir -p ~/.ssh && touch $f && "
-		"{ grep -vF '%s' $f; true; } >$f.new && { [ -z '%s' ] || echo '%s' >>$f.new; } && "
-		"cat $f.new >$f && rm $f.new",
-		out, in, in);
 	int status;
 
 	if (!command)
@@ -170,6 +168,37 @@ static int change_keys(struct drover_vm *vm, const char *in, const char *out,
 			       "the keys that %s lets in cannot be changed: it ended with %d",
 			       vm->name, status);
 	return 0;
+}
+
+/* What the user's authorized_keys are after it: @line ("": none) is in, what has @out in it is not. */
+static int change_keys(struct drover_vm *vm, const char *line, const char *out,
+		       struct drover_cancel *cancel, struct err *e)
+{
+	scoped(mem) char *command = str_format(
+		"umask 077; f=~/.ssh/authorized_keys; mkdir -p ~/.ssh && touch $f && "
+		"{ grep -vF '%s' $f; true; } >$f.new && { [ -z '%s' ] || echo '%s' >>$f.new; } && "
+		"cat $f.new >$f && rm $f.new",
+		out, line, line);
+
+	return run_in(vm, command, cancel, e);
+}
+
+/*
+ * @own is in, and neither the key that @came with the file nor that of the first store is. Where the login is not root's,
+ * root has the latter too: it is replaced there, if the login may.
+ */
+static int take_over(struct drover_vm *vm, const char *own, const char *came, struct err *e)
+{
+	scoped(mem) char *command =
+		str_format("umask 077; f=~/.ssh/authorized_keys; first=$(grep -F '%s" FOR "' $f); "
+			   "first=${first#*" FOR "}; "
+			   "{ grep -vF -e '%s' ${first:+-e \"$first\"} $f; echo '%s'; } >$f.new && "
+			   "cat $f.new >$f && rm $f.new || exit; "
+			   "[ -z \"$first\" ] || [ \"$(id -u)\" = 0 ] || "
+			   "sudo -n sed -i \"s|$first|%s|\" /root/.ssh/authorized_keys || true",
+			   came, came, own, own);
+
+	return run_in(vm, command, NULL, e);
 }
 
 int cluster_take_keys(struct drover_cluster *c, struct err *e)
@@ -191,7 +220,7 @@ int cluster_take_keys(struct drover_cluster *c, struct err *e)
 		if (r == 0)
 			r = keys_ensure(&c->store, &own, e);
 		if (r == 0)
-			r = change_keys(vm, own, came, NULL, e);
+			r = take_over(vm, own, came, e);
 		if (r == 0 && (unlink(public) < 0 || unlink(path) < 0))
 			r = err_errno(e, -errno, "remove %s", path);
 	}
@@ -203,9 +232,15 @@ static int let_in(struct drover_capture *k, struct drover_cluster *c, const stru
 		  struct drover_cancel *cancel, char **ret, struct err *e)
 {
 	scoped(mem) char *path = str_format("%s/" CAPTURE_LOGIN_KEY, k->inside.root);
+	scoped(mem) char *own = NULL;
+	scoped(mem) char *line = NULL;
 	int r = path ? keys_make(path, "export", ret, e)
 		     : err_set(e, ERR_NO_MEMORY, "out of memory");
 
+	if (r == 0)
+		r = keys_ensure(&c->store, &own, e);
+	if (r == 0 && !(line = str_format("%s" FOR "%s", *ret, own)))
+		r = err_set(e, ERR_NO_MEMORY, "out of memory");
 	for (size_t i = 0; i < c->n_vms && r == 0; i++) {
 		const char *state = drover_vm_state(c->vms[i]);
 
@@ -216,7 +251,7 @@ static int let_in(struct drover_capture *k, struct drover_cluster *c, const stru
 		else
 			r = giveup_check(g, e);
 		if (r == 0)
-			r = change_keys(c->vms[i], *ret, *ret, cancel, e);
+			r = change_keys(c->vms[i], line, *ret, cancel, e);
 	}
 	return r;
 }

@@ -19,6 +19,12 @@ nothing_there() {
 	[ -z "$(find "$there/clusters" "$there/captures" -mindepth 1 -not -name .lock 2>/dev/null)" ] ||
 		{ find "$there"; return 1; }
 }
+# Whether the key of a store opens a member of this one.
+opens() { # STORE MEMBER
+	"$DROVER" ssh-config >"$home/config" && sed -i "s|IdentityFile=.*|IdentityFile=$1/id_ed25519|" "$home/config" &&
+		ssh -F "$home/config" "$2" true
+}
+keep_out() { ! opens "$1" "$2" 2>"$home/refused" && grep 'Permission denied' "$home/refused"; }
 no_came_key() { [ -z "$(find "$there/clusters" -name 'login_key*')" ]; }
 through_a_pipe() { "$DROVER" snapshot export s - | DROVER_HOME=$there "$DROVER" snapshot import -q -n 2 - p; }
 cut_off() { head -c $(($(stat -c %s "$file") * $1 / 100)) "$file" >"$home/cut"; }
@@ -78,8 +84,10 @@ ok "without a boot, under its names inside" same_boot n
 ok "the process counts on" counts_to n-1 2
 ok "the connection carries more" carries n three
 ok "names resolve" guest n-1 'ping -c 1 -W 5 s-2'
-ok "the key of this store has the place of the one that came along, beside that of the first" lets_in n-1 2
-ok "which is gone" no_came_key
+ok "the key of this store alone is let in" lets_in n-1 1
+ok "and opens it" opens "$there" n-1
+ok "the key of the first store does not" keep_out "$home" n-1
+ok "the one that came along is gone" no_came_key
 ok "a member boots anew, by the kernel that came along" bash -c '"$0" down n-2 && "$0" up -q n-2' "$DROVER"
 ok "it is removed" "$DROVER" rm -f --all
 
@@ -91,6 +99,8 @@ ok "each for itself" counts_to p-2-1 3
 ok "they are removed" "$DROVER" rm -f --all
 ok "and nothing is left of them" nothing_there
 export DROVER_HOME=$home
+ok "in the store that it came from it goes on too" "$DROVER" snapshot import -q "$file" same
+ok "where the key of the store stays let in, once" lets_in same-1 1
 ok "an export that is interrupted says so and leaves no file" ends_by SIGINT 130
 ok "nor its key in the members" lets_in s-1 1
 ok "one that is killed leaves no file either" ends_by SIGKILL -9
