@@ -592,8 +592,9 @@ DROVER_API int drover_stats(const char *home, const struct drover_call *o,
 struct drover_member {
 	char name[64];
 	char cluster[64];
-	char state[16]; /* as drover_vm_state; "damaged" when its configuration cannot be read */
-	char ip[46];    /* "" while not running */
+	/* as drover_vm_state; "damaged" when its configuration cannot be read, "unknown" when its helper does not answer */
+	char state[16];
+	char ip[46]; /* "" while not running; the last one that is known when the state is unknown */
 	char image[256];
 	char user[64];
 	char created_at[40]; /* RFC 3339 */
@@ -601,12 +602,12 @@ struct drover_member {
 	unsigned memory_mb;
 	unsigned disk_mb;  /* 0: it has no disk */
 	int pid;           /* of its helper, 0 when stopped */
-	char message[768]; /* why, when the state is error or damaged */
+	char message[768]; /* why, when the state is error, damaged or unknown */
 };
 
 /*
  * All members, by cluster, then by number. *@ret is heap: free() it. Returns their number. Blocks up to 3 s for helpers
- * that do not answer; what they run is then told as starting. @home and @o may be NULL.
+ * that do not answer; what they run is then told as unknown. @home and @o may be NULL.
  */
 DROVER_API int drover_list(const char *home, const struct drover_call *o,
 			   struct drover_member **ret, struct drover_error *e);

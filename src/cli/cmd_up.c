@@ -64,16 +64,30 @@ static int look_again(struct up *u)
 	return targets_find(NULL, 0, false, &u->store);
 }
 
+static bool is_unknown(const struct drover_member *m)
+{
+	return m->pid > 0 && !strcmp(m->state, "unknown");
+}
+
+static void note_wait(const struct drover_member *m)
+{
+	if (is_unknown(m))
+		fprintf(stderr, "note: the helper of %s (pid %d) does not answer: waiting for it\n",
+			m->name, m->pid);
+	else
+		fprintf(stderr,
+			"note: %s is being %s by another drover (helper pid %d): "
+			"waiting for it\n",
+			m->name, is_starting(m) ? "started" : "stopped", m->pid);
+}
+
 static int await_other(const struct up *u, const struct drover_member *m)
 {
 	const struct drover_call call = interrupt_call();
 	struct drover_error e;
 
 	if (!u->json && !u->quiet)
-		fprintf(stderr,
-			"note: %s is being %s by another drover (helper pid %d): "
-			"waiting for it\n",
-			m->name, is_starting(m) ? "started" : "stopped", m->pid);
+		note_wait(m);
 	return drover_await_start(NULL, m->name, &call, &e) < 0 ? interrupt_or_failed(&e) : CLI_OK;
 }
 
@@ -86,7 +100,7 @@ static int await_others(struct up *u)
 	for (size_t i = 0; i < u->names.count && r == CLI_OK; i++) {
 		const struct drover_member *m = targets_member(&u->store, u->names.v[i]);
 
-		if (!m || (!is_starting(m) && !is_stopping(m)))
+		if (!m || (!is_starting(m) && !is_stopping(m) && !is_unknown(m)))
 			continue;
 		any = true;
 		r = await_other(u, m);

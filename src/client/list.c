@@ -22,6 +22,12 @@ enum { STATUS_MS = 3000, LOCK_MS = 5000 };
 
 /* --- Asking members ------------------------------------------------------------------------------------------ */
 
+enum answer {
+	ANSWER_NONE, /* nobody to ask, or nothing to say yet */
+	ANSWER_LATE, /* not in time */
+	ANSWER_GIVEN,
+};
+
 struct asking {
 	unsigned pending;
 };
@@ -29,7 +35,7 @@ struct asking {
 struct question {
 	struct asking *asking;
 	struct member_status *ret;
-	bool *ret_known;
+	enum answer *ret_answer;
 	struct rpc *rpc; /* while it is under way */
 };
 
@@ -40,15 +46,17 @@ static void on_status(void *arg, int r, const struct reply *p, int fd, const str
 	close_fd(&fd);
 	q->rpc = NULL;
 	q->asking->pending--;
+	if (r < 0 && e->code == ERR_TIMEOUT)
+		*q->ret_answer = ANSWER_LATE;
 	if (r < 0 || !p->has_status)
 		return;
 	*q->ret = p->status;
-	*q->ret_known = true;
+	*q->ret_answer = ANSWER_GIVEN;
 }
 
-/* All at once; who does not answer in time is not known. */
+/* All at once. */
 static int ask_all(uv_loop_t *loop, const struct store *store, const struct name_list *names,
-		   const struct limits *l, struct member_status *ret, bool *ret_known,
+		   const struct limits *l, struct member_status *ret, enum answer *ret_answers,
 		   struct err *e)
 {
 	scoped(mem) struct question *questions = calloc(names->n + 1, sizeof(*questions));
@@ -61,7 +69,7 @@ static int ask_all(uv_loop_t *loop, const struct store *store, const struct name
 		const struct name_list one = {&names->names[i], 1};
 		const struct request q = {.verb = VERB_STATUS};
 
-		questions[i] = (struct question){&asking, &ret[i], &ret_known[i], NULL};
+		questions[i] = (struct question){&asking, &ret[i], &ret_answers[i], NULL};
 		if (store_owner_alive(store, names->names[i]) == 0)
 			continue;
 		questions[i].rpc = rpc_start(loop, store, &one, &q, 0, STATUS_MS, on_status,
@@ -96,6 +104,7 @@ static void fill_config(const struct store *store, const char *name, struct drov
 	to->cpus = (unsigned)c.cpus;
 	to->memory_mb = (unsigned)c.memory_mb;
 	to->disk_mb = c.disk_format ? (unsigned)c.disk_mb : 0;
+	snprintf(to->ip, sizeof(to->ip), "%s", c.ip);
 	store_failure_read(store, name, to->message, sizeof(to->message));
 	if (*to->message)
 		snprintf(to->state, sizeof(to->state), "error");
@@ -111,20 +120,37 @@ static void fill_status(const struct member_status *s, struct drover_member *to)
 	snprintf(to->message, sizeof(to->message), "%s", s->error);
 }
 
+/* After what its configuration says. The address in that is the last one, of a member that may run. */
+static void fill_live(enum answer answer, const struct member_status *s, struct drover_member *to)
+{
+	if (answer != ANSWER_LATE)
+		to->ip[0] = '\0';
+	if (answer == ANSWER_GIVEN) {
+		fill_status(s, to);
+	} else if (answer == ANSWER_LATE) {
+		snprintf(to->state, sizeof(to->state), "unknown");
+		snprintf(to->message, sizeof(to->message),
+			 "its helper (pid %d) does not answer: not within %d s", to->pid,
+			 STATUS_MS / 1000);
+	} else if (to->pid) { /* alive, but with nothing to say yet */
+		snprintf(to->state, sizeof(to->state), "starting");
+	}
+}
+
 int members_list(const struct store *store, const struct name_list *names, const struct limits *l,
 		 struct drover_member *members, struct err *e)
 {
 	scoped(mem) struct member_status *status = calloc(names->n + 1, sizeof(*status));
-	scoped(mem) bool *known = calloc(names->n + 1, sizeof(*known));
+	scoped(mem) enum answer *answers = calloc(names->n + 1, sizeof(*answers));
 	uv_loop_t loop;
 	int r;
 
-	if (!status || !known)
+	if (!status || !answers)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	r = loop_init(&loop, e);
 	if (r < 0)
 		return r;
-	r = ask_all(&loop, store, names, l, status, known, e);
+	r = ask_all(&loop, store, names, l, status, answers, e);
 	uv_run(&loop, UV_RUN_DEFAULT);
 	uv_loop_close(&loop);
 	for (size_t i = 0; i < names->n && r == 0; i++) {
@@ -132,11 +158,8 @@ int members_list(const struct store *store, const struct name_list *names, const
 
 		fill_config(store, names->names[i], &members[i]);
 		members[i].pid = (int)pid;
-		if (known[i])
-			fill_status(&status[i], &members[i]);
-		else if (pid) /* alive, but with nothing to say yet */
-			snprintf(members[i].state, sizeof(members[i].state), "starting");
-		else
+		fill_live(answers[i], &status[i], &members[i]);
+		if (!pid)
 			store_sweep_dead(store, names->names[i]);
 	}
 	return r;
@@ -240,14 +263,14 @@ static int read_addresses(struct drover_cluster *c, const struct name_list *name
 			  const struct limits *l, struct err *e)
 {
 	scoped(mem) struct member_status *status = calloc(names->n + 1, sizeof(*status));
-	scoped(mem) bool *known = calloc(names->n + 1, sizeof(*known));
+	scoped(mem) enum answer *answers = calloc(names->n + 1, sizeof(*answers));
 	int r;
 
-	if (!status || !known)
+	if (!status || !answers)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
-	r = ask_all(&c->loop, &c->store, names, l, status, known, e);
+	r = ask_all(&c->loop, &c->store, names, l, status, answers, e);
 	for (size_t i = 0; i < names->n && r == 0; i++)
-		if (known[i])
+		if (answers[i] == ANSWER_GIVEN)
 			memcpy(c->vms[i]->ip, status[i].ip, sizeof(c->vms[i]->ip));
 	return r;
 }

@@ -117,14 +117,28 @@ stopped_helper() {
 	up web -n 2 || return 1
 	pid=$(helper_of web web-1)
 	kill -STOP "$pid"
-	timeout 60 "$drover" ls >"$scratch/ls"
+	timeout 60 "$drover" ls >"$scratch/ls" 2>"$scratch/err"
 	rc=$?
 	kill -CONT "$pid"
-	cat "$scratch/ls"
-	[ "$rc" -eq 0 ] && [ "$(grep -c '^web-' "$scratch/ls")" -eq 2 ] &&
+	cat "$scratch/ls" "$scratch/err"
+	[ "$rc" -eq 0 ] && [ "$(grep -c '^web-. *unknown  *[0-9.]* ' "$scratch/ls")" -eq 2 ] &&
+		[ "$(grep -c "^drover: web-.: its helper (pid $pid) does not answer" "$scratch/err")" -eq 2 ] &&
 		[ "$("$drover" ls | grep -c '^web-.*running')" -eq 2 ]
 }
-ok "ls ends while the helper is stopped, and tells the truth when it goes on" stopped_helper
+ok "ls ends while the helper is stopped and says that it does not answer, and the state when it goes on" stopped_helper
+up_waits() {
+	local pid second rc
+	pid=$(helper_of web web-1)
+	kill -STOP "$pid"
+	: >"$scratch/2"
+	"$drover" up web --backend fake >>"$scratch/2" 2>&1 &
+	second=$!
+	timeout 20 tail -n +1 -f --pid=$second "$scratch/2" | grep -q -m 1 "the helper of web-1 (pid $pid) does not answer: waiting for it"
+	rc=$?
+	kill -CONT "$pid"
+	wait "$second" && [ "$rc" -eq 0 ] && grep -q 'web-1 .*running already' "$scratch/2"
+}
+ok "up waits for such a helper, and says so" up_waits
 ok "down of a helper that was stopped" "$drover" down web
 
 # --- damaged records
