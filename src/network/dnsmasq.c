@@ -239,7 +239,8 @@ int dnsmasq_open(uv_loop_t *loop, const struct dnsmasq_options *o, dnsmasq_cb *c
 }
 
 /* Puts @text into the file @name of the directory @sub, whole at once. */
-static int put(const struct dnsmasq *d, const char *sub, const char *name, const char *text)
+static int put(const struct dnsmasq *d, const char *sub, const char *name, const char *text,
+	       struct err *e)
 {
 	scoped(mem) char *draft = str_format("%s/draft", d->dir);
 	scoped(mem) char *path = str_format("%s/%s/%s", d->dir, sub, name);
@@ -247,7 +248,7 @@ static int put(const struct dnsmasq *d, const char *sub, const char *name, const
 
 	if (r == 0 && rename(draft, path) < 0)
 		r = -errno;
-	return r;
+	return r < 0 ? err_errno(e, r, "cannot write %s", path ? path : name) : 0;
 }
 
 /* By an earlier helper; told once more, it complains of two with one address. */
@@ -269,10 +270,8 @@ int dnsmasq_add(struct dnsmasq *d, const char *name, const char *mac, const char
 	snprintf(line, sizeof(line), "%s %s\n", ip, name);
 	if (is_told(d, name, host))
 		return 0;
-	r = put(d, "names", name, line);
-	if (r == 0)
-		r = put(d, "dhcp", name, host);
-	return r < 0 ? err_errno(e, r, "tell dnsmasq of %s", name) : 0;
+	r = put(d, "names", name, line, e);
+	return r < 0 ? r : put(d, "dhcp", name, host, e);
 }
 
 void dnsmasq_close(struct dnsmasq *d, dnsmasq_close_cb *done, void *arg)

@@ -203,6 +203,72 @@ if unshare -m true 2>/dev/null; then
 			"$drover" up k-3 --backend fake --quiet && "$drover" rm -f --all && exit $bad' _ "$scratch" "$drover"
 	}
 	ok "on a full disk each command names the file, leaves nothing half made, and goes on with room" full_rows
+	# The same for images from a file and from a server, ssh-config, and the first member's keys, before which no guest starts:
+	# its directories have room, the home has none. The disk has a boot record and nothing that it could start.
+	www() {
+		head -c "$1" /dev/zero >"$scratch/www/$2"
+		printf '\372\353\376' | dd of="$scratch/www/$2" conv=notrunc status=none
+		printf '\200\0\2\0\203\0\2\0\1\0\0\0\100\0\0\0' | dd of="$scratch/www/$2" bs=1 seek=446 conv=notrunc status=none
+		printf '\125\252' | dd of="$scratch/www/$2" bs=1 seek=510 conv=notrunc status=none
+		# what is no hole, or it takes no room
+		head -c "$(($1 - 1024))" /dev/urandom | dd of="$scratch/www/$2" bs=1024 seek=1 conv=notrunc status=none
+	}
+	serve() {
+		mkfifo "$scratch/port"
+		python3 -c '
+import functools, http.server, sys
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *of): pass
+s = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=sys.argv[1]))
+print(s.server_port, flush=True)
+s.serve_forever()' "$scratch/www" >"$scratch/port" 2>/dev/null &
+		server=$!
+		read -r port <"$scratch/port"
+	}
+	full_images() {
+		local rc
+		mkdir -p "$scratch/www" "$scratch/clusters" "$scratch/run"
+		www 1048576 large.raw && www 131072 small.raw && serve || return 1
+		unshare -m bash -c '
+			scratch=$1 drover=$2 url=$3 bad=0
+			mount -t tmpfs -o size=512k none "$scratch/fs" && export DROVER_HOME=$scratch/fs/home && mkdir -p "$DROVER_HOME/clusters" "$DROVER_HOME/run" || exit 1
+			fill() { head -c 1M /dev/zero >"$scratch/fs/fill" 2>/dev/null; }
+			row() {
+				local pattern=$1 rc=0 left
+				shift
+				timeout 60 "$drover" "$@" >"$scratch/fs/out" 2>"$scratch/err" </dev/null || rc=$?
+				[ "$rc" -eq 1 ] && grep -Eq "^drover: .*$pattern" "$scratch/err" || { echo "$*: exit $rc"; cat "$scratch/err"; bad=1; }
+				left=$(ls "$DROVER_HOME/images"; "$drover" ls -q; "$drover" audit; find "$DROVER_HOME" -name ".*.tmp*" -o -name "*.part")
+				[ -z "$left" ] || { echo "after $*: $left"; bad=1; }
+			}
+			images="the file system that holds $DROVER_HOME/images"
+			for room in none little; do
+				[ "$room" = little ] || fill
+				row "$images/.mine.tmp.*/disk is full" image import "$scratch/www/large.raw" --name mine
+				row "$images/.web.part is full" image import "$url/large.raw" --name web
+				row "$images/.large.raw-.*part is full" up z --image "$url/large.raw" --backend qemu --quiet
+				rm -f "$scratch/fs/fill"
+			done
+			"$drover" image import "$scratch/www/small.raw" --name mine && "$drover" image rm mine || exit 1
+			"$drover" image import "$url/small.raw" --name web && mount --bind "$scratch/clusters" "$DROVER_HOME/clusters" &&
+				mount --bind "$scratch/run" "$DROVER_HOME/run" || exit 1
+			fill
+			timeout 60 "$drover" up z --image web --backend qemu --quiet 2>"$scratch/err" </dev/null
+			[ $? -eq 1 ] && grep -q "^drover: cannot write the SSH key $DROVER_HOME/id_ed25519: No space left" "$scratch/err" || { cat "$scratch/err"; bad=1; }
+			left=$("$drover" ls -q; "$drover" audit; ls -A "$DROVER_HOME" | grep id_)
+			[ -z "$left" ] || { echo "after keys: $left"; bad=1; }
+			rm "$scratch/fs/fill"
+			"$drover" up z --backend fake --quiet || exit 1
+			fill
+			"$drover" ssh-config z >"$scratch/fs/config" 2>"$scratch/err"
+			[ $? -eq 1 ] && grep -q "^drover: cannot write to stdout: No space left" "$scratch/err" || { cat "$scratch/err"; bad=1; }
+			"$drover" rm -f z
+			exit $bad' _ "$scratch" "$drover" "http://127.0.0.1:$port"
+		rc=$?
+		kill "$server"
+		return "$rc"
+	}
+	ok "on a full disk images from files and servers, keys and ssh-config name what does not fit and leave nothing half made" full_images
 	readonly_home() {
 		up keep && "$drover" down keep || return 1
 		unshare -m bash -c '
