@@ -52,6 +52,21 @@ sys.exit(f"ended with {status}, left {left}" if status != int(sys.argv[5]) or le
 EOF
 }
 
+# A command that is to write below $home/small, where there is so much room (0: none); 3: it has left something.
+on_small() { # SIZE COMMAND...
+	mkdir -p "$home/small"
+	unshare -m bash -c 'room=$1 small=$2 && shift 2
+		if [ "$room" = 0 ]; then
+			mount -t tmpfs -o size=4k small "$small" && echo full >"$small/fill"
+		else
+			mount -t tmpfs -o size="$room" small "$small"
+		fi || exit 4
+		"$@"
+		rc=$?
+		[ -z "$(find "$small" -type f -not -name fill -not -name .lock)" ] || { find "$small" >&2; exit 3; }
+		exit $rc' _ "$1" "$home/small" "${@:2}"
+}
+
 ok "image tiny is there" "$DROVER" image build tiny
 ok "two members boot" "$DROVER" up s -n 2 --image tiny --mem 256M --cpus 1
 ok "a connection between them" connect
@@ -103,6 +118,14 @@ ok "in the store that it came from it goes on too" "$DROVER" snapshot import -q 
 ok "where the key of the store stays let in, once" lets_in same-1 1
 ok "an export that is interrupted says so and leaves no file" ends_by SIGINT 130
 ok "nor its key in the members" lets_in s-1 1
+fails "a full disk that it is for is told with the file's name, and holds nothing of it" 1 "$home/small/x: no space left" \
+	on_small 0 "$DROVER" snapshot export s "$home/small/x"
+fails "so is one that fills meanwhile" 1 "$home/small/x: no space left" on_small 8m "$DROVER" snapshot export s "$home/small/x"
+fails "and that which a timeline is for" 1 "cannot write $home/small/t.svg: No space left" \
+	on_small 0 "$DROVER" timeline s -o "$home/small/t.svg"
+fails "and a store that an import fills" 1 "write $home/small/captures/.*/memory: No space left" \
+	on_small 8m env DROVER_HOME="$home/small" "$DROVER" snapshot import "$file" n
+ok "no key of these is left in the members" lets_in s-1 1
 ok "one that is killed leaves no file either" ends_by SIGKILL -9
 ok "and what it captured goes" "$DROVER" prune
 ok "rm" "$DROVER" rm -f --all

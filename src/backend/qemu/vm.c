@@ -21,6 +21,17 @@ static void found_paused(struct local_vm *vm)
 		vm_found_paused(vm);
 }
 
+/* QEMU says neither which of its disks it was nor where that lies; they lie in one place. */
+static void end_for_space(struct local_vm *vm)
+{
+	const char *disk = vm->spec.disk_path ? vm->spec.disk_path : vm->spec.points_path;
+	scoped(mem) char *text =
+		str_format("the file system that holds %s is full, and the guest wrote to it",
+			   disk ? disk : "its disk");
+
+	vm_end_with(vm, ERR_NO_SPACE, text ? text : "its disk cannot be written: no space left");
+}
+
 static void on_status(void *arg, json_t *ret, const char *error)
 {
 	struct local_vm *vm = arg;
@@ -33,8 +44,7 @@ static void on_status(void *arg, json_t *ret, const char *error)
 	else if (strcmp(status, "paused") == 0 || strcmp(status, "postmigrate") == 0)
 		found_paused(vm); /* the second: when its memory has been captured */
 	else if (strcmp(status, "io-error") == 0)
-		vm_end_with(vm, ERR_NO_SPACE,
-			    "a disk of the guest cannot be written: no space left");
+		end_for_space(vm);
 	else if (strcmp(status, "internal-error") == 0)
 		vm_end_with(vm, ERR_BOOT, "KVM cannot run this guest; DROVER_ACCEL=tcg may");
 }
