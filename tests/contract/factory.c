@@ -16,7 +16,10 @@
 #include <spawn.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 extern char **environ;
 
@@ -174,6 +177,19 @@ struct backend *factory_open(struct factory *f, const struct factory_kind *kind,
 	if (!b)
 		fail_msg("backend %s: %s", kind->name, e.msg);
 	return b;
+}
+
+void factory_leave_socket(const struct factory *f, const char *name)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	char *path = store_socket_path(f->store, name, "sock");
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_true(fd >= 0 && path && strlen(path) < sizeof(a.sun_path));
+	str_copy(a.sun_path, sizeof(a.sun_path), path);
+	assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	close(fd);
+	free(path);
 }
 
 void factory_hold(struct factory *f)

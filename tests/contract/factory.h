@@ -61,6 +61,9 @@ struct vm_spec factory_spec(const struct factory *f, const char *name);
 /* After backend_free: ends the helper, checks that it ended well, and removes what it left. */
 void factory_close(struct factory *f);
 
+/* Leaves a socket at which nobody listens where @name's helper is to; remote only. */
+void factory_leave_socket(const struct factory *f, const char *name);
+
 /* Between the two the helper reads nothing, whoever connects; remote only, and with real guests without effect. */
 void factory_hold(struct factory *f);
 void factory_go_on(struct factory *f);

@@ -337,8 +337,11 @@ static void a_dead_helper_is_a_stopped_vm(void **unused)
 	bench_close(&t);
 }
 
-/* The helper has read neither: it knows the member only by the boot, so nobody listens where the stop goes. */
-static void a_stop_that_overtakes_the_boot_of_a_member_that_joins_ends_it(void **unused)
+/*
+ * The helper has read neither: it knows the member only by the boot, so nobody listens where the stop goes. @stale: a helper
+ * that was killed has left its socket there.
+ */
+static void overtake_boot(bool stale)
 {
 	struct said booted = {0};
 	struct said stopped = {0};
@@ -350,6 +353,8 @@ static void a_stop_that_overtakes_the_boot_of_a_member_that_joins_ends_it(void *
 	backend_release(t.vm);
 	s = reserve(&t, "m2", NULL);
 	t.vm = create(&t, "m2", &s.reservation, 0);
+	if (stale)
+		factory_leave_socket(&t.factory, "m2");
 	factory_hold(&t.factory);
 	assert_int_equal(backend_start(t.vm, on_done, &booted, &booted.e), 0);
 	assert_int_equal(backend_stop(t.vm, on_done, &stopped, &stopped.e), 0);
@@ -364,6 +369,16 @@ static void a_stop_that_overtakes_the_boot_of_a_member_that_joins_ends_it(void *
 	assert_int_equal(booted.calls, 1);
 	assert_int_equal(state_of(&t), VM_STOPPED);
 	bench_close(&t);
+}
+
+static void a_stop_that_overtakes_the_boot_of_a_member_that_joins_ends_it(void **unused)
+{
+	overtake_boot(false);
+}
+
+static void such_a_stop_waits_beside_the_socket_of_a_dead_helper(void **unused)
+{
+	overtake_boot(true);
 }
 
 /* Whether the backend cannot, or nobody left anything: the helper then knows what to do without. */
@@ -404,7 +419,8 @@ static int run_suite(void)
 	static const struct CMUnitTest direct_tests[] = {COMMON_TESTS};
 	static const struct CMUnitTest remote_tests[] = {
 		COMMON_TESTS, TEST(a_dead_helper_is_a_stopped_vm),
-		TEST(a_stop_that_overtakes_the_boot_of_a_member_that_joins_ends_it)};
+		TEST(a_stop_that_overtakes_the_boot_of_a_member_that_joins_ends_it),
+		TEST(such_a_stop_waits_beside_the_socket_of_a_dead_helper)};
 	uv_loop_t loop;
 
 	/* libuv opens two descriptors with its first loop and keeps them */

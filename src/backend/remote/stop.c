@@ -160,7 +160,9 @@ static void on_stop_reply(void *arg, int r, const struct reply *p, int fd, const
 	 * best effort as in the reference: the departure decides.
 	 */
 	d->acknowledged = r == 0 || e->code == ERR_TIMEOUT || store_owner_alive(s, d->vm->name) > 0;
-	look(d);
+	/* It is asked again by whoever comes to listen, or when the boot is answered; a killed helper's socket is still there. */
+	if (d->acknowledged || !d->vm->booting)
+		look(d);
 }
 
 static int ask_to_stop(struct departure *d, struct err *e)
