@@ -31,25 +31,11 @@ static void scoped_known(struct known *all)
 static int find_members(const struct store *store, const char *member, struct name_list *ret,
 			struct err *e)
 {
-	scoped(names) struct name_list all = {0};
-	char cluster[NAME_SIZE];
 	int r = name_check(member, e);
 
-	if (r == 0)
-		r = store_list(store, &all, e);
 	if (r == 0 && !store_member_exists(store, member))
 		r = err_set(e, ERR_NOT_FOUND, "there is no member '%s'", member);
-	if (r < 0)
-		return r;
-	name_cluster(member, cluster);
-	for (size_t i = 0; i < all.n && r == 0; i++) {
-		char its[NAME_SIZE];
-
-		name_cluster(all.names[i], its);
-		if (strcmp(its, cluster) == 0)
-			r = name_list_add(ret, all.names[i]);
-	}
-	return r < 0 ? err_set(e, ERR_NO_MEMORY, "out of memory") : 0;
+	return r < 0 ? r : cluster_members(store, member, ret, e);
 }
 
 /* What each disk of the members has, in @s. */

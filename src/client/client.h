@@ -216,6 +216,10 @@ int cluster_id_make(char ret[CLUSTER_ID_SIZE], struct err *e);
 int cluster_id_find(const struct store *store, const struct name_list *names,
 		    char ret[CLUSTER_ID_SIZE], struct err *e);
 
+/* All that belong to @member's cluster, itself too, whether they run or not: by its id, without one by the names. */
+int cluster_members(const struct store *store, const char *member, struct name_list *ret,
+		    struct err *e);
+
 /* --- kernel.c: a kernel of the user's own ------------------------------------------------------------------------ */
 
 /* Whether what the caller names can be booted, as far as the files tell. */

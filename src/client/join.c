@@ -71,6 +71,26 @@ int cluster_id_find(const struct store *store, const struct name_list *names,
 	return r == 0 && !*ret ? cluster_id_make(ret, e) : r;
 }
 
+int cluster_members(const struct store *store, const char *member, struct name_list *ret,
+		    struct err *e)
+{
+	scoped(names) struct name_list all = {0};
+	char id[CLUSTER_ID_SIZE];
+	int r = store_list(store, &all, e);
+
+	load_id(store, member, id);
+	for (size_t i = 0; i < all.n && r == 0; i++) {
+		char its[CLUSTER_ID_SIZE];
+
+		load_id(store, all.names[i], its);
+		if (*id && *its ? strcmp(id, its) == 0 : same_prefix(all.names[i], member))
+			r = name_list_add(ret, all.names[i]) < 0
+				    ? err_set(e, ERR_NO_MEMORY, "out of memory")
+				    : 0;
+	}
+	return r;
+}
+
 /* --- The running cluster that members are to join -------------------------------------------------------------- */
 
 struct joining {

@@ -47,5 +47,10 @@ ok "under names of its own" out_is "$(printf 'i-1\ni-2')" "$DROVER" ls -q i
 ok "with the state" is_state i-1 before
 ok "and the connection" carries i five
 ok "rm" "$DROVER" rm -f --all
+ok "two members of other names boot" "$DROVER" up -q ann bob --image tiny --mem 256M --cpus 1
+ok "they are saved" "$DROVER" snapshot save ann both
+ok "and stopped" "$DROVER" down ann bob
+ok "a copy of the point has both" bash -c '[ "$("$DROVER" run -q --from ann:both -- sh -c "echo \$DROVER_MEMBERS" | wc -w)" = 2 ]'
+ok "rm" "$DROVER" rm -f --all
 ok "nothing is left" nothing_left
 done_testing
