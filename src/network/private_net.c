@@ -22,6 +22,7 @@
 #include "wire/json.h"
 
 #include <string.h>
+#include <sys/statvfs.h>
 
 #define BRIDGE        "br0"
 #define EGRESS_IFNAME "egress0"
@@ -181,6 +182,20 @@ static void check_open(struct private_net *n)
 	done(n->open_arg, 0, n, NULL);
 }
 
+/* It tells only its log why, and keeps files in @n's directory. */
+static void fail_dnsmasq(struct private_net *n)
+{
+	struct statvfs fs;
+
+	if (statvfs(n->dir, &fs) < 0 || fs.f_bavail > 0) {
+		fail_open(n, ERR_HOST, "dnsmasq does not start");
+		return;
+	}
+	err_set(&n->open_error, ERR_NO_SPACE,
+		"dnsmasq does not start, and the file system that holds %s is full", n->dir);
+	begin_close(n);
+}
+
 static void on_dnsmasq(void *arg, bool ready)
 {
 	struct private_net *n = arg;
@@ -189,7 +204,7 @@ static void on_dnsmasq(void *arg, bool ready)
 		n->dnsmasq_ready = true;
 		check_open(n);
 	} else if (n->open_done) {
-		fail_open(n, ERR_HOST, "dnsmasq does not start");
+		fail_dnsmasq(n);
 	}
 }
 

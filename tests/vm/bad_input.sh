@@ -46,6 +46,16 @@ guest_fills_disk() {
 		grep -q '^drover: x: .*the file system that holds .*/small/clusters/x/x/disk.qcow2 is full' <<<"$said"
 }
 
+# The store fills up while a member is stopped.
+start_in_full_store() {
+	in_small_home 16m bash -c '"$DROVER" up -q x --image tiny --mem 256M --cpus 1 && "$DROVER" down x || exit 1
+		dd if=/dev/zero of="$DROVER_HOME/fill" bs=4k 2>/dev/null
+		said=$("$DROVER" up -q x 2>&1) && exit 1
+		rm "$DROVER_HOME/fill"
+		grep -Eq "$DROVER_HOME/.*(No space left|is full)" <<<"$said" || { echo "$said"; exit 1; }
+		"$DROVER" up -q x'
+}
+
 fails "an unknown image is named, with those there are" 1 "no-such.*debian-12" "$DROVER" up x --image no-such
 fails "a name with a slash is refused" 2 "invalid name 'a/b'" "$DROVER" up a/b --image tiny
 fails "a name of 64 characters is refused" 2 "invalid name 'aaaa.*1 to 63" "$DROVER" up "$long" --image tiny
@@ -64,6 +74,7 @@ ok "image debian-12 is built or there" "$DROVER" image build debian-12
 fails "a disk too full for a member's disk is told" 1 "[Nn]o space left.*/small" \
 	in_small_home 64k "$DROVER" up x --image debian-12
 ok "a disk that the guest fills is told with its file, and the member is in error" guest_fills_disk
+ok "a store that is full when a member starts is told with a file, and it starts when there is room" start_in_full_store
 ok "no member is left" bash -c '[ -z "$("$DROVER" ls -q)" ]'
 ok "nothing is left" nothing_left
 done_testing
