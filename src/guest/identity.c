@@ -71,11 +71,16 @@ static int give_names(struct buf *b, const char *name)
 	if (getrandom(bytes, sizeof(bytes), 0) != sizeof(bytes))
 		return -EIO;
 	str_hex(bytes, sizeof(bytes), hex);
-	/* The time of the machine's own clock, when it is read: these lines may be taken late, on a busy host. */
+	/*
+	 * The time of the machine's own clock, when it is read: these lines may be taken late, on a busy host; and once more
+	 * when its second is over before the program has set it.
+	 */
 	return buf_addf(
 		b,
 		"{ read -r now </sys/class/rtc/rtc0/since_epoch; } 2>/dev/null || now=@NOW@\n"
 		"date -u -s @$now </dev/null >/dev/null\n"
+		"for i in 1 2 3; do { read -r next </sys/class/rtc/rtc0/since_epoch; } 2>/dev/null &&"
+		" [ $next != $now ] || break; now=$next; date -u -s @$now </dev/null >/dev/null; done\n"
 		"printf %%s '%s' >/proc/sys/kernel/hostname\n"
 		"[ ! -e /etc/machine-id ] || printf '%%s\\n' %s >/etc/machine-id\n",
 		name, hex);
