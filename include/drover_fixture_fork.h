@@ -35,34 +35,31 @@ struct drover_fixture_base {
 	char inside[DROVER_FIXTURE_MEMBERS][80];
 };
 
-#define DROVER_FIXTURE_BASE(base, count, ...)                                                    \
-	static int base##_set_up(struct drover_fixture *fixture);                                \
+#define DROVER_FIXTURE_BASE_OPTIONS(base, ...)                                                   \
 	static const struct drover_options *base##_options(void)                                 \
 	{                                                                                        \
 		static struct drover_options o;                                                  \
                                                                                                  \
 		o = (struct drover_options){.size = sizeof(struct drover_options), __VA_ARGS__}; \
 		return &o;                                                                       \
-	}                                                                                        \
-	static struct drover_fixture_base base = {.name = #base,                                 \
-						  .members = (count),                            \
-						  .options = base##_options,                     \
-						  .set_up = base##_set_up};                      \
+	}
+
+#define DROVER_FIXTURE_BASE(base, count, ...)                                \
+	static int base##_set_up(struct drover_fixture *fixture);            \
+	DROVER_FIXTURE_BASE_OPTIONS(base, __VA_ARGS__)                       \
+	static struct drover_fixture_base base = {.name = #base,             \
+						  .members = (count),        \
+						  .options = base##_options, \
+						  .set_up = base##_set_up};  \
 	static int base##_set_up(struct drover_fixture *fixture)
 
 /*
  * DROVER_FIXTURE_POINT(NAME, "web-1", "clean", .home = ...); a base that was set up by hand: the point "clean" of the cluster that has the
  * member web-1, whether that runs or not.
  */
-#define DROVER_FIXTURE_POINT(base, of, saved, ...)                                               \
-	static const struct drover_options *base##_options(void)                                 \
-	{                                                                                        \
-		static struct drover_options o;                                                  \
-                                                                                                 \
-		o = (struct drover_options){.size = sizeof(struct drover_options), __VA_ARGS__}; \
-		return &o;                                                                       \
-	}                                                                                        \
-	static struct drover_fixture_base base = {                                               \
+#define DROVER_FIXTURE_POINT(base, of, saved, ...)     \
+	DROVER_FIXTURE_BASE_OPTIONS(base, __VA_ARGS__) \
+	static struct drover_fixture_base base = {     \
 		.name = #base, .options = base##_options, .cluster = (of), .point = (saved)}
 
 static struct drover_fixture_base *drover_fixture_bases[DROVER_FIXTURE_MEMBERS];
