@@ -60,12 +60,13 @@ static int read_points(const struct drover_capture *k, const struct store *s, st
 	return r;
 }
 
-/* Finds @point in the copies of the disks, and says to each copy what it goes on from. */
-static int settle(struct drover_capture *k, const char *who, const char *point, struct err *e)
+/* Finds @point in the disks of @s, and says to each copy what it goes on from. */
+static int settle(struct drover_capture *k, const struct store *s, const char *who,
+		  const char *point, struct err *e)
 {
 	scoped(known) struct known all = {0};
 	const struct point *best;
-	int r = read_points(k, &k->inside, &all, e);
+	int r = read_points(k, s, &all, e);
 
 	if (r < 0)
 		return r;
@@ -102,17 +103,12 @@ static int copy_disks(struct drover_capture *k, struct err *e)
 static int copy_stopped(struct drover_capture *k, const struct name_list *names, const char *point,
 			struct err *e)
 {
-	scoped(known) struct known all = {0};
-	int64_t bytes;
 	int r = capture_reserve(k, names->n, e);
 
 	for (size_t i = 0; i < names->n && r == 0; i++)
 		r = capture_add_member(k, names->names[i], e);
 	if (r == 0)
-		r = read_points(k, &k->store, &all, e);
-	if (r == 0 && !points_newest(all.lists, all.n, point, &bytes))
-		r = points_refuse(all.lists, all.n, names->n == 1 ? names->names[0] : "the cluster",
-				  point, e);
+		r = settle(k, &k->store, names->n == 1 ? names->names[0] : "the cluster", point, e);
 	return r < 0 ? r : copy_disks(k, e);
 }
 
@@ -163,7 +159,6 @@ static int take_running(const char *root, const char *member, const struct name_
 	call.timeout_ms = (unsigned)l->timeout_ms;
 	call.cancel = l->cancel;
 	r = drover_cluster_open(root, member, &call, &c, &pe);
-
 	if (r < 0)
 		return private_error(e, &pe);
 	r = check_all_run(c, names, e);
@@ -172,6 +167,8 @@ static int take_running(const char *root, const char *member, const struct name_
 	if (r == 0)
 		r = capture_take_disks(k, c, point, l, ret_held_ms, e);
 	drover_cluster_close(c);
+	if (r == 0)
+		r = settle(k, &k->inside, "the cluster", point, e);
 	if (r < 0)
 		drover_capture_close(k);
 	else
@@ -187,7 +184,6 @@ static int take_point(const char *home, const char *member, const char *point,
 {
 	scoped(store) struct store store = {0};
 	scoped(names) struct name_list names = {0};
-	struct drover_capture *k = NULL;
 	const char *running = NULL;
 	int r = name_check(point, e);
 
@@ -200,15 +196,8 @@ static int take_point(const char *home, const char *member, const char *point,
 	for (size_t i = 0; i < names.n && !running; i++)
 		if (store_owner_alive(&store, names.names[i]))
 			running = names.names[i];
-	r = running ? take_running(store.root, running, &names, point, l, ret_held_ms, &k, e)
-		    : take_stopped(store.root, &names, point, &k, e);
-	if (r == 0)
-		r = settle(k, "the cluster", point, e);
-	if (r < 0)
-		drover_capture_close(k);
-	else
-		*ret = k;
-	return r;
+	return running ? take_running(store.root, running, &names, point, l, ret_held_ms, ret, e)
+		       : take_stopped(store.root, &names, point, ret, e);
 }
 
 int drover_capture_point(const char *home, const char *member, const char *point,
