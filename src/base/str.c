@@ -54,6 +54,15 @@ void name_cluster(const char *name, char ret[NAME_SIZE])
 	ret[len] = '\0';
 }
 
+bool name_same_cluster(const char *a, const char *b)
+{
+	char clusters[2][NAME_SIZE];
+
+	name_cluster(a, clusters[0]);
+	name_cluster(b, clusters[1]);
+	return strcmp(clusters[0], clusters[1]) == 0;
+}
+
 static void sha256_of(const void *data, size_t len, uint8_t ret[SHA256_DIGEST_SIZE])
 {
 	struct sha256_ctx ctx;

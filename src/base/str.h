@@ -27,6 +27,8 @@ int name_check(const char *name, struct err *e);
 
 /* The cluster of a member name: cut at the last '-' when digits follow it. @ret: NAME_SIZE bytes. */
 void name_cluster(const char *name, char ret[NAME_SIZE]);
+/* Whether two members' names have the same. */
+bool name_same_cluster(const char *a, const char *b);
 
 /* The base of a member's socket names: the first 16 hex digits of SHA-256(@name), and NUL. */
 void name_socket_key(const char *name, char ret[SOCKET_KEY_LEN + 1]);

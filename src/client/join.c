@@ -34,19 +34,10 @@ static void load_id(const struct store *store, const char *name, char ret[CLUSTE
 		memcpy(ret, c.cluster_id, sizeof(c.cluster_id));
 }
 
-static bool same_prefix(const char *a, const char *b)
-{
-	char clusters[2][NAME_SIZE];
-
-	name_cluster(a, clusters[0]);
-	name_cluster(b, clusters[1]);
-	return strcmp(clusters[0], clusters[1]) == 0;
-}
-
 static bool any_same_prefix(const struct name_list *names, const char *name)
 {
 	for (size_t i = 0; i < names->n; i++)
-		if (same_prefix(names->names[i], name))
+		if (name_same_cluster(names->names[i], name))
 			return true;
 	return false;
 }
@@ -83,7 +74,7 @@ int cluster_members(const struct store *store, const char *member, struct name_l
 		char its[CLUSTER_ID_SIZE];
 
 		load_id(store, all.names[i], its);
-		if (*id && *its ? strcmp(id, its) == 0 : same_prefix(all.names[i], member))
+		if (*id && *its ? strcmp(id, its) == 0 : name_same_cluster(all.names[i], member))
 			r = name_list_add(ret, all.names[i]) < 0
 				    ? err_set(e, ERR_NO_MEMORY, "out of memory")
 				    : 0;
@@ -164,7 +155,7 @@ static const char *id_of(const struct joining *j, const char *name)
 static bool is_of_prefix(const struct joining *j, const char *name, const char *id)
 {
 	for (size_t i = 0; i < j->all.n; i++)
-		if (*id && strcmp(j->ids[i], id) == 0 && same_prefix(j->all.names[i], name))
+		if (*id && strcmp(j->ids[i], id) == 0 && name_same_cluster(j->all.names[i], name))
 			return true;
 	return false;
 }
@@ -176,7 +167,7 @@ static bool belongs(const struct joining *j, const char *name, const char *membe
 
 	if (*id)
 		return strcmp(id, id_of(j, member)) == 0;
-	return same_prefix(name, member) || is_of_prefix(j, name, id_of(j, member));
+	return name_same_cluster(name, member) || is_of_prefix(j, name, id_of(j, member));
 }
 
 /* Only these are asked for their state: any other helper may take its time. */

@@ -494,21 +494,17 @@ static char *helper_log(const struct store *store, const char *name)
 {
 	scoped(names) struct name_list all = {0};
 	scoped(mem) char *best = store_log_path(store, name);
-	char cluster[NAME_SIZE];
 	struct timespec newest = {0};
 	struct stat st;
 
-	name_cluster(name, cluster);
 	if (best && stat(best, &st) == 0)
 		newest = st.st_mtim;
 	if (store_list(store, &all, NULL) < 0)
 		return take_ptr(&best);
 	for (size_t i = 0; i < all.n; i++) {
 		scoped(mem) char *path = store_log_path(store, all.names[i]);
-		char other[NAME_SIZE];
 
-		name_cluster(all.names[i], other);
-		if (!path || strcmp(cluster, other) != 0 || stat(path, &st) < 0)
+		if (!path || !name_same_cluster(name, all.names[i]) || stat(path, &st) < 0)
 			continue;
 		if (st.st_mtim.tv_sec < newest.tv_sec ||
 		    (st.st_mtim.tv_sec == newest.tv_sec && st.st_mtim.tv_nsec <= newest.tv_nsec))
