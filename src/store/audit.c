@@ -6,6 +6,7 @@
 #include "base/scoped.h"
 #include "store/captures.h"
 #include "store/locks.h"
+#include "store/namespaces.h"
 
 #include <string.h>
 
@@ -96,22 +97,22 @@ static bool read_namespace(const char *pid, const char *kind, char *ret, size_t 
 
 static void tell_namespaces(struct audit *a, const struct process *p)
 {
-	static const char *const kinds[] = {"user", "pid", "mnt", "net"};
 	char pid[16];
 
 	snprintf(pid, sizeof(pid), "%d", (int)p->id.pid);
-	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+	for (size_t i = 0; i < NAMESPACE_KINDS; i++) {
+		const char *kind = namespace_kinds[i];
 		char its[64];
 		char ours[64];
 
-		if (!read_namespace(pid, kinds[i], its, sizeof(its)) ||
-		    !read_namespace("self", kinds[i], ours, sizeof(ours)) ||
-		    strcmp(its, ours) == 0 || is_told(a, "namespace", its))
+		if (!read_namespace(pid, kind, its, sizeof(its)) ||
+		    !read_namespace("self", kind, ours, sizeof(ours)) || strcmp(its, ours) == 0 ||
+		    is_told(a, "namespace", its))
 			continue;
 		add(a, "namespace", strdup(its), p->member, p->owner);
-		if (strcmp(kinds[i], "net") == 0)
+		if (strcmp(kind, "net") == 0)
 			tell_interfaces(a, p);
-		if (strcmp(kinds[i], "mnt") == 0)
+		if (strcmp(kind, "mnt") == 0)
 			audit_mounts_of(p, tell_one, a);
 	}
 }
@@ -327,7 +328,6 @@ static pid_t network_owner(const struct audit *a, const char *file)
 	pid_t pid = dot ? (pid_t)strtol(dot + 1, NULL, 10) : 0;
 	scoped(mem) char *name = NULL;
 	struct procid id;
-	char path[64];
 
 	for (size_t i = 0; i < a->processes.n; i++)
 		if (pid && a->processes.all[i].owner == pid)
@@ -335,10 +335,8 @@ static pid_t network_owner(const struct audit *a, const char *file)
 	/* it may have been started after the processes were listed; one that waits to be reaped has ended */
 	if (pid <= 0 || procid_of(pid, &id) < 0 || !procid_is_alive(&id))
 		return 0;
-	snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
-	if (files_read(path, 64, &name, NULL) < 0 || strcmp(name, "drover-helper\n") != 0)
-		return 0;
-	return pid;
+	name = process_name(pid);
+	return name && strcmp(name, "drover-helper") == 0 ? pid : 0;
 }
 
 static pid_t run_owner(const struct audit *a, const char *file, const char *name)

@@ -30,6 +30,9 @@ struct process_list {
 int store_processes(const struct store *s, struct process_list *ret, struct err *e);
 void process_list_done(struct process_list *l);
 
+/* The name that the kernel has for @pid: heap, or NULL when it has gone. */
+char *process_name(pid_t pid);
+
 static inline void scoped_processes(struct process_list *l)
 {
 	process_list_done(l);
@@ -80,6 +83,8 @@ typedef void audit_tell(void *arg, const char *kind, const char *what, const cha
 int audit_host(const struct store *s, const struct process_list *processes, audit_tell *tell,
 	       void *arg, struct err *e);
 /* audit_mounts.c: what @p sees mounted and the caller does not; what is mounted on files of the store, without an owner. */
+/* The mounts that @pid, or "self", sees, as /proc tells them: heap, or NULL when it has gone. */
+char *audit_read_mounts(const char *pid);
 void audit_mounts_of(const struct process *p, audit_tell *tell, void *arg);
 void audit_mounts_here(const struct store *s, audit_tell *tell, void *arg);
 /* audit_namespaces.c: what is kept of clusters that have ended. 0 or -errno. */

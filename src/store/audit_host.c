@@ -111,11 +111,9 @@ static pid_t find_owner(const struct process_list *l, pid_t pid)
 /* One that works for another store: it holds the lock for some ms. */
 static bool is_helper(pid_t pid)
 {
-	char path[64];
-	scoped(mem) char *name = NULL;
+	scoped(mem) char *name = process_name(pid);
 
-	snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
-	return files_read(path, 64, &name, NULL) < 0 || strcmp(name, "drover-helper\n") == 0;
+	return !name || strcmp(name, "drover-helper") == 0;
 }
 
 /*

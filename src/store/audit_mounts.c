@@ -12,7 +12,7 @@
 
 enum { MOUNTS_MAX = 16 << 20 };
 
-static char *read_mounts(const char *pid)
+char *audit_read_mounts(const char *pid)
 {
 	char path[64];
 	char *text = NULL;
@@ -45,12 +45,12 @@ static bool parse(char *line, const char **ret_key, const char **ret_place)
 void audit_mounts_of(const struct process *p, audit_tell *tell, void *arg)
 {
 	char pid[16];
-	scoped(mem) char *ours = read_mounts("self");
+	scoped(mem) char *ours = audit_read_mounts("self");
 	scoped(mem) char *theirs = NULL;
 	char *save = NULL;
 
 	snprintf(pid, sizeof(pid), "%d", (int)p->id.pid);
-	theirs = ours ? read_mounts(pid) : NULL;
+	theirs = ours ? audit_read_mounts(pid) : NULL;
 	if (!theirs)
 		return; /* it has gone */
 	for (char *line = strtok_r(theirs, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
@@ -79,7 +79,7 @@ void audit_mounts_here(const struct store *s, audit_tell *tell, void *arg)
 {
 	scoped(mem) char *clusters = str_format("%s/clusters/", s->root);
 	scoped(mem) char *run = str_format("%s/", s->run);
-	scoped(mem) char *ours = read_mounts("self");
+	scoped(mem) char *ours = audit_read_mounts("self");
 	char *save = NULL;
 
 	if (!clusters || !run || !ours)

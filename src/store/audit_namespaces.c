@@ -13,7 +13,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { MOUNTINFO_MAX = 16 << 20, LINK_SIZE = 64 };
+enum { LINK_SIZE = 64 };
 
 struct kept {
 	char link[LINK_SIZE]; /* "net:[4026532281]" */
@@ -86,15 +86,12 @@ static bool read_link(const char *path, char ret[LINK_SIZE])
 
 static void tell_holder(const struct kept_list *l, struct kept *k, pid_t pid)
 {
-	char path[64];
-	scoped(mem) char *name = NULL;
+	scoped(mem) char *name = process_name(pid);
 	scoped(mem) char *what = NULL;
 
 	k->told = pid;
-	snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
-	if (files_read(path, 64, &name, NULL) < 0)
-		return; /* it has gone */
-	name[strcspn(name, "\n")] = '\0';
+	if (!name)
+		return;
 	str_make_printable(name);
 	what = str_format("%s, held open by %s, pid %d", k->link, name, (int)pid);
 	l->tell(l->arg, "namespace", what, k->record->member, 0);
@@ -159,10 +156,10 @@ static void look_at_mounts(struct kept_list *l, pid_t pid)
 		return;
 	l->seen = seen;
 	l->seen[l->n_seen++] = st.st_ino;
-	snprintf(path, sizeof(path), "/proc/%d/mountinfo", (int)pid);
-	if (files_read(path, MOUNTINFO_MAX, &text, NULL) < 0)
-		return;
-	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
+	snprintf(path, sizeof(path), "%d", (int)pid);
+	text = audit_read_mounts(path);
+	for (char *line = text ? strtok_r(text, "\n", &save) : NULL; line;
+	     line = strtok_r(NULL, "\n", &save))
 		look_at_mount(l, pid, line);
 }
 

@@ -196,6 +196,18 @@ int store_processes(const struct store *s, struct process_list *ret, struct err 
 	return 0;
 }
 
+char *process_name(pid_t pid)
+{
+	char path[64];
+	char *name = NULL;
+
+	snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
+	if (files_read(path, 64, &name, NULL) < 0)
+		return NULL;
+	name[strcspn(name, "\n")] = '\0';
+	return name;
+}
+
 void process_list_done(struct process_list *l)
 {
 	for (size_t i = 0; i < l->n; i++)
