@@ -339,7 +339,7 @@ void helper_await_end(const struct store *store, pid_t pid, int pidfd);
 int names_check_idle(const struct store *store, const char *const names[], size_t n,
 		     struct name_list *ret, bool *any_new, struct err *e);
 
-/* How @names are, into @members; those whose helpers do not answer within 3 s are told as starting. */
+/* How @names are, into @members; those whose helpers do not answer within 3 s are told as unknown. */
 int members_list(const struct store *store, const struct name_list *names, const struct limits *l,
 		 struct drover_member *members, struct err *e);
 
