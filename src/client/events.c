@@ -245,7 +245,7 @@ static void feed_connect(void *arg)
 	}
 	f->pid = pid;
 	if (watch_open(ev->loop, fd, on_watch, f, &f->watch) < 0)
-		feed_end(f);
+		feed_again(f); /* it went in between */
 }
 
 /* @path is taken. */

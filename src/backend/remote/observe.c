@@ -127,8 +127,10 @@ static void open_watch(struct remote *b)
 
 	for (size_t i = 0; i < b->known.n && fd < 0; i++)
 		fd = rpc_connect(b->store, b->known.names[i]);
-	if (fd < 0 || watch_open(b->base.loop, fd, on_watch, b, &b->watch) < 0)
+	if (fd < 0)
 		lose_all(b);
+	else if (watch_open(b->base.loop, fd, on_watch, b, &b->watch) < 0)
+		watch_again(b); /* it went in between */
 }
 
 static bool wants_observation(const struct remote_vm *vm)

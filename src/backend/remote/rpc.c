@@ -112,12 +112,21 @@ static bool is_repeatable(enum verb verb)
 }
 
 /*
+ * Whether a connection that ended so has surely done nothing: the helper begins with a whole request, and this one has not
+ * left yet (the newline behind it does not count), or was left unread, which the kernel tells by a reset.
+ */
+static bool was_not_taken(const struct rpc *rpc, ssize_t end)
+{
+	return stream_queued(rpc->stream) > 1 || end == -ECONNRESET;
+}
+
+/*
  * A helper that was killed is followed by another, which its init starts: that one is asked too, once, so that a request
  * that a helper dies of does not become the third crash that ends the cluster.
  */
 static bool ask_again(struct rpc *rpc)
 {
-	if (rpc->again || !is_repeatable(rpc->verb))
+	if (rpc->again)
 		return false;
 	rpc->again = true;
 	stream_close(rpc->stream);
@@ -137,7 +146,7 @@ static void on_read(void *arg, const char *data, ssize_t len, int fd)
 		close_fd(&rpc->fd);
 		rpc->fd = fd;
 	}
-	if (len <= 0 && ask_again(rpc))
+	if (len <= 0 && (is_repeatable(rpc->verb) || was_not_taken(rpc, len)) && ask_again(rpc))
 		return;
 	if (len <= 0) {
 		rpc_fail(rpc, ERR_UNREACHABLE, "closed the connection without a reply");
@@ -171,27 +180,32 @@ static int try_connect(struct rpc *rpc)
 	return r;
 }
 
+static void send_request(struct rpc *rpc, int fd)
+{
+	int r;
+
+	rpc->stream = stream_open(rpc->loop, fd, on_read, rpc);
+	r = rpc->stream ? stream_write(rpc->stream, rpc->line.data, rpc->line.len) : -ENOMEM;
+	if (r == -ENOMEM)
+		rpc_fail(rpc, ERR_NO_MEMORY, "cannot be asked: out of memory");
+	else if (r < 0 && !ask_again(rpc)) /* it went before the first byte */
+		rpc_fail(rpc, ERR_UNREACHABLE, "closed the connection without a reply");
+}
+
 static void attempt(void *arg)
 {
 	struct rpc *rpc = arg;
 	int fd = try_connect(rpc);
 
 	/* EAGAIN: the helper's queue of new connections is full for a moment. */
-	if (fd == -EAGAIN || (fd < 0 && uv_hrtime() / 1000000 < rpc->window_end)) {
+	if (fd == -EAGAIN || (fd < 0 && uv_hrtime() / 1000000 < rpc->window_end))
 		timer_start(rpc->loop, RETRY_MS, attempt, rpc, &rpc->retry);
-		return;
-	}
-	if (fd < 0 && rpc->again) {
+	else if (fd < 0 && rpc->again)
 		rpc_fail(rpc, ERR_UNREACHABLE, "closed the connection without a reply");
-		return;
-	}
-	if (fd < 0) {
+	else if (fd < 0)
 		rpc_fail(rpc, ERR_UNREACHABLE, "cannot be reached: it does not run");
-		return;
-	}
-	rpc->stream = stream_open(rpc->loop, fd, on_read, rpc);
-	if (!rpc->stream || stream_write(rpc->stream, rpc->line.data, rpc->line.len) < 0)
-		rpc_fail(rpc, ERR_UNREACHABLE, "closed the connection");
+	else
+		send_request(rpc, fd);
 }
 
 static int copy_names(struct name_list *to, const struct name_list *from)

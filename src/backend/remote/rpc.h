@@ -18,7 +18,8 @@ typedef void rpc_done(void *arg, int r, const struct reply *p, int fd, const str
 
 /*
  * Sends @q to the first of @names whose socket answers to connect. When none does, and @window_ms is not over, tries
- * again each 100 ms (a helper that was just spawned and tells nobody when it is ready); then ERR_UNREACHABLE.
+ * again each 100 ms (a helper that was just spawned and tells nobody when it is ready); then ERR_UNREACHABLE. When the
+ * helper goes before it answers, the next one is asked, once, if nothing can have been done yet or twice is as once.
  * Without a reply within @timeout_ms: ERR_TIMEOUT. NULL with @e set when it cannot begin. @names is copied.
  */
 struct rpc *rpc_start(uv_loop_t *loop, const struct store *store, const struct name_list *names,
