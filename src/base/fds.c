@@ -43,7 +43,8 @@ ssize_t fds_receive(int sock, void *data, size_t len, int *fds, size_t n, int fl
 	struct msghdr msg = {.msg_iov = &iov,
 			     .msg_iovlen = 1,
 			     .msg_control = control.space,
-			     .msg_controllen = CMSG_SPACE(n * sizeof(int))};
+			     /* not CMSG_SPACE, which may have room for one more */
+			     .msg_controllen = CMSG_LEN(n * sizeof(int))};
 	struct cmsghdr *c;
 	ssize_t got;
 
@@ -55,7 +56,7 @@ ssize_t fds_receive(int sock, void *data, size_t len, int *fds, size_t n, int fl
 	if (got < 0)
 		return -errno;
 	c = CMSG_FIRSTHDR(&msg);
-	if (c && c->cmsg_type == SCM_RIGHTS && c->cmsg_len <= CMSG_LEN(n * sizeof(int)))
+	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
 		memcpy(fds, CMSG_DATA(c), c->cmsg_len - CMSG_LEN(0));
 	return got;
 }

@@ -12,8 +12,8 @@ enum { FDS_MAX = 8 };
 int fds_send(int sock, const void *data, size_t len, const int *fds, size_t n);
 
 /*
- * The other side: the message's length, 0 at the end, or -errno. @fds: @n of them, the caller's, O_CLOEXEC, -1 where none
- * came. @flags as for recvmsg.
+ * The other side: the message's length, 0 at the end, or -errno. @fds: @n (at most FDS_MAX) of them, the caller's,
+ * O_CLOEXEC, -1 where none came; more than that are closed. @flags as for recvmsg.
  */
 ssize_t fds_receive(int sock, void *data, size_t len, int *fds, size_t n, int flags);
 
