@@ -7,20 +7,18 @@
 #include "base/err.h"
 #include "base/files.h"
 #include "base/giveup.h"
+#include "base/lock.h"
 #include "base/scoped.h"
 #include "guest/image.h"
 #include "wire/json.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/inotify.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { JSON_MAX = 1 << 20, IMAGE_NAME_MAX = 63, LOOK_MS = 100 };
+enum { JSON_MAX = 1 << 20, IMAGE_NAME_MAX = 63 };
 
 bool image_name_is_valid(const char *name)
 {
@@ -163,33 +161,6 @@ int image_cache_load(const struct store *s, const char *name, struct image *ret,
 	return r;
 }
 
-/*
- * flock(2) that can be canceled: whoever lets go closes the file, which inotify tells; so nothing is tried again before
- * there is a reason to, but for a look every LOOK_MS: the close of a holder that was killed is told a moment before its lock
- * ends.
- */
-static int wait_lock(int fd, const char *path, const struct giveup *g)
-{
-	scoped(fd) int watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-
-	if (watch < 0 || inotify_add_watch(watch, path, IN_CLOSE) < 0)
-		return -errno;
-	while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-		char events[4096];
-		int r;
-
-		if (errno != EWOULDBLOCK && errno != EINTR)
-			return -errno;
-		r = giveup_wait(g, watch, POLLIN, LOOK_MS, NULL);
-		if (r < 0)
-			return r;
-		if (r > 0 && read(watch, events, sizeof(events)) < 0 && errno != EAGAIN &&
-		    errno != EINTR)
-			return -errno;
-	}
-	return 0;
-}
-
 int image_lock(const struct store *s, const char *name, const struct giveup *g, int *ret_fd,
 	       struct err *e)
 {
@@ -205,7 +176,7 @@ int image_lock(const struct store *s, const char *name, const struct giveup *g, 
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return err_errno(e, -errno, "cannot open %s", path);
-	r = wait_lock(fd, path, g);
+	r = lock_take(fd, g);
 	if (giveup_is_why(g, r, e))
 		return r;
 	if (r < 0)

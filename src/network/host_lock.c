@@ -3,19 +3,16 @@
 
 #include "base/err.h"
 #include "base/files.h"
+#include "base/giveup.h"
+#include "base/lock.h"
 #include "base/scoped.h"
 #include "base/str.h"
 #include "store/host_record.h"
 #include "store/locks.h"
 
 #include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 
 #define LOCK_FILE HOST_LOCK_FILE
 
@@ -27,27 +24,6 @@ static int make_dir(const char *path)
 	if (mkdir(path, 0755) == 0)
 		return chmod(path, 0755) < 0 ? -errno : 0;
 	return errno == EEXIST ? 0 : -errno;
-}
-
-/* A lock belongs to the open file, so a child that shares it can wait in our place, and be ended. 0 or -errno. */
-static int wait_for(int fd, int wait_ms)
-{
-	scoped(fd) int pidfd = -1;
-	struct pollfd life = {.events = POLLIN};
-	int status = 0;
-	pid_t pid = fork();
-
-	if (pid == 0)
-		_exit(flock(fd, LOCK_EX) < 0);
-	if (pid < 0)
-		return -errno;
-	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-	life.fd = pidfd;
-	while (pidfd >= 0 && poll(&life, 1, wait_ms) < 0 && errno == EINTR)
-		;
-	kill(pid, SIGKILL); /* not reaped yet, so still the one */
-	waitpid(pid, &status, 0);
-	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EBUSY;
 }
 
 static int say_holder(int wait_ms, struct err *e)
@@ -76,16 +52,6 @@ static int say_holder(int wait_ms, struct err *e)
 		       wait_ms / 1000, (int)pid, command ? command : "?", (int)pid);
 }
 
-/* Whether @fd is the lock's file still: whoever held it may have removed it. */
-static bool is_current(int fd)
-{
-	struct stat mine;
-	struct stat now;
-
-	return fstat(fd, &mine) == 0 && stat(LOCK_FILE, &now) == 0 && mine.st_ino == now.st_ino &&
-	       mine.st_dev == now.st_dev;
-}
-
 /* 1: @ret_fd has the lock; 0: it was the lock no more, again; < 0 and @e. */
 static int try_lock(int wait_ms, int *ret_fd, struct err *e)
 {
@@ -97,12 +63,11 @@ static int try_lock(int wait_ms, int *ret_fd, struct err *e)
 	fd = open(LOCK_FILE, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return errno == ENOENT ? 0 : err_errno(e, -errno, "open " LOCK_FILE);
-	r = flock(fd, LOCK_EX | LOCK_NB) == 0 ? 0 : -errno;
-	if (r == -EWOULDBLOCK || r == -EINTR)
-		r = wait_for(fd, wait_ms);
+	r = lock_take(fd, &(struct giveup){.cancel_fd = -1, .end_ms = giveup_now_ms() + wait_ms});
 	if (r < 0)
-		return r == -EBUSY ? say_holder(wait_ms, e) : err_errno(e, r, "lock " LOCK_FILE);
-	if (!is_current(fd))
+		return r == -ETIMEDOUT ? say_holder(wait_ms, e)
+				       : err_errno(e, r, "lock " LOCK_FILE);
+	if (!lock_is_current(fd, LOCK_FILE))
 		return 0;
 	r = make_dir(HOST_NETWORKS_DIR);
 	if (r < 0) {

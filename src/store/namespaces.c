@@ -3,6 +3,7 @@
 
 #include "base/buf.h"
 #include "base/files.h"
+#include "base/lock.h"
 #include "base/scoped.h"
 #include "store/host_record.h"
 
@@ -10,7 +11,6 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
-#include <sys/file.h>
 #include <time.h>
 
 enum { RECORDS_MAX = 256, FILE_MAX = 1 << 20 };
@@ -126,9 +126,9 @@ static int change(const struct store *s, const struct namespace_record *made,
 
 	if (!path || lock < 0)
 		return path ? -errno : -ENOMEM;
-	while ((r = flock(lock, LOCK_EX)) < 0 && errno == EINTR)
-		;
-	r = r < 0 ? -errno : load(path, &l);
+	r = lock_take(lock, NULL);
+	if (r == 0)
+		r = load(path, &l);
 	if (r < 0)
 		return r;
 	if (!made) /* in a new pid namespace nobody can be seen to live */

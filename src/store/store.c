@@ -3,6 +3,7 @@
 
 #include "base/err.h"
 #include "base/files.h"
+#include "base/lock.h"
 #include "base/scoped.h"
 
 #include <fcntl.h>
@@ -200,16 +201,6 @@ int store_member_mkdir(const struct store *s, const char *name, struct err *e)
 	return dir ? make_dir(dir, e) : err_set(e, ERR_NO_MEMORY, "out of memory");
 }
 
-/* True while @fd is still the file at @path: a remover may have taken the directory away meanwhile. */
-static bool is_same_file(int fd, const char *path)
-{
-	struct stat a;
-	struct stat b;
-
-	return fstat(fd, &a) == 0 && stat(path, &b) == 0 && a.st_ino == b.st_ino &&
-	       a.st_dev == b.st_dev;
-}
-
 /* The directories above the file @path, as far as nothing is in them. */
 static void remove_empty(char *path)
 {
@@ -243,8 +234,8 @@ int store_member_lock(const struct store *s, const char *name, int *ret_fd, stru
 				       ? err_set(e, ERR_BUSY, "%s is in use by another drover",
 						 name)
 				       : err_errno(e, -errno, "lock %s", path);
-		if (!is_same_file(fd, path))
-			continue;
+		if (!lock_is_current(fd, path))
+			continue; /* a remover has taken the directory away meanwhile */
 		*ret_fd = take_fd(&fd);
 		return 0;
 	}
