@@ -260,17 +260,12 @@ static int start_all(struct forking *f, struct err *e)
 
 /* --- The whole ------------------------------------------------------------------------------------------------- */
 
-static int take_options(struct forking *f, const struct drover_options *o, struct err *e)
+/* What the caller wants, as far as the original does not say it. */
+static void set_options(struct forking *f, const struct drover_options *o)
 {
 	const struct member_config *first = &f->from->configs[0];
 
-	f->options = (struct drover_options)DROVER_OPTIONS_INIT;
-	if (o && o->size < sizeof(size_t))
-		return err_set(e, ERR_INVALID,
-			       "the options were not initialised with DROVER_OPTIONS_INIT");
-	if (o)
-		memcpy(&f->options, o, o->size < sizeof(f->options) ? o->size : sizeof(f->options));
-	f->options.size = sizeof(f->options);
+	f->options = *o;
 	f->on_progress = f->options.on_progress;
 	f->progress_arg = f->options.progress_arg;
 	f->options.on_progress = f->on_progress ? on_progress : NULL;
@@ -279,7 +274,6 @@ static int take_options(struct forking *f, const struct drover_options *o, struc
 	f->options.no_egress = first->no_egress;
 	f->options.backend = first->backend;
 	f->options.network = "private";
-	return 0;
 }
 
 static int begin(struct forking *f, const struct drover_options *o, struct err *e)
@@ -292,7 +286,8 @@ static int begin(struct forking *f, const struct drover_options *o, struct err *
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	for (size_t k = 0; k < f->n; k++)
 		f->forks[k].all = f;
-	return take_options(f, o, e);
+	set_options(f, o);
+	return 0;
 }
 
 /* What was made goes; what runs already too. */
@@ -367,12 +362,15 @@ int drover_cluster_fork(struct drover_cluster *c, const char *name, size_t count
 			struct drover_error *pe)
 {
 	struct drover_capture *k = NULL;
+	struct drover_options options;
 	struct err e = ERR_INIT;
 	int64_t held_ms = 0;
-	int r = capture_prepare(c, &k, &e);
+	int r = options_take(&options, sizeof(options), o, "DROVER_OPTIONS_INIT", &e);
 
 	if (r == 0)
-		r = fork_from(k, c, name, count, o, ret, &held_ms, &e);
+		r = capture_prepare(c, &k, &e);
+	if (r == 0)
+		r = fork_from(k, c, name, count, &options, ret, &held_ms, &e);
 	drover_capture_close(k);
 	return r < 0 ? public_error(pe, &e, r) : (int)held_ms;
 }
@@ -381,8 +379,11 @@ int drover_capture_start(struct drover_capture *k, const char *name, size_t coun
 			 const struct drover_options *o, struct drover_cluster *ret[],
 			 struct drover_error *pe)
 {
+	struct drover_options options;
 	struct err e = ERR_INIT;
-	int r = fork_from(k, NULL, name, count, o, ret, NULL, &e);
+	int r = options_take(&options, sizeof(options), o, "DROVER_OPTIONS_INIT", &e);
 
+	if (r == 0)
+		r = fork_from(k, NULL, name, count, &options, ret, NULL, &e);
 	return r < 0 ? public_error(pe, &e, r) : 0;
 }

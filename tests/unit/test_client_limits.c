@@ -180,6 +180,27 @@ static void test_options_that_nobody_initialised_are_refused(void **state)
 	assert_int_equal(drover_cluster_destroy(c, NULL, &e), 0);
 }
 
+/* Its options are those of a start, and taken by the same rules. */
+static void test_a_fork_refuses_options_that_it_does_not_know(void **state)
+{
+	struct drover_options o = fake_options();
+	struct drover_cluster *c = start_pair(&o);
+	struct drover_cluster *copy = NULL;
+	struct {
+		struct drover_options options;
+		int64_t newer;
+	} larger = {.options.size = sizeof(larger), .newer = 1};
+	struct drover_error e;
+
+	assert_true(drover_cluster_fork(c, "copy", 1, &larger.options, &copy, &e) < 0);
+	assert_string_equal(e.code, "unsupported");
+	assert_non_null(strstr(e.sentence, "does not know"));
+	memset(&o, 0x5a, sizeof(o));
+	assert_true(drover_cluster_fork(c, "copy", 1, &o, &copy, &e) < 0);
+	assert_string_equal(e.code, "invalid_argument");
+	assert_int_equal(drover_cluster_destroy(c, NULL, &e), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -187,6 +208,7 @@ int main(void)
 		HOME_TEST(test_a_download_is_given_up),
 		HOME_TEST(test_a_prune_that_is_given_up_has_removed_nothing),
 		HOME_TEST(test_options_that_nobody_initialised_are_refused),
+		HOME_TEST(test_a_fork_refuses_options_that_it_does_not_know),
 	};
 
 	return RUN_HOME_TESTS(tests);
