@@ -40,7 +40,8 @@ static int no_memory(struct err *e)
 
 /* --- The directory --------------------------------------------------------------------------------------------- */
 
-int capture_new(const char *root, struct drover_capture **ret, struct err *e)
+int capture_new(const char *root, const struct giveup *g, struct drover_capture **ret,
+		struct err *e)
 {
 	struct drover_capture *k = calloc(1, sizeof(*k));
 	int r;
@@ -50,7 +51,7 @@ int capture_new(const char *root, struct drover_capture **ret, struct err *e)
 	k->lock = -1;
 	r = store_open(root, &k->store, e);
 	if (r == 0)
-		r = captures_make(&k->store, &k->inside.root, &k->lock, e);
+		r = captures_make(&k->store, g, &k->inside.root, &k->lock, e);
 	if (r < 0)
 		drover_capture_close(k);
 	else
@@ -145,14 +146,15 @@ int capture_add_member(struct drover_capture *k, const char *name, struct err *e
 	return r < 0 ? r : store_config_save(&k->inside, c, e);
 }
 
-int capture_prepare(struct drover_cluster *c, struct drover_capture **ret, struct err *e)
+int capture_prepare(struct drover_cluster *c, const struct giveup *g, struct drover_capture **ret,
+		    struct err *e)
 {
 	struct drover_capture *k = NULL;
 	int r;
 
 	if (c->n_vms == 0)
 		return err_set(e, ERR_NOT_RUNNING, "the cluster is not running");
-	r = capture_new(c->store.root, &k, e);
+	r = capture_new(c->store.root, g, &k, e);
 	if (r == 0)
 		r = capture_reserve(k, c->n_vms, e);
 	for (size_t i = 0; i < c->n_vms && r == 0; i++)
@@ -262,7 +264,8 @@ static int take_in(struct drover_capture *k, const char *name, const char *what,
 static int take(struct drover_capture *k, struct drover_cluster *c, const char *point,
 		const struct limits *l, int64_t *ret_held_ms, struct err *e)
 {
-	scoped(lock) int turn = captures_lock(&k->store, e);
+	const struct giveup g = limits_giveup(l);
+	scoped(lock) int turn = captures_lock(&k->store, &g, e);
 	int r = turn < 0 ? turn : cluster_capture(c, k->inside.root, point, l, ret_held_ms, e);
 
 	for (size_t i = 0; i < k->n && r == 0; i++) {
@@ -300,12 +303,14 @@ int drover_cluster_capture(struct drover_cluster *c, const struct drover_call *o
 {
 	struct drover_capture *k = NULL;
 	struct limits l;
+	struct giveup g;
 	struct err e = ERR_INIT;
 	int64_t held_ms = 0;
 	int r = limits_from(o, &l, &e);
 
+	g = limits_giveup(&l);
 	if (r == 0)
-		r = capture_prepare(c, &k, &e);
+		r = capture_prepare(c, &g, &k, &e);
 	if (r == 0)
 		r = capture_take(k, c, &l, &held_ms, &e);
 	if (r < 0) {

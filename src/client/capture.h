@@ -33,11 +33,13 @@ enum give {
 /* Makes the file @to of the file @from. */
 int give_file(const char *from, const char *to, enum give how, struct err *e);
 
-/* An empty one in the store at @root; drover_capture_close removes it. */
-int capture_new(const char *root, struct drover_capture **ret, struct err *e);
+/* An empty one in the store at @root, unless @g (may be NULL) gives up first; drover_capture_close removes it. */
+int capture_new(const char *root, const struct giveup *g, struct drover_capture **ret,
+		struct err *e);
 
 /* One of @c, with all but memory and disks. What cannot be captured is refused here; nothing is held. */
-int capture_prepare(struct drover_cluster *c, struct drover_capture **ret, struct err *e);
+int capture_prepare(struct drover_cluster *c, const struct giveup *g, struct drover_capture **ret,
+		    struct err *e);
 
 /*
  * For the steps of others: room for @n members, and one of them with all but memory and disk. What its configuration says

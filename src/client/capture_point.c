@@ -113,11 +113,12 @@ static int copy_stopped(struct drover_capture *k, const struct name_list *names,
 }
 
 static int take_stopped(const char *root, const struct name_list *names, const char *point,
-			struct drover_capture **ret, struct err *e)
+			const struct limits *l, struct drover_capture **ret, struct err *e)
 {
+	const struct giveup g = limits_giveup(l);
 	struct lock_list locks = {0};
 	struct drover_capture *k = NULL;
-	int r = capture_new(root, &k, e);
+	int r = capture_new(root, &g, &k, e);
 
 	for (size_t i = 0; i < names->n && r == 0; i++)
 		r = lock_list_add(&locks, &k->store, names->names[i], e);
@@ -154,6 +155,7 @@ static int take_running(const char *root, const char *member, const struct name_
 	struct drover_capture *k = NULL;
 	struct drover_error pe;
 	struct drover_call call = DROVER_CALL_INIT;
+	struct giveup g;
 	int r;
 
 	call.timeout_ms = (unsigned)l->timeout_ms;
@@ -162,8 +164,9 @@ static int take_running(const char *root, const char *member, const struct name_
 	if (r < 0)
 		return private_error(e, &pe);
 	r = check_all_run(c, names, e);
+	g = limits_giveup(l);
 	if (r == 0)
-		r = capture_prepare(c, &k, e);
+		r = capture_prepare(c, &g, &k, e);
 	if (r == 0)
 		r = capture_take_disks(k, c, point, l, ret_held_ms, e);
 	drover_cluster_close(c);
@@ -197,7 +200,7 @@ static int take_point(const char *home, const char *member, const char *point,
 		if (store_owner_alive(&store, names.names[i]))
 			running = names.names[i];
 	return running ? take_running(store.root, running, &names, point, l, ret_held_ms, ret, e)
-		       : take_stopped(store.root, &names, point, ret, e);
+		       : take_stopped(store.root, &names, point, l, ret, e);
 }
 
 int drover_capture_point(const char *home, const char *member, const char *point,

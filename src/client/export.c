@@ -361,12 +361,14 @@ int drover_cluster_export(struct drover_cluster *c, int fd, const struct drover_
 {
 	struct drover_capture *k = NULL;
 	struct limits l;
+	struct giveup g;
 	struct err e = ERR_INIT;
 	int64_t held_ms = 0;
 	int r = limits_from(o, &l, &e);
 
+	g = limits_giveup(&l);
 	if (r == 0)
-		r = capture_prepare(c, &k, &e);
+		r = capture_prepare(c, &g, &k, &e);
 	if (r == 0)
 		r = export_to(k, c, fd, &l, &held_ms, &e);
 	drover_capture_close(k);
@@ -551,7 +553,7 @@ int drover_capture_import(const char *home, int fd, const struct drover_call *o,
 
 	g = limits_giveup(&l);
 	if (r == 0)
-		r = capture_new(home, &k, &e);
+		r = capture_new(home, &g, &k, &e);
 	if (r == 0) {
 		const struct bundle_taker taker = {on_head, where, k};
 

@@ -363,12 +363,14 @@ int drover_cluster_fork(struct drover_cluster *c, const char *name, size_t count
 {
 	struct drover_capture *k = NULL;
 	struct drover_options options;
+	struct giveup g;
 	struct err e = ERR_INIT;
 	int64_t held_ms = 0;
 	int r = options_take(&options, sizeof(options), o, "DROVER_OPTIONS_INIT", &e);
 
+	g = cancel_giveup(options.cancel);
 	if (r == 0)
-		r = capture_prepare(c, &k, &e);
+		r = capture_prepare(c, &g, &k, &e);
 	if (r == 0)
 		r = fork_from(k, c, name, count, &options, ret, &held_ms, &e);
 	drover_capture_close(k);

@@ -515,9 +515,8 @@ static int prune_files(struct audit *a, const struct giveup *g, struct err *e)
 	}
 	r = prune_nameless(a, g, first < 0 ? NULL : e);
 	first = first < 0 ? first : r;
-	if (captures_sweep(a->store, first < 0 ? NULL : e) < 0 && first == 0)
-		first = -EIO;
-	return first;
+	r = captures_sweep(a->store, g, first < 0 ? NULL : e);
+	return first < 0 ? first : r;
 }
 
 int store_prune(const struct store *s, const struct giveup *g, struct err *e)

@@ -6,9 +6,11 @@
 #include "client_home.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -201,6 +203,44 @@ static void test_a_fork_refuses_options_that_it_does_not_know(void **state)
 	assert_int_equal(drover_cluster_destroy(c, NULL, &e), 0);
 }
 
+static struct drover_cluster *running;
+
+static int call_capture(const struct drover_call *call, const char *what, struct drover_error *e)
+{
+	struct drover_capture *capture = NULL;
+
+	return drover_cluster_capture(running, call, &capture, e);
+}
+
+static int call_capture_import(const struct drover_call *call, const char *what,
+			       struct drover_error *e)
+{
+	struct drover_capture *capture = NULL;
+
+	return drover_capture_import(home, -1, call, &capture, e);
+}
+
+/* One capture is made at a time, and that of a large cluster takes minutes. */
+static void test_the_wait_for_another_capture_is_given_up(void **state)
+{
+	struct drover_options o = fake_options();
+	struct drover_error e;
+	char path[128];
+	int lock;
+
+	running = start_pair(&o);
+	snprintf(path, sizeof(path), "%s/captures", home);
+	assert_int_equal(mkdir(path, 0700), 0);
+	snprintf(path, sizeof(path), "%s/captures/.lock", home);
+	lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	assert_true(lock >= 0);
+	assert_int_equal(flock(lock, LOCK_EX), 0);
+	is_given_up(&(struct try){call_capture, NULL});
+	is_given_up(&(struct try){call_capture_import, NULL});
+	close(lock);
+	assert_int_equal(drover_cluster_destroy(running, NULL, &e), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -209,6 +249,7 @@ int main(void)
 		HOME_TEST(test_a_prune_that_is_given_up_has_removed_nothing),
 		HOME_TEST(test_options_that_nobody_initialised_are_refused),
 		HOME_TEST(test_a_fork_refuses_options_that_it_does_not_know),
+		HOME_TEST(test_the_wait_for_another_capture_is_given_up),
 	};
 
 	return RUN_HOME_TESTS(tests);
