@@ -91,6 +91,18 @@ int err_errno(struct err *e, int r, const char *fmt, ...)
 	return r < 0 ? r : -EIO;
 }
 
+/* @sentence behind "NAME: ", when that is the last word of @prefix: it is not said twice. */
+static const char *without_name(const char *sentence, const char *prefix)
+{
+	const char *space = strrchr(prefix, ' ');
+	const char *name = space ? space + 1 : prefix;
+	size_t len = strlen(name);
+
+	return len && strncmp(sentence, name, len) == 0 && strncmp(sentence + len, ": ", 2) == 0
+		       ? sentence + len + 2
+		       : sentence;
+}
+
 int err_prefix(struct err *e, const char *fmt, ...)
 {
 	char text[ERR_MSG_SIZE];
@@ -103,7 +115,8 @@ int err_prefix(struct err *e, const char *fmt, ...)
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	len = strlen(text);
-	snprintf(text + len, sizeof(text) - len, ": %.*s", (int)(sizeof(text) - len - 3), e->msg);
+	snprintf(text + len, sizeof(text) - len, ": %.*s", (int)(sizeof(text) - len - 3),
+		 without_name(e->msg, text));
 	memcpy(e->msg, text, sizeof(text));
 	return err_code_number(e->code);
 }

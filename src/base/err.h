@@ -82,7 +82,10 @@ int err_hint(struct err *e, int r, const char *fmt, ...) __attribute__((format(p
  */
 int err_errno(struct err *e, int r, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
-/* Puts "text: " before the sentence that @e has; keeps code and hint. Returns the code's number. */
+/*
+ * Puts "text: " before the sentence that @e has, whose own "NAME: " goes where the text ends with that name; keeps code and
+ * hint. Returns the code's number.
+ */
 int err_prefix(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* Copies @from (may be NULL) to @to (may be NULL). Returns the code's number. */

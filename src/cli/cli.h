@@ -114,10 +114,10 @@ void options_help(const struct command *c);
 /* "drover: <sentence>" on stderr. Returns CLI_FAILED. */
 int say_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
-/*
- * What a call of the library failed with, and behind "hint: " what mends it. @what (may be NULL) stands before a sentence that
- * does not name it. Returns CLI_FAILED.
- */
+/* What went wrong with @what (may be NULL), which stands before a sentence that does not name it. Returns CLI_FAILED. */
+int say_of(const char *what, const char *sentence);
+
+/* The same of a call of the library, and behind "hint: " what mends it. */
 int say_failed(const char *what, const struct drover_error *e);
 
 /* The same with a second line that names the command's help. Returns CLI_USAGE. */

@@ -62,7 +62,7 @@ static int print_table(const struct targets *t)
 	table_print(out);
 	for (size_t i = 0; i < t->count; i++)
 		if (*t->hit[i]->message)
-			say_error("%s: %s", t->hit[i]->name, t->hit[i]->message);
+			say_of(t->hit[i]->name, t->hit[i]->message);
 	return say_done();
 }
 

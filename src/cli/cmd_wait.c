@@ -154,7 +154,7 @@ static int on_event(void *arg, const struct drover_event *ev)
 		if (is_reached(w, m, ev, is_first)) {
 			tell(w->settings, m->name);
 		} else if (!strcmp(ev->state, "error") && !(is_first && m->pid == 0)) {
-			w->status = say_error("%s: it failed: %s", m->name, ev->message);
+			w->status = say_of(m->name, *ev->message ? ev->message : "it failed");
 		} else {
 			continue;
 		}

@@ -63,14 +63,18 @@ static bool names_it(const char *sentence, const char *name)
 	return false;
 }
 
+int say_of(const char *what, const char *sentence)
+{
+	if (what && !names_it(sentence, what))
+		return say_error("%s: %s", what, sentence);
+	return say_error("%s", sentence);
+}
+
 int say_failed(const char *what, const struct drover_error *e)
 {
 	char hint[sizeof(e->hint)];
 
-	if (what && !names_it(e->sentence, what))
-		say_error("%s: %s", what, e->sentence);
-	else
-		say_error("%s", e->sentence);
+	say_of(what, e->sentence);
 	snprintf(hint, sizeof(hint), "%s", e->hint);
 	str_make_printable(hint);
 	if (*hint)

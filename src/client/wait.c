@@ -333,8 +333,8 @@ static int on_arrival(void *arg, const struct drover_event *ev)
 	if (strcmp(ev->kind, "state") != 0)
 		return 0;
 	if (strcmp(ev->state, "error") == 0 && !is_first) {
-		err_set(&a->e, err_code_from_name(ev->code), "%s: it failed: %s", a->name,
-			ev->message);
+		err_set(&a->e, err_code_from_name(ev->code), "%s", ev->message);
+		err_prefix(&a->e, "%s", a->name);
 		return 1;
 	}
 	return strcmp(ev->state, "running") == 0;

@@ -152,6 +152,21 @@ damaged() {
 ok "a damaged configuration is named and the rest is listed" damaged
 ok "a damaged member can be removed" "$drover" rm -f web
 
+# --- failures
+failed_once() {
+	up bad && "$drover" down bad || return 1
+	printf 'bad: the guest did not begin to run in time' >"$DROVER_HOME/clusters/bad/bad/failure"
+	"$drover" ls bad >"$scratch/ls" 2>"$scratch/err"
+	cat "$scratch/err"
+	grep -qx 'drover: bad: the guest did not begin to run in time' "$scratch/err" || return 1
+	DROVER_FAKE_FAIL_CREATE=bad up bad
+	"$drover" ls bad >"$scratch/ls" 2>"$scratch/err"
+	cat "$scratch/ls" "$scratch/err"
+	grep -q '^bad .*error' "$scratch/ls" && grep -q '^drover: create bad: fake backend' "$scratch/err"
+}
+ok "ls names a member that failed once, wherever the failure names it" failed_once
+ok "rm of that member" "$drover" rm -f bad
+
 # --- too few descriptors
 few_descriptors() { (ulimit -n 9 && says 1 'Too many open files|out of memory' "$drover" up few --backend fake); }
 ok "too few descriptors are told" few_descriptors

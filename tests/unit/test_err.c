@@ -32,6 +32,23 @@ static void an_error_is_set_prefixed_and_copied(void **state)
 	assert_int_equal(err_copy(NULL, NULL), 0);
 }
 
+static void a_name_that_ends_the_prefix_is_said_once(void **state)
+{
+	struct err e = ERR_INIT;
+
+	err_set(&e, ERR_BOOT, "web-1: the guest did not begin to run");
+	err_prefix(&e, "start %s", "web-1");
+	assert_string_equal(e.msg, "start web-1: the guest did not begin to run");
+	err_set(&e, ERR_BOOT, "web-10: no");
+	err_prefix(&e, "start %s", "web-1");
+	assert_string_equal(e.msg, "start web-1: web-10: no");
+	err_set(&e, ERR_BOOT, "web-1: no");
+	err_prefix(&e, "web-1");
+	assert_string_equal(e.msg, "web-1: no");
+	err_prefix(&e, "at ");
+	assert_string_equal(e.msg, "at : web-1: no");
+}
+
 static void a_hint_stands_beside_the_sentence_until_the_next_error(void **state)
 {
 	struct err e = ERR_INIT;
@@ -75,6 +92,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		TEST(every_code_has_a_word_of_its_own_and_a_negative_number),
 		TEST(an_error_is_set_prefixed_and_copied),
+		TEST(a_name_that_ends_the_prefix_is_said_once),
 		TEST(a_hint_stands_beside_the_sentence_until_the_next_error),
 		TEST(errno_gives_code_and_reason),
 		TEST(long_text_is_cut_and_stays_text),
