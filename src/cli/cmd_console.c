@@ -18,6 +18,7 @@ struct console {
 	bool line_start;
 	bool tilde; /* one is held back: what follows says what it means */
 	bool left;
+	int unwritten; /* errno of stdout, or 0 */
 };
 
 /* Sends one byte of the user, unless it belongs to an escape. */
@@ -56,7 +57,7 @@ static int take_input(struct console *c)
 }
 
 /* > 0, 0 when the line is gone, or -errno. */
-static int show_output(const struct console *c)
+static int show_output(struct console *c)
 {
 	char chunk[CHUNK];
 	ssize_t n = read(c->fd, chunk, sizeof(chunk));
@@ -67,6 +68,8 @@ static int show_output(const struct console *c)
 	if (n == 0)
 		return 0;
 	r = files_write_all(STDOUT_FILENO, chunk, (size_t)n);
+	if (r < 0)
+		c->unwritten = -r;
 	return r < 0 ? r : 1;
 }
 
@@ -117,6 +120,8 @@ static int use_console(int fd)
 	}
 	if (interrupt_signal())
 		return CLI_SIGNALED + interrupt_signal();
+	if (c.unwritten)
+		return say_not_written(c.unwritten);
 	if (r < 0)
 		return say_error("the console broke: %s", strerror(-r));
 	return CLI_OK;

@@ -15,6 +15,8 @@ struct ports {
 	uint16_t here;
 	uint16_t there;
 	bool json;
+	struct drover_cancel *cancel;
+	int unwritten; /* errno of stdout, or 0 */
 };
 
 struct forward_settings {
@@ -79,7 +81,7 @@ static int parse(const char *text, struct ports *ret)
 
 static void on_ready(void *arg, uint16_t host_port)
 {
-	const struct ports *p = arg;
+	struct ports *p = arg;
 	bool v6 = strchr(p->host, ':') != NULL;
 
 	if (p->json)
@@ -88,7 +90,11 @@ static void on_ready(void *arg, uint16_t host_port)
 	else
 		printf("%s%s%s:%u -> %s:%u\n", v6 ? "[" : "", p->host, v6 ? "]" : "", host_port,
 		       p->member, p->there);
-	fflush(stdout);
+	if (fflush(stdout) == EOF) {
+		/* whoever reads that line waits for it */
+		p->unwritten = errno;
+		drover_cancel_now(p->cancel);
+	}
 }
 
 static int run_forward(const struct command *self, const void *settings, const struct args *a)
@@ -106,7 +112,7 @@ static int run_forward(const struct command *self, const void *settings, const s
 	if (parse(a->names[1], &p) < 0)
 		return say_usage(self, "'%s' is not [ADDRESS:]PORT:PORT, like 8080:80",
 				 a->names[1]);
-	f.cancel = interrupt_catch();
+	f.cancel = p.cancel = interrupt_catch();
 	vm = member_open(a->names[0], &c, &e);
 	if (!vm)
 		return say_failed(NULL, &e);
@@ -119,6 +125,8 @@ static int run_forward(const struct command *self, const void *settings, const s
 	f.arg = &p;
 	r = drover_vm_forward(vm, &f, &e);
 	drover_cluster_close(c);
+	if (p.unwritten)
+		return say_not_written(p.unwritten);
 	return r < 0 ? interrupt_or_failed(&e) : CLI_OK;
 }
 

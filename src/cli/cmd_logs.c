@@ -27,8 +27,13 @@ static const struct option_row logs_options[] = {
 	{0},
 };
 
-/* Prints what stands between the file's position and its end. */
-static int copy_rest(int fd)
+static int cannot_show(const char *path, int r)
+{
+	return say_error("cannot show %s: %s", path, strerror(-r));
+}
+
+/* Prints what stands between the file's position and its end: CLI_OK, or another status when said. */
+static int copy_rest(int fd, const char *path)
 {
 	char chunk[CHUNK];
 	struct stat st;
@@ -41,12 +46,12 @@ static int copy_rest(int fd)
 		int r;
 
 		if (n < 0)
-			return -errno;
+			return cannot_show(path, -errno);
 		r = files_write_all(STDOUT_FILENO, chunk, (size_t)n);
 		if (r < 0)
-			return r;
+			return say_not_written(-r);
 	}
-	return 0;
+	return CLI_OK;
 }
 
 /* Waits for the next change: > 0, 0 when the file is gone, or -errno. */
@@ -79,20 +84,21 @@ static bool is_unlinked(int fd)
 static int follow(int fd, const char *path)
 {
 	scoped(fd) int watch = inotify_init1(IN_CLOEXEC);
+	int changed;
 	int r;
 
 	/* our own descriptor holds the file: its removal shows as a changed link count (IN_ATTRIB) */
 	if (watch < 0 ||
 	    inotify_add_watch(watch, path, IN_MODIFY | IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF) <
 		    0)
-		return -errno;
+		return cannot_show(path, -errno);
 	do {
-		r = copy_rest(fd);
-		if (r < 0 || is_unlinked(fd))
+		r = copy_rest(fd, path);
+		if (r != CLI_OK || is_unlinked(fd))
 			return r;
-		r = wait_change(watch);
-	} while (r > 0);
-	return r < 0 ? r : copy_rest(fd);
+		changed = wait_change(watch);
+	} while (changed > 0);
+	return changed < 0 ? cannot_show(path, changed) : copy_rest(fd, path);
 }
 
 static int run_logs(const struct command *self, const void *settings, const struct args *a)
@@ -119,12 +125,7 @@ static int run_logs(const struct command *self, const void *settings, const stru
 				 s->helper ? "helper" : "serial");
 	if (fd < 0)
 		return say_error("cannot open %s: %s", path, strerror(errno));
-	r = s->follow ? follow(fd, path) : copy_rest(fd);
-	if (r == -EPIPE)
-		return say_not_written(EPIPE);
-	if (r < 0)
-		return say_error("cannot show %s: %s", path, strerror(-r));
-	return CLI_OK;
+	return s->follow ? follow(fd, path) : copy_rest(fd, path);
 }
 
 const struct command command_logs = {

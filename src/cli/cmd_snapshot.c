@@ -225,7 +225,8 @@ static int save_file(struct drover_cluster *c, const struct snapshot_settings *s
 	o.cancel = interrupt_catch();
 	ms = drover_cluster_export(c, fd, &o, &e);
 	if (ms < 0)
-		r = interrupt_signal() ? CLI_SIGNALED + interrupt_signal() : say_failed(path, &e);
+		r = interrupt_signal() ? CLI_SIGNALED + interrupt_signal()
+				       : say_failed(strcmp(path, "-") ? path : NULL, &e);
 	else if (!whole && give_name(fd, path, &beside) < 0)
 		r = say_error("cannot write %s: %s", path, strerror(errno));
 	else if (!whole)

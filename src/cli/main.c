@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 #include "cli/commands.h"
@@ -88,11 +90,23 @@ static int run_command(const struct command *c, int argc, char **argv)
 	return r == CLI_OK ? say_done() : r;
 }
 
+/*
+ * The number of a stream that is closed would go to the next file or socket that is opened, and what is printed into that. Now
+ * stdin is empty, stdout cannot be written, and stderr says nothing.
+ */
+static void hold_streams(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0)
+			(void)!open("/dev/null", fd == STDERR_FILENO ? O_WRONLY : O_RDONLY);
+}
+
 int main(int argc, char **argv)
 {
 	const char *name = argc > 1 ? argv[1] : NULL;
 	const struct command *c;
 
+	hold_streams();
 	/* a helper or a reader that goes away is an error to report, not a death */
 	signal(SIGPIPE, SIG_IGN);
 	if (!name)

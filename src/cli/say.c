@@ -97,6 +97,8 @@ int say_not_written(int error)
 {
 	if (error == EPIPE)
 		return CLI_SIGNALED + SIGPIPE;
+	if (error == EBADF)
+		return say_error("cannot write to stdout: it is closed");
 	return say_error("cannot write to stdout: %s", strerror(error));
 }
 
