@@ -280,6 +280,8 @@ static void note_sizes(const struct drover_member *m, const struct member_settin
 	}
 	if (s->mem && s->mem != m->memory_mb)
 		note_mb(m, m->memory_mb, s->mem, "", " of memory", "--mem");
+	if (s->disk && !m->disk_mb && runs(m))
+		fprintf(stderr, "note: %s has no disk that could grow\n", m->name);
 	if (s->disk && m->disk_mb && s->disk > m->disk_mb)
 		note_mb(m, m->disk_mb, s->disk, "a disk of ", "", "--disk");
 }

@@ -61,6 +61,16 @@ static void tell_age(const struct settings *s, const struct image *i)
 			i->name, i->name, i->name);
 }
 
+/* One in memory: a size is for nothing that its members have. */
+static void tell_no_disk(const struct settings *s, const struct image *i)
+{
+	if (s->wanted_disk_mb && !i->disk_path)
+		settings_progress(
+			s, "", "warning", -1,
+			"image %s runs from memory: its members have no disk, and get none of the size asked for",
+			i->name);
+}
+
 int prepare_image(const struct store *store, const struct settings *s, struct prepare *template,
 		  struct err *e)
 {
@@ -75,6 +85,7 @@ int prepare_image(const struct store *store, const struct settings *s, struct pr
 	if (r < 0)
 		return r;
 	tell_age(s, &image);
+	tell_no_disk(s, &image);
 	r = take_image(&image, template, e);
 	image_done(&image);
 	return r;

@@ -92,8 +92,8 @@ static int open_log(const struct session_options *o, struct launch *l, struct er
 	l->log = store_log_path(o->store, o->members->names[0]);
 	if (!l->log)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
-	l->log_fd = open(l->log, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_APPEND, 0600);
-	return l->log_fd < 0 ? err_errno(e, -errno, "open %s", l->log) : 0;
+	l->log_fd = store_log_open(l->log);
+	return l->log_fd < 0 ? err_errno(e, l->log_fd, "open %s", l->log) : 0;
 }
 
 /* Descriptors above 2 on both sides, so that moving them to 1, 2 and 3 in the child cannot collide. */

@@ -22,6 +22,8 @@ int sizes_configure(struct prepare *p, const struct settings *s, struct err *e)
 		c->memory_mb = s->memory_mb;
 	if (s->wanted_disk_mb && c->disk_format)
 		c->disk_mb = s->wanted_disk_mb;
+	if (s->wanted_disk_mb && !c->disk_format)
+		settings_progress(s, "", "warning", -1, "%s has no disk that could grow", c->name);
 	if (c->disk_mb < was.disk_mb)
 		return err_hint(e,
 				err_set(e, ERR_INVALID,

@@ -265,6 +265,16 @@ static int run_here(const struct arguments *a, struct helper_options *o, struct 
 	return r;
 }
 
+/* Without namespaces: this process is its own supervisor. */
+static int run_plain(const struct arguments *a, struct helper_options *o, struct err *e)
+{
+	int r = run_here(a, o, e);
+
+	if (r == 0)
+		store_log_end(o->store, a->members.names[0]);
+	return r;
+}
+
 /* The same cluster's last helper, which has no member any more, may be taking the network down. */
 static void await_predecessor(const struct host_net_owner *owner, const struct store *store)
 {
@@ -370,6 +380,8 @@ static int run_sandboxed(const struct arguments *a, struct helper_options *o, st
 		if (violent && a->remove)
 			remove_members(o->store, &a->members);
 		namespaces_end(o->store, &o->identity);
+		if (r == 256 || r - 256 == HELPER_CLIENT_GONE || (violent && a->remove))
+			store_log_end(o->store, a->members.names[0]);
 		return r - 256 == HELPER_CLIENT_GONE ? 0 : r - 256;
 	}
 	note_namespaces(o, &before);
@@ -428,7 +440,7 @@ static int serve(const struct arguments *a, struct err *e)
 		helper_tell_failure(o.ready_fd, e);
 		return r;
 	}
-	return strcmp(a->backend, "fake") == 0 ? run_here(a, &o, e) : run_sandboxed(a, &o, e);
+	return strcmp(a->backend, "fake") == 0 ? run_plain(a, &o, e) : run_sandboxed(a, &o, e);
 }
 
 int main(int argc, char **argv)

@@ -515,6 +515,7 @@ static int prune_files(struct audit *a, const struct giveup *g, struct err *e)
 	}
 	r = prune_nameless(a, g, first < 0 ? NULL : e);
 	first = first < 0 ? first : r;
+	store_logs_remove(a->store, NULL);
 	r = captures_sweep(a->store, g, first < 0 ? NULL : e);
 	return first < 0 ? first : r;
 }

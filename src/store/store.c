@@ -189,11 +189,6 @@ char *store_network_path(const struct store *s, const char *name, pid_t supervis
 	return store_socket_path(s, name, suffix);
 }
 
-char *store_log_path(const struct store *s, const char *first_name)
-{
-	return str_format("%s/helper-%s.log", s->root, first_name);
-}
-
 int store_member_mkdir(const struct store *s, const char *name, struct err *e)
 {
 	scoped(mem) char *dir = store_member_path(s, name, NULL);
@@ -390,6 +385,7 @@ static void remove_socket(const struct store *s, const char *name, const char *s
 		unlink(path);
 }
 
+/* And, when no member is left in it, its helpers' logs. */
 static void remove_cluster_dir(const struct store *s, const char *name)
 {
 	char cluster[NAME_SIZE];
@@ -397,8 +393,8 @@ static void remove_cluster_dir(const struct store *s, const char *name)
 
 	name_cluster(name, cluster);
 	path = str_format("%s/clusters/%s", s->root, cluster);
-	if (path)
-		rmdir(path); /* refuses while siblings live */
+	if (path && rmdir(path) == 0)
+		store_logs_remove(s, name);
 }
 
 int store_member_remove(const struct store *s, const char *name, struct err *e)

@@ -53,6 +53,13 @@ char *store_socket_path(const struct store *s, const char *name,
 char *store_network_path(const struct store *s, const char *name, pid_t supervisor);
 char *store_log_path(const struct store *s, const char *first_name);
 
+/* An empty log for a helper that is to be started: a descriptor that holds it, or -errno. */
+int store_log_open(const char *path);
+/* Removes the logs of @name's cluster (NULL: of all) when no member of it is left; not those that are being written. */
+void store_logs_remove(const struct store *s, const char *name);
+/* For a helper or its supervisor at its orderly end: nothing is written to its log any more, which is its stderr. */
+void store_log_end(const struct store *s, const char *first_name);
+
 /* Makes the member's directory (0700). */
 int store_member_mkdir(const struct store *s, const char *name, struct err *e);
 
@@ -169,7 +176,7 @@ int store_config_load(const struct store *s, const char *name, struct member_con
 		      struct err *e);
 int store_config_save(const struct store *s, const struct member_config *c, struct err *e);
 
-/* Removes the member's directory and sockets, and the cluster's directory when it was the last. */
+/* Removes the member's directory and sockets, and the cluster's directory and logs when it was the last. */
 int store_member_remove(const struct store *s, const char *name, struct err *e);
 
 /* Removes what is there of @name when it never became a member. The caller holds its lock. */
