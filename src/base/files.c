@@ -221,13 +221,6 @@ bool files_exist(const char *path)
 	return stat(path, &st) == 0;
 }
 
-int files_open_null(void)
-{
-	int fd = open("/dev/null", O_RDWR);
-
-	return fd < 0 ? -errno : fd;
-}
-
 static char *find_in(const char *dirs, const char *program)
 {
 	scoped(mem) char *copy = strdup(dirs);

@@ -38,9 +38,6 @@ bool files_exist(const char *path);
 /* @path with the current directory before it unless it is absolute; heap, caller frees. NULL with errno. */
 char *files_absolute(const char *path);
 
-/* Opens /dev/null over stdin, say; O_CLOEXEC off. */
-int files_open_null(void);
-
 /*
  * Finds @program as execvp would, in PATH and then in /usr/sbin:/sbin (where Debian keeps some).
  * Returns heap text (caller frees) or NULL.

@@ -121,7 +121,8 @@ int64_t host_available_mb(void)
 	return meminfo_mb("MemAvailable:");
 }
 
-int64_t host_total_mb(void)
+/* Memory and swap that the host has in all; -1: it does not say. */
+static int64_t total_mb(void)
 {
 	int64_t memory = meminfo_mb("MemTotal:");
 	int64_t swap = meminfo_mb("SwapTotal:");
@@ -131,7 +132,7 @@ int64_t host_total_mb(void)
 
 int host_check_sizes(unsigned cpus, unsigned memory_mb, struct err *e)
 {
-	int64_t total = host_total_mb();
+	int64_t total = total_mb();
 
 	if (cpus > MAX_CPUS)
 		return err_hint(

@@ -343,8 +343,6 @@ int names_check_idle(const struct store *store, const char *const names[], size_
 int members_list(const struct store *store, const struct name_list *names, const struct limits *l,
 		 struct drover_member *members, struct err *e);
 
-/* store_member_lock, after a helper that is just leaving has let go. Blocks for that, shortly. */
-int member_lock(const struct store *store, const char *name, int *ret_fd, struct err *e);
 /* After who has just taken the lock has told whose the member is, or has let go. Blocks for that, shortly. */
 void member_await_owner(const struct store *store, const char *name);
 /* Several of them, held until lock_list_release. Zero-initialised. */
@@ -369,7 +367,6 @@ int cluster_wake(struct drover_cluster *c, uint64_t timeout_ms, struct drover_ca
 		 struct err *e);
 /* Ends what is under way on the members' handles (as canceled) and gives them new ones. */
 void cluster_renew_handles(struct drover_cluster *c);
-void vm_renew_handle(struct drover_vm *vm);
 
 /* stats.c: as drover_cluster_stats, which is this without limits. */
 int cluster_stats(struct drover_cluster *c, const struct limits *l, struct drover_stats **ret,

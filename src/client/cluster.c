@@ -214,7 +214,7 @@ void cluster_drop_last(struct drover_cluster *c)
 		vm_free(c->vms[--c->n_vms]);
 }
 
-void vm_renew_handle(struct drover_vm *vm)
+static void renew_handle(struct drover_vm *vm)
 {
 	if (!vm->handle)
 		return;
@@ -225,7 +225,7 @@ void vm_renew_handle(struct drover_vm *vm)
 void cluster_renew_handles(struct drover_cluster *c)
 {
 	for (size_t i = 0; i < c->n_vms; i++)
-		vm_renew_handle(c->vms[i]);
+		renew_handle(c->vms[i]);
 }
 
 size_t drover_cluster_size(const struct drover_cluster *c)
@@ -271,7 +271,7 @@ static void on_stopped(void *arg, int r, const struct err *e)
 static void settle_stopped(struct drover_vm *vm)
 {
 	if (vm->handle && store_owner_alive(&vm->cluster->store, vm->name)) {
-		vm_renew_handle(vm);
+		renew_handle(vm);
 		return;
 	}
 	backend_release(vm->handle);

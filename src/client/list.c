@@ -366,7 +366,8 @@ void member_await_owner(const struct store *store, const char *name)
 	await_lock(store, name);
 }
 
-int member_lock(const struct store *store, const char *name, int *ret_fd, struct err *e)
+/* store_member_lock, after a helper that is just leaving has let go. Blocks for that, shortly. */
+static int member_lock(const struct store *store, const char *name, int *ret_fd, struct err *e)
 {
 	await_lock(store, name);
 	return store_member_lock(store, name, ret_fd, e);

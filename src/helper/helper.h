@@ -221,9 +221,10 @@ rpc_handler rpc_hello, rpc_watch, rpc_dial, rpc_console, rpc_pause, rpc_resume, 
 /* rpc_point.c */
 rpc_handler rpc_point;
 
-/* rpc_more.c: the member that "name" names, or else the one whose socket it is. NULL: there is none, and @c is answered. */
-struct member *call_target(struct call *c, const struct request *q);
-/* The same, when it has booted and is up. */
+/*
+ * rpc_more.c: the member that "name" names, or else the one whose socket it is, when it has booted and is up. NULL: there is
+ * none, and @c is answered.
+ */
 struct member *call_booted_target(struct call *c, const struct request *q);
 
 /* ctl.c: the bind handshake and the watch over the client. */

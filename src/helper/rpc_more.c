@@ -9,7 +9,8 @@
 
 enum { DIAL_MS = 10000 };
 
-struct member *call_target(struct call *c, const struct request *q)
+/* The member that "name" names, or else the one whose socket it is. NULL: there is none, and @c is answered. */
+static struct member *call_target(struct call *c, const struct request *q)
 {
 	struct member *m = q->name ? member_find(c->helper, q->name) : c->member;
 	char shown[NAME_SIZE];

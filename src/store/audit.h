@@ -45,9 +45,12 @@ static inline void scoped_processes(struct process_list *l)
 int store_end_orphans(const struct process_list *l, const struct giveup *g, struct err *e);
 
 struct thing {
-	const char *
-		kind; /* static: process, namespace, interface, lock, mount, pidfile, socket, directory, file, unreadable; record, bridge, tap, table */
-	char *what;   /* owned */
+	/*
+	 * Static: process, namespace, interface, lock, mount, pidfile, socket, directory, file, unreadable; record, bridge, tap,
+	 * table.
+	 */
+	const char *kind;
+	char *what;             /* owned */
 	char member[NAME_SIZE]; /* "" when nobody knows */
 	pid_t owner;            /* the live process that it belongs to; 0: none */
 };
@@ -58,8 +61,8 @@ struct thing_list {
 };
 
 /*
- * All of it, unless @g (may be NULL) gives up. Nothing is changed or locked. A directory of a cluster that cannot be read is told as "unreadable".
- * thing_list_done(@ret) frees.
+ * All of it, unless @g (may be NULL) gives up. Nothing is changed or locked. A directory of a cluster that cannot be read is
+ * told as "unreadable". thing_list_done(@ret) frees.
  */
 int store_audit(const struct store *s, const struct giveup *g, struct thing_list *ret,
 		struct err *e);
@@ -77,19 +80,24 @@ static inline void scoped_things(struct thing_list *l)
  */
 int store_prune(const struct store *s, const struct giveup *g, struct err *e);
 
-/* audit_host.c: what there is in the host's own network. @what is borrowed. */
+/* One thing that was found: the fields of struct thing; all borrowed. */
 typedef void audit_tell(void *arg, const char *kind, const char *what, const char *member,
 			pid_t owner);
+
+/* audit_host.c: what there is in the host's own network. */
 int audit_host(const struct store *s, const struct process_list *processes, audit_tell *tell,
 	       void *arg, struct err *e);
-/* audit_mounts.c: what @p sees mounted and the caller does not; what is mounted on files of the store, without an owner. */
-/* The mounts that @pid, or "self", sees, as /proc tells them: heap, or NULL when it has gone. */
+/* Whether there is anything of ours there, of whatever store, that the caller could remove. */
+bool audit_host_has_things(void);
+
+/* audit_mounts.c: the mounts that @pid, or "self", sees, as /proc tells them: heap, or NULL when it has gone. */
 char *audit_read_mounts(const char *pid);
+/* What @p sees mounted and the caller does not. */
 void audit_mounts_of(const struct process *p, audit_tell *tell, void *arg);
+/* What is mounted on files of the store, without an owner. */
 void audit_mounts_here(const struct store *s, audit_tell *tell, void *arg);
+
 /* audit_namespaces.c: what is kept of clusters that have ended. 0 or -errno. */
 int audit_namespaces(const struct store *s, audit_tell *tell, void *arg);
-/* Whether there is anything of ours, of whatever store, that the caller could remove. */
-bool audit_host_has_things(void);
 
 #endif

@@ -54,7 +54,10 @@ static int next_backing(const char *path, char **ret, struct err *e)
 	return *ret ? 0 : no_memory(e);
 }
 
-int config_backing_files(const char *disk, char *ret[MAX_BACKING], struct err *e)
+enum { MAX_BACKING = 8 };
+
+/* The files that a qcow2 disk reads from, innermost last: absolute paths, on the heap. Their number, or < 0 with @e. */
+static int backing_files(const char *disk, char *ret[MAX_BACKING], struct err *e)
 {
 	const char *path = disk;
 	int n = 0;
@@ -83,7 +86,7 @@ static json_t *landlock_rules(const struct vm_spec *s, struct err *e)
 {
 	json_t *rules = json_array();
 	char *paths[MAX_BACKING];
-	int n = s->disk_path ? config_backing_files(s->disk_path, paths, e) : 0;
+	int n = s->disk_path ? backing_files(s->disk_path, paths, e) : 0;
 
 	for (int i = 0; i < n; i++) {
 		json_array_append_new(rules,

@@ -45,11 +45,4 @@ extern const struct hypervisor ch_hypervisor;
  */
 json_t *config_make(const struct ch_vm *vm, bool landlock, struct err *e);
 
-/*
- * The files that a qcow2 disk reads from, innermost last: at most MAX_BACKING absolute paths, on the heap. Their number, or
- * < 0 with @e.
- */
-enum { MAX_BACKING = 8 };
-int config_backing_files(const char *disk, char *ret[MAX_BACKING], struct err *e);
-
 #endif
