@@ -134,6 +134,12 @@ const char *str_from_int(char room[INT_TEXT_SIZE], int64_t number)
 	return digits;
 }
 
+bool str_dup(const char *from, char **ret)
+{
+	*ret = from ? strdup(from) : NULL;
+	return *ret || !from;
+}
+
 char *str_format(const char *fmt, ...)
 {
 	char *text = NULL;

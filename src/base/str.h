@@ -48,6 +48,9 @@ void str_copy(char *to, size_t size, const char *from);
 enum { INT_TEXT_SIZE = 24 };
 const char *str_from_int(char room[INT_TEXT_SIZE], int64_t number);
 
+/* A heap copy of @from into *@ret (caller frees), NULL of NULL. false: out of memory. */
+bool str_dup(const char *from, char **ret);
+
 /* asprintf that returns the text (heap, caller frees) or NULL. */
 char *str_format(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 

@@ -14,11 +14,6 @@ static void on_image_progress(void *arg, int percent, const char *text)
 
 /* --- The image of a start ------------------------------------------------------------------------------------ */
 
-static char *copy_text(const char *text)
-{
-	return text ? strdup(text) : NULL;
-}
-
 static int take_image(const struct image *i, struct prepare *p, struct err *e)
 {
 	struct member_config *c = &p->config;
@@ -28,26 +23,25 @@ static int take_image(const struct image *i, struct prepare *p, struct err *e)
 	snprintf(p->image_disk, sizeof(p->image_disk), "%s", i->disk_path ? i->disk_path : "");
 	snprintf(p->image_format, sizeof(p->image_format), "%s",
 		 i->disk_format ? i->disk_format : "");
-	c->image = strdup(i->name);
-	c->user = strdup(i->user ? i->user : "drover");
-	c->kernel_path = copy_text(i->kernel_path);
-	c->initrd_path = copy_text(i->initrd_path);
-	c->cmdline = copy_text(i->cmdline);
-	c->disk_format = i->disk_path ? strdup("qcow2") : NULL; /* the overlay's */
-	c->provision = strdup(i->provision ? i->provision : PROVISION_CLOUD_INIT);
 	c->memory_mb = i->memory_mb;
-	return c->image && c->user && c->provision ? 0 : err_set(e, ERR_NO_MEMORY, "out of memory");
+	if (!str_dup(i->name, &c->image) || !str_dup(i->user ?: "drover", &c->user) ||
+	    !str_dup(i->kernel_path, &c->kernel_path) ||
+	    !str_dup(i->initrd_path, &c->initrd_path) || !str_dup(i->cmdline, &c->cmdline) ||
+	    !str_dup(i->disk_path ? "qcow2" : NULL, &c->disk_format) || /* the overlay's */
+	    !str_dup(i->provision ?: PROVISION_CLOUD_INIT, &c->provision))
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	return 0;
 }
 
 static int fake_image(const struct settings *s, struct prepare *p, struct err *e)
 {
-	p->config.image = strdup("fake");
-	p->config.user = strdup("drover");
-	p->config.disk_format = strdup("raw");
-	p->config.memory_mb = 1024;
-	return p->config.image && p->config.user && p->config.disk_format
-		       ? 0
-		       : err_set(e, ERR_NO_MEMORY, "out of memory");
+	struct member_config *c = &p->config;
+
+	c->memory_mb = 1024;
+	if (!str_dup("fake", &c->image) || !str_dup("drover", &c->user) ||
+	    !str_dup("raw", &c->disk_format))
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	return 0;
 }
 
 /* Never built anew by itself: disks of members may stand on it. */

@@ -22,11 +22,6 @@ void prepare_done(struct prepare *p)
 	p->n_credentials = 0;
 }
 
-static char *copy_text(const char *text)
-{
-	return text ? strdup(text) : NULL;
-}
-
 static void utc_now(char *ret, size_t size)
 {
 	time_t now = time(NULL);
@@ -47,29 +42,24 @@ int prepare_config(struct member_config *c, const struct prepare *image, const c
 		   const struct settings *s, struct err *e)
 {
 	const struct member_config *from = &image->config;
+	bool has_kernel = !s->firmware; /* else the disk starts itself */
 	int r;
 
 	*c = (struct member_config){.cpus = s->cpus,
 				    .memory_mb = s->memory_mb ? s->memory_mb : from->memory_mb,
 				    .disk_mb = s->disk_mb,
 				    .no_egress = s->no_egress,
-				    .second_line = s->warm || s->second_line,
-				    .image = copy_text(from->image),
-				    .user = copy_text(from->user),
-				    .kernel_path = copy_text(from->kernel_path),
-				    .initrd_path = copy_text(from->initrd_path),
-				    .cmdline = copy_text(from->cmdline),
-				    .disk_format = copy_text(from->disk_format),
-				    .provision = copy_text(from->provision)};
+				    .second_line = s->warm || s->second_line};
+	if (!str_dup(from->image, &c->image) || !str_dup(from->user, &c->user) ||
+	    !str_dup(has_kernel ? from->kernel_path : NULL, &c->kernel_path) ||
+	    !str_dup(has_kernel ? from->initrd_path : NULL, &c->initrd_path) ||
+	    !str_dup(has_kernel ? from->cmdline : NULL, &c->cmdline) ||
+	    !str_dup(from->disk_format, &c->disk_format) ||
+	    !str_dup(from->provision, &c->provision))
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	snprintf(c->name, sizeof(c->name), "%s", name);
 	snprintf(c->backend, sizeof(c->backend), "%s", s->backend);
-	if (s->firmware) {
-		snprintf(c->firmware, sizeof(c->firmware), "%s", s->firmware);
-		free(c->kernel_path);
-		free(c->initrd_path);
-		free(c->cmdline);
-		c->kernel_path = c->initrd_path = c->cmdline = NULL;
-	}
+	snprintf(c->firmware, sizeof(c->firmware), "%s", s->firmware ?: "");
 	utc_now(c->created_at, sizeof(c->created_at));
 	r = kernel_configure(c, s, e);
 	return r < 0 ? r : shares_configure(c, s->shares, s->n_shares, e);
@@ -290,71 +280,72 @@ int prepare_member(struct prepare *p, struct err *e)
 
 /* --- The spec ------------------------------------------------------------------------------------------------ */
 
-/* The member's file, when it has it. */
-static char *existing(const struct prepare *p, const char *file)
+/* The member's file, when it has it. false: out of memory. */
+static bool existing(const struct prepare *p, const char *file, char **ret)
 {
 	scoped(mem) char *path = store_member_path(p->store, p->config.name, file);
 
-	return path && files_exist(path) ? take_ptr(&path) : NULL;
+	*ret = path && files_exist(path) ? take_ptr(&path) : NULL;
+	return *ret || path;
 }
 
-static char *make_cmdline(const struct prepare *p)
+static bool spec_files(const struct prepare *p, struct vm_spec *s)
 {
+	const char *name = p->config.name;
+
+	s->serial_log_path = store_member_path(p->store, name, "serial.log");
+	if (p->config.second_line) {
+		s->script_path = store_member_path(p->store, name, "script");
+		if (!s->script_path)
+			return false;
+	}
+	if (!s->serial_log_path || !existing(p, "disk.qcow2", &s->disk_path) ||
+	    !existing(p, "seed.iso", &s->seed_path) || !existing(p, "efi.qcow2", &s->efi_path) ||
+	    !existing(p, "memory", &s->memory_path) || !existing(p, "point", &s->point_path))
+		return false;
+	if (s->disk_path)
+		return str_dup(p->config.disk_format, &s->disk_format);
+	return p->is_fake || existing(p, "points.qcow2", &s->points_path);
+}
+
+static bool spec_kernel(const struct prepare *p, struct vm_spec *s)
+{
+	const struct member_config *c = &p->config;
 	scoped(mem) char *line = NULL;
 
-	if (!kernel_path(&p->config))
-		return NULL;
-	line = kernel_cmdline(&p->config);
-	if (!line || !provides(p, PROVISION_CREDENTIALS))
-		return take_ptr(&line);
-	return str_format("%s%ssystemd.hostname=%s", line, *line ? " " : "",
-			  member_config_inside(&p->config));
+	if (!str_dup(kernel_path(c), &s->kernel_path) ||
+	    !str_dup(kernel_initrd(c), &s->initrd_path))
+		return false;
+	if (!s->kernel_path)
+		return true;
+	line = kernel_cmdline(c);
+	if (line && provides(p, PROVISION_CREDENTIALS))
+		s->cmdline = str_format("%s%ssystemd.hostname=%s", line, *line ? " " : "",
+					member_config_inside(c));
+	else
+		s->cmdline = take_ptr(&line);
+	return s->cmdline;
 }
 
-static int copy_credentials(const struct prepare *p, struct vm_spec *s)
+static bool spec_credentials(const struct prepare *p, struct vm_spec *s)
 {
-	if (p->n_credentials == 0)
-		return 0;
-	s->credential_paths = calloc(p->n_credentials, sizeof(char *));
-	if (!s->credential_paths)
-		return -ENOMEM;
-	for (size_t i = 0; i < p->n_credentials; i++) {
-		s->credential_paths[i] = strdup(p->credentials[i]);
-		if (!s->credential_paths[i])
-			return -ENOMEM;
-		s->n_credential_paths = i + 1;
-	}
-	return 0;
+	int r = 0;
+
+	for (size_t i = 0; i < p->n_credentials && r == 0; i++)
+		r = vm_spec_add_path(&s->credential_paths, &s->n_credential_paths,
+				     p->credentials[i]);
+	return r == 0;
 }
 
 int prepare_spec(const struct prepare *p, struct vm_spec *ret, struct err *e)
 {
-	const struct member_config *c = &p->config;
 	struct vm_spec s = {
-		.name = strdup(c->name),
-		.disk_path = existing(p, "disk.qcow2"),
-		.seed_path = existing(p, "seed.iso"),
-		.efi_path = existing(p, "efi.qcow2"),
-		.memory_path = existing(p, "memory"),
-		.point_path = existing(p, "point"),
-		.cpus = c->cpus,
-		.memory_bytes = (uint64_t)c->memory_mb << 20,
-		.serial_log_path = store_member_path(p->store, c->name, "serial.log"),
-		.kernel_path = copy_text(kernel_path(c)),
-		.initrd_path = copy_text(kernel_initrd(c)),
-		.cmdline = make_cmdline(p),
-		.script_path =
-			c->second_line ? store_member_path(p->store, c->name, "script") : NULL,
+		.cpus = p->config.cpus,
+		.memory_bytes = (uint64_t)p->config.memory_mb << 20,
 	};
 
-	if (!s.disk_path && !p->is_fake)
-		s.points_path = existing(p, "points.qcow2");
-	if (s.disk_path)
-		s.disk_format = copy_text(c->disk_format);
-	if (!s.name || !s.serial_log_path || (c->second_line && !s.script_path) ||
-	    copy_credentials(p, &s) < 0 || shares_spec(p, &s) < 0 ||
-	    (kernel_path(c) && (!s.kernel_path || !s.cmdline)) ||
-	    (kernel_initrd(c) && !s.initrd_path)) {
+	if (!str_dup(p->config.name, &s.name) || !spec_files(p, &s) || !spec_kernel(p, &s) ||
+	    !spec_credentials(p, &s) || shares_spec(p, &s) < 0) {
 		vm_spec_done(&s);
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	}

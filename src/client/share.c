@@ -129,19 +129,6 @@ int shares_build(const struct prepare *p, struct err *e)
 	return 0;
 }
 
-static int add_path(char ***list, size_t *n, char *path /* taken */)
-{
-	char **more = path ? reallocarray(*list, *n + 1, sizeof(char *)) : NULL;
-
-	if (!more) {
-		free(path);
-		return -ENOMEM;
-	}
-	*list = more;
-	more[(*n)++] = path;
-	return 0;
-}
-
 int shares_spec(const struct prepare *p, struct vm_spec *s)
 {
 	int r = 0;
@@ -149,12 +136,15 @@ int shares_spec(const struct prepare *p, struct vm_spec *s)
 	for (size_t i = 0; i < p->config.n_shares && r == 0; i++) {
 		const struct share *share = &p->config.shares[i];
 
-		if (share->kind == SHARE_FIXTURE)
-			r = add_path(&s->fixture_paths, &s->n_fixture_paths, image_path(p, i));
-		else if (share->kind == SHARE_MOUNT)
-			r = add_path(&s->mount_paths, &s->n_mount_paths, strdup(share->host));
-		else
-			r = add_path(&s->mount_rw_paths, &s->n_mount_rw_paths, strdup(share->host));
+		if (share->kind == SHARE_FIXTURE) {
+			scoped(mem) char *image = image_path(p, i);
+
+			r = vm_spec_add_path(&s->fixture_paths, &s->n_fixture_paths, image);
+		} else if (share->kind == SHARE_MOUNT) {
+			r = vm_spec_add_path(&s->mount_paths, &s->n_mount_paths, share->host);
+		} else {
+			r = vm_spec_add_path(&s->mount_rw_paths, &s->n_mount_rw_paths, share->host);
+		}
 	}
 	return r;
 }

@@ -243,7 +243,7 @@ static int identify(const struct arguments *a, struct helper_options *o, struct 
 static void remove_members(const struct store *store, const struct name_list *names)
 {
 	for (size_t i = 0; i < names->n; i++) {
-		scoped(fd) int lock = -1;
+		scoped(lock) int lock = -1;
 
 		if (store_member_lock(store, names->names[i], &lock, NULL) == 0)
 			store_member_remove(store, names->names[i], NULL);

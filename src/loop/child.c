@@ -159,8 +159,8 @@ int child_spawn(uv_loop_t *loop, const struct child_options *o, child_exit_cb *o
 		return err_errno(e, r, "start %s", path);
 	}
 	c->pidfd = (int)syscall(SYS_pidfd_open, c->pid, 0);
-	if (c->pidfd < 0 || uv_poll_init(loop, &c->poll, c->pidfd) < 0) {
-		r = -errno;
+	r = c->pidfd < 0 ? -errno : uv_poll_init(loop, &c->poll, c->pidfd);
+	if (r < 0) {
 		kill(c->pid, SIGKILL);
 		waitpid(c->pid, NULL, 0);
 		if (c->pidfd >= 0)

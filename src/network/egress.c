@@ -115,6 +115,7 @@ static int order(const struct egress_options *o, struct egress *g, struct err *e
 static int adopt(struct kept *kept, struct egress *g, struct err *e)
 {
 	int ready[2];
+	int r = 0;
 
 	if (kept->n_fds != 2)
 		return err_set(e, ERR_INTERNAL, "what was left of slirp4netns is incomplete");
@@ -124,9 +125,9 @@ static int adopt(struct kept *kept, struct egress *g, struct err *e)
 	g->pidfd = take_fd(&kept->fds[0]);
 	g->exit_fd = take_fd(&kept->fds[1]);
 	if (write(ready[1], "1", 1) < 0)
-		err_errno(e, -errno, "go on with slirp4netns");
+		r = err_errno(e, -errno, "go on with slirp4netns");
 	close(ready[1]);
-	return 0;
+	return r;
 }
 
 int egress_open(uv_loop_t *loop, const struct egress_options *o, egress_cb *cb, void *arg,

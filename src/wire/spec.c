@@ -82,20 +82,27 @@ void vm_spec_done(struct vm_spec *s)
 	}
 }
 
+int vm_spec_add_path(char ***paths, size_t *n, const char *path)
+{
+	char **more = reallocarray(*paths, *n + 1, sizeof(char *));
+
+	if (!more)
+		return -ENOMEM;
+	*paths = more;
+	more[*n] = path ? strdup(path) : NULL;
+	if (!more[*n])
+		return -ENOMEM;
+	++*n;
+	return 0;
+}
+
 static int copy_paths(char ***to, size_t *n_to, char *const *from, size_t n)
 {
-	if (n == 0)
-		return 0;
-	*to = calloc(n, sizeof(char *));
-	if (!*to)
-		return -ENOMEM;
-	for (size_t i = 0; i < n; i++) {
-		(*to)[i] = strdup(from[i]);
-		if (!(*to)[i])
-			return -ENOMEM;
-		*n_to = i + 1;
-	}
-	return 0;
+	int r = 0;
+
+	for (size_t i = 0; i < n && r == 0; i++)
+		r = vm_spec_add_path(to, n_to, from[i]);
+	return r;
 }
 
 static int copy_field(const struct field *f, struct vm_spec *to, const struct vm_spec *from)
@@ -104,8 +111,7 @@ static int copy_field(const struct field *f, struct vm_spec *to, const struct vm
 		char **target = at(to, f->offset);
 		char *const *source = at(from, f->offset);
 
-		*target = *source ? strdup(*source) : NULL;
-		return *source && !*target ? -ENOMEM : 0;
+		return str_dup(*source, target) ? 0 : -ENOMEM;
 	}
 	if (f->kind == FIELD_PATHS)
 		return copy_paths(at(to, f->offset), at(to, f->count_offset),
@@ -141,17 +147,12 @@ static int decode_paths(const struct value *value, const struct field *f, struct
 	if (list->length > WIRE_MAX_PATHS)
 		return err_set(e, ERR_BAD_REQUEST, "\"%s\" has more than %d entries", f->key,
 			       WIRE_MAX_PATHS);
-	*paths = calloc(list->length + 1, sizeof(char *));
-	if (!*paths)
-		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	for (const struct value *path = value_first(list); path; path = value_next(path)) {
 		if (path->kind != VALUE_STRING)
 			return err_set(e, ERR_BAD_REQUEST,
 				       "wrong type: \"%s\" must be a list of strings", f->key);
-		(*paths)[*n] = strdup(path->text);
-		if (!(*paths)[*n])
+		if (vm_spec_add_path(paths, n, path->text) < 0)
 			return err_set(e, ERR_NO_MEMORY, "out of memory");
-		++*n;
 	}
 	return 0;
 }

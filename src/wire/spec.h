@@ -49,6 +49,8 @@ struct vm_spec {
 void vm_spec_done(struct vm_spec *s); /* frees the texts, not @s; a half-filled spec is fine */
 int vm_spec_copy(struct vm_spec *to,
 		 const struct vm_spec *from); /* 0 or -ENOMEM; @to is overwritten */
+/* A copy of @path (NULL: nobody had memory for it) at the end of one of the spec's lists. 0 or -ENOMEM. */
+int vm_spec_add_path(char ***paths, size_t *n, const char *path);
 
 /*
  * Decodes a request's "spec" (may be NULL). @ret is written on success only. < 0: wrong type
