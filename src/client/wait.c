@@ -230,6 +230,12 @@ static void on_console_closed(uv_handle_t *h)
 	r->open = 0;
 }
 
+static int no_line(const struct waiting *w, struct err *e)
+{
+	return err_set(e, ERR_TIMEOUT, "no line of the console of %s matched '%.200s' in time",
+		       w->vm->name, w->o.console);
+}
+
 static int read_console(struct reading *r, struct err *e)
 {
 	struct waiting *w = r->w;
@@ -250,9 +256,7 @@ static int read_console(struct reading *r, struct err *e)
 	if (r->fits)
 		return 0;
 	if (result < 0 && e->code == ERR_TIMEOUT)
-		return err_set(e, ERR_TIMEOUT,
-			       "no line of the console of %s matched '%.200s' in time", w->vm->name,
-			       w->o.console);
+		return no_line(w, e);
 	return result < 0 ? result : not_any_more(w, e);
 }
 
@@ -268,6 +272,8 @@ static int open_console(struct waiting *w, struct err *e)
 			return fd;
 		if (w->vm->has_ended)
 			return not_any_more(w, e);
+		if (e->code == ERR_TIMEOUT)
+			return no_line(w, e);
 		if (e->code != ERR_NOT_RUNNING || !time_left(w))
 			return err_code_number(e->code);
 		r = pause_for(w, PORT_AGAIN_MS, e);

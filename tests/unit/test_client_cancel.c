@@ -12,12 +12,14 @@
 #include <sys/syscall.h>
 #include <time.h>
 
-enum { SHORT_MS = 50, PROMPT_MS = 4000, TAKEN_BACK_MS = 17000 };
+enum { SHORT_MS = 50 };
+#define LATE "within 0.05 s"
 
 struct
 try {
 	const char *what;
 	int (*call)(struct drover_cluster * c, const struct drover_call *o, struct drover_error *e);
+	const char *late; /* what it says at its deadline */
 };
 
 static struct drover_vm *first_of(struct drover_cluster *c)
@@ -195,38 +197,30 @@ static int call_forward(struct drover_cluster *c, const struct drover_call *o,
 }
 
 static const struct try with_call[] = {
-	{"pause", call_pause},
-	{"resume", call_resume},
-	{"kill", call_kill},
-	{"dial", call_dial},
-	{"console", call_console},
-	{"snapshot save", call_save},
-	{"snapshot list", call_points},
-	{"snapshot remove", call_drop},
-	{"capture", call_capture},
-	{"wait for a port", call_wait_port},
-	{"wait for the console", call_wait_console},
-	{"stop", call_stop},
-	{"destroy", call_destroy},
-	{"stop of all", call_stop_all},
-	{"list", call_list},
-	{"open", call_open},
-	{"stats", call_stats},
-	{"stats of a cluster", call_cluster_stats},
-	{"stats of a member", call_vm_stats},
-	{"stop by name", call_stop_by_name},
-	{"remove by name", call_remove_by_name},
+	{"pause", call_pause, LATE},
+	{"resume", call_resume, LATE},
+	{"kill", call_kill, LATE},
+	{"dial", call_dial, LATE},
+	{"console", call_console, LATE},
+	{"snapshot save", call_save, LATE},
+	{"snapshot list", call_points, LATE},
+	{"snapshot remove", call_drop, LATE},
+	{"capture", call_capture, LATE},
+	{"wait for a port", call_wait_port, "port 80 of web-1 was not open in time"},
+	{"wait for the console", call_wait_console, "no line of the console of web-1 matched"},
+	{"stop", call_stop, LATE},
+	{"destroy", call_destroy, LATE},
+	{"stop of all", call_stop_all, LATE},
+	{"list", call_list, LATE},
+	{"open", call_open, LATE},
+	{"stats", call_stats, LATE},
+	{"stats of a cluster", call_cluster_stats, LATE},
+	{"stats of a member", call_vm_stats, LATE},
+	{"stop by name", call_stop_by_name, LATE},
+	{"remove by name", call_remove_by_name, LATE},
 };
 static const struct try with_cancel[] = {
-	{"reset", call_reset}, {"forward", call_forward}, {"fork", call_fork}};
-
-static int64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
+	{"reset", call_reset, LATE}, {"forward", call_forward, LATE}, {"fork", call_fork, LATE}};
 
 static pid_t helper_of(int n)
 {
@@ -247,17 +241,16 @@ static void *cancel_soon(void *arg)
 	return NULL;
 }
 
-/* On a frozen helper: fails at once with @code. */
+/* On a frozen helper: fails with @code and @why. Another end than the caller's own has another of them. */
 static void gives_up(const struct try *t, struct drover_cluster *c, const struct drover_call *o,
-		     const char *code)
+		     const char *code, const char *why)
 {
 	struct drover_error e = {.code = ""};
-	int64_t began = now_ms();
 	int r = t->call(c, o, &e);
 
-	if (r >= 0 || strcmp(e.code, code) != 0 || now_ms() - began > PROMPT_MS)
-		fail_msg("%s: %d after %d ms, '%s' instead of '%s': %s", t->what, r,
-			 (int)(now_ms() - began), e.code, code, e.sentence);
+	if (r >= 0 || strcmp(e.code, code) != 0 || !strstr(e.sentence, why))
+		fail_msg("%s: %d, '%s' instead of '%s': '%s' instead of '%s'", t->what, r, e.code,
+			 code, e.sentence, why);
 }
 
 static void is_canceled(const struct try *t, struct drover_cluster *c)
@@ -268,7 +261,7 @@ static void is_canceled(const struct try *t, struct drover_cluster *c)
 	o.cancel = drover_cancel_new();
 	assert_non_null(o.cancel);
 	assert_int_equal(pthread_create(&thread, NULL, cancel_soon, o.cancel), 0);
-	gives_up(t, c, &o, "canceled");
+	gives_up(t, c, &o, "canceled", "canceled");
 	assert_int_equal(pthread_join(thread, NULL), 0);
 	drover_cancel_free(o.cancel);
 }
@@ -278,7 +271,7 @@ static void times_out(const struct try *t, struct drover_cluster *c)
 	struct drover_call o = DROVER_CALL_INIT;
 
 	o.timeout_ms = SHORT_MS;
-	gives_up(t, c, &o, "timeout");
+	gives_up(t, c, &o, "timeout", t->late);
 }
 
 /*
@@ -333,7 +326,7 @@ static void test_a_pause_that_was_given_up_is_told_when_it_comes_true(void **sta
 	struct drover_error e;
 
 	assert_int_equal(kill(helper, SIGSTOP), 0);
-	is_canceled(&(struct try){"pause", call_pause}, c);
+	is_canceled(&(struct try){"pause", call_pause, LATE}, c);
 	assert_int_equal(kill(helper, SIGCONT), 0);
 	assert_string_equal(drover_vm_state(first_of(c)), "paused");
 	assert_int_equal(drover_vm_resume(first_of(c), NULL, &e), 0);
@@ -482,7 +475,7 @@ static void test_a_start_is_canceled_while_its_network_is_made(void **state)
 
 /*
  * The helper is frozen at @stage of a start, with the cancel, and stays so: what the start made is taken back within the
- * bound of the header.
+ * bound of the header. The limit of this whole program is shorter than what two of them took that heard of no bound.
  */
 struct standstill {
 	const char *stage;
@@ -508,7 +501,6 @@ static void freeze_at(const char *stage, bool detached)
 	struct drover_cluster *c = NULL;
 	struct drover_member *members = NULL;
 	struct drover_error e;
-	int64_t began = now_ms();
 
 	o.detached = detached;
 	o.cancel = s.cancel;
@@ -516,7 +508,6 @@ static void freeze_at(const char *stage, bool detached)
 	o.progress_arg = &s;
 	assert_true(drover_cluster_start(pair, 2, &o, &c, &e) < 0);
 	assert_string_equal(e.code, "canceled");
-	assert_true(now_ms() - began < TAKEN_BACK_MS);
 	assert_true(kill(s.helper, 0) < 0);
 	drover_cancel_free(s.cancel);
 	assert_int_equal(drover_list(home, NULL, &members, NULL), 0);

@@ -22,6 +22,7 @@ struct rpc {
 	struct framer in;
 	int fd; /* passed by the helper */
 	struct timer *deadline;
+	uint64_t timeout_ms; /* of it */
 	struct timer *retry;
 	rpc_done *done;
 	void *arg;
@@ -165,7 +166,11 @@ static void on_read(void *arg, const char *data, ssize_t len, int fd)
 
 static void on_deadline(void *arg)
 {
-	rpc_fail(arg, ERR_TIMEOUT, "did not reply in time");
+	struct rpc *rpc = arg;
+	char text[64];
+
+	snprintf(text, sizeof(text), "did not reply within %g s", (double)rpc->timeout_ms / 1000);
+	rpc_fail(rpc, ERR_TIMEOUT, text);
 }
 
 static int try_connect(struct rpc *rpc)
@@ -233,6 +238,7 @@ struct rpc *rpc_start(uv_loop_t *loop, const struct store *store, const struct n
 	rpc->verb = q->verb;
 	rpc->done = done;
 	rpc->arg = arg;
+	rpc->timeout_ms = timeout_ms;
 	rpc->window_end = uv_hrtime() / 1000000 + window_ms;
 	framer_init(&rpc->in, MAX_REPLY);
 	if (copy_names(&rpc->names, names) < 0 || request_encode(q, &rpc->line) < 0 ||
