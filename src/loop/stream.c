@@ -11,7 +11,7 @@
 #include <sys/socket.h>
 
 /* A chunk is what one reader may cost the others before its owner can hold it. */
-enum { READ_CHUNK = 16384, READS_PER_TURN = 4 };
+enum { READ_CHUNK = 16384, READS_PER_TURN = 8, PEEK_SIZE = 4096 };
 
 enum took { TOOK_NOTHING, TOOK_SOME, TOOK_A_CHUNK };
 
@@ -34,6 +34,7 @@ struct stream {
 	size_t queued;
 	struct timer *linger;
 	bool without_fds;
+	size_t peeked; /* of PEEK_SIZE: bytes that on_read has got and the kernel still holds */
 	bool held;
 	bool draining; /* closes when the queue is empty */
 	bool closing;
@@ -43,13 +44,31 @@ struct stream {
 
 static void on_poll(uv_poll_t *h, int status, int events);
 
+/*
+ * Takes the bytes that were only looked at out of the kernel. Until then the peer's socket is as full as it was: when that
+ * changes, the kernel wakes whoever sleeps on it, and a client that waits for its reply would run for nothing. So a small
+ * request stays there until the reply has woken the client.
+ */
+static void take_peeked(struct stream *s)
+{
+	char bytes[PEEK_SIZE];
+
+	while (s->peeked > 0) {
+		ssize_t n = recv(s->fd, bytes, s->peeked, MSG_DONTWAIT);
+
+		s->peeked = n > 0 ? s->peeked - (size_t)n : 0;
+	}
+}
+
 static int watch(struct stream *s)
 {
 	int events = 0;
 	int r;
 
-	if (!s->held && !s->draining)
+	if (!s->held && !s->draining) {
+		take_peeked(s);
 		events |= UV_READABLE;
+	}
 	if (!list_is_empty(&s->queue))
 		events |= UV_WRITABLE;
 	if (!events)
@@ -81,6 +100,10 @@ void stream_close(struct stream *s)
 	if (!s || s->closing)
 		return;
 	s->closing = true;
+	if (s->peeked) {
+		shutdown(s->fd, SHUT_WR); /* the end wakes the peer, and not what is taken now */
+		take_peeked(s);
+	}
 	timer_stop(&s->linger);
 	list_for_each_safe (pos, &s->queue)
 		chunk_free(list_entry(pos, struct chunk, link));
@@ -256,15 +279,40 @@ static ssize_t receive_with_fd(int fd, char *data, size_t size, int *ret_fd)
 	return n;
 }
 
+/* What is new behind the bytes that were looked at before, or, when that is much, a chunk that is taken at once. */
+static ssize_t peek(struct stream *s, char *bytes, const char **ret_new)
+{
+	/* without room for them the kernel closes passed descriptors */
+	ssize_t n = recv(s->fd, bytes, PEEK_SIZE, MSG_DONTWAIT | MSG_PEEK);
+	size_t seen = s->peeked;
+
+	*ret_new = bytes;
+	if (n == PEEK_SIZE) {
+		take_peeked(s);
+		return recv(s->fd, bytes, READ_CHUNK, MSG_DONTWAIT);
+	}
+	if (n <= 0)
+		return n;
+	if ((size_t)n <= seen) {
+		take_peeked(s);
+		errno = EAGAIN;
+		return -1;
+	}
+	s->peeked = (size_t)n;
+	*ret_new = bytes + seen;
+	return n - (ssize_t)seen;
+}
+
 /* One read; after TOOK_A_CHUNK there may be more. */
 static enum took read_once(struct stream *s)
 {
 	static _Thread_local char bytes[READ_CHUNK];
+	const char *new = bytes;
 	int fd = -1;
 	ssize_t n;
 
-	do /* without room for them the kernel closes passed descriptors */
-		n = s->without_fds ? recv(s->fd, bytes, sizeof(bytes), MSG_DONTWAIT)
+	do
+		n = s->without_fds ? peek(s, bytes, &new)
 				   : receive_with_fd(s->fd, bytes, sizeof(bytes), &fd);
 	while (n < 0 && errno == EINTR);
 	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
@@ -277,15 +325,25 @@ static enum took read_once(struct stream *s)
 		s->on_read(s->arg, NULL, r, -1);
 		return TOOK_SOME;
 	}
-	s->on_read(s->arg, bytes, n, fd);
+	s->on_read(s->arg, new, n, fd);
 	return (size_t)n == sizeof(bytes) ? TOOK_A_CHUNK : TOOK_SOME;
 }
 
+/* A chunk counts twice. */
 static void read_turn(struct stream *s)
 {
-	for (int i = 0; i < READS_PER_TURN; i++)
-		if (s->closing || s->held || s->draining || read_once(s) == TOOK_NOTHING)
+	for (int i = 0; i < READS_PER_TURN; i++) {
+		enum took took;
+
+		if (s->closing || s->held || s->draining)
 			return;
+		took = read_once(s);
+		if (took == TOOK_NOTHING)
+			break;
+		i += took == TOOK_A_CHUNK;
+	}
+	if (!s->closing && !s->held)
+		take_peeked(s);
 }
 
 static void write_turn(struct stream *s)

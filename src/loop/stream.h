@@ -28,7 +28,8 @@ struct stream *stream_open(uv_loop_t *loop, int fd, stream_read_cb *on_read, voi
 
 /*
  * The same for a connection that was just accepted, whose peer passes no descriptors (they are closed unseen): the loop
- * hears of @fd only from the first stream_kick on, and only if something is left to wait for.
+ * hears of @fd only from the first stream_kick on, and only if something is left to wait for. What on_read writes or closes
+ * is the first that wakes the peer.
  */
 struct stream *stream_open_fresh(uv_loop_t *loop, int fd, stream_read_cb *on_read, void *arg);
 
