@@ -32,8 +32,7 @@ static inline void scoped_room(struct room *room)
 static inline int room_take(struct room *room, struct err *e)
 {
 	while (room->n < ROOM) {
-		int fd = room->n ? fcntl(room->fds[0], F_DUPFD_CLOEXEC, 0)
-				 : open("/dev/null", O_RDONLY | O_CLOEXEC);
+		int fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0); /* always open: loop_init */
 
 		if (fd < 0)
 			return err_errno(e, -errno, "keep descriptors for its peers");

@@ -83,22 +83,27 @@ static int set_path(struct listener *l, const char *path, struct err *e)
 	return 0;
 }
 
+static int bind_address(struct listener *l)
+{
+	return bind(l->fd, (struct sockaddr *)&l->address, sizeof(l->address)) < 0 ? -errno : 0;
+}
+
 static int bind_path(struct listener *l, const char *path, struct err *e)
 {
 	int r = set_path(l, path, e);
 
 	if (r < 0)
 		return r;
-	unlink(path);
 	l->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (l->fd < 0)
 		return err_errno(e, -errno, "open socket");
 	/* Linux gives the name the mode of the socket: at no instant may others connect. */
-	if (fchmod(l->fd, 0600) < 0 ||
-	    bind(l->fd, (struct sockaddr *)&l->address, sizeof(l->address)) < 0 ||
-	    listen(l->fd, BACKLOG) < 0)
-		return err_errno(e, -errno, "listen socket %s", path);
-	return 0;
+	r = fchmod(l->fd, 0600) < 0 ? -errno : bind_address(l);
+	if (r == -EADDRINUSE && unlink(path) == 0)
+		r = bind_address(l);
+	if (r == 0 && listen(l->fd, BACKLOG) < 0)
+		r = -errno;
+	return r < 0 ? err_errno(e, r, "listen socket %s", path) : 0;
 }
 
 /* @fd: one that listens already (taken), -1: none yet. */

@@ -237,10 +237,10 @@ int store_member_lock(const struct store *s, const char *name, int *ret_fd, stru
 	return err_set(e, ERR_BUSY, "%s is being removed by another drover", name);
 }
 
-/* In place and always of one length: a disk that is full by then need not give anything. */
-static int write_failure(const char *path, const char *sentence)
+/* In place and always of one length: a disk that is full by then need not give anything. @flags: more of open's. */
+static int write_failure(const char *path, const char *sentence, int flags)
 {
-	scoped(fd) int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	scoped(fd) int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | flags, 0600);
 	char text[ERR_MSG_SIZE] = "";
 
 	snprintf(text, sizeof(text), "%s", sentence);
@@ -284,8 +284,11 @@ int store_owner_write(const struct store *s, const char *name, const struct proc
 
 	if (!failure_path)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
-	remove_network_before(s, name, id->pid);
-	r = write_failure(failure_path, "");
+	r = write_failure(failure_path, "", O_EXCL);
+	if (r == -EEXIST) { /* not its first start */
+		remove_network_before(s, name, id->pid);
+		r = write_failure(failure_path, "", 0);
+	}
 	if (r < 0)
 		return err_errno(e, r, "write %s", failure_path);
 	snprintf(owner, sizeof(owner), "%d %llu %s\n", (int)id->pid,
@@ -311,7 +314,7 @@ void store_failure_write(const struct store *s, const char *name, const char *se
 	scoped(mem) char *path = store_member_path(s, name, "failure");
 
 	if (path)
-		write_failure(path, sentence);
+		write_failure(path, sentence, 0);
 }
 
 void store_failure_read(const struct store *s, const char *name, char *ret, size_t size)
