@@ -411,19 +411,18 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 	refuses 1 "never was not running in time" wait never --new --port 80 --timeout 1
 	refuses 1 "'web-3' is not running" stats web-3
 	refuses 1 "member web-3 is not running" wait web-3 --port 80
+	heard() { while read -r -t 20 line <&7 && printf '%s\n' "$line" >>"$home/heard" && [[ $line != $1 ]]; do :; done; }
+	: >"$home/heard"
 	does '^new .*drover ssh new$' up new --quiet --backend fake
+	heard '*"new"*"running"*' # a cluster that comes and goes while the listener waits for its turn is not told
 	does '^new: removed$' rm -f new
-	: >"$home/out"
-	while read -r -t 20 line <&7; do # up to what was told last: it may be told later than rm returns
-		printf '%s\n' "$line" >>"$home/out"
-		[[ $line != *'"new"'*'"gone"'* && $line != *'"gone"'*'"new"'* ]] || break
-	done
+	heard '*"new"*"gone"*' # it may be told later than rm returns
 	kill -TERM "$listener"
 	status=0
 	wait "$listener" || status=$?
-	cat <&7 >>"$home/out"
+	cat <&7 >>"$home/heard"
 	exec 7<&-
-	[ "$status" -eq 143 ] && python3 - "$home/out" <<-'PY'
+	[ "$status" -eq 143 ] && python3 - "$home/heard" <<-'PY'
 	import json, sys
 	seen = [json.loads(line) for line in open(sys.argv[1])]
 	short = [(e["member"], e["event"], e.get("state", "")) for e in seen]
