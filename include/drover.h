@@ -13,15 +13,19 @@
  *
  * Rules that hold for every function:
  * - Calls block, up to the deadline that they name, and then give up with the code "timeout". Those that may last take a
- *   deadline and a cancel of the caller's, in a struct drover_call or in options of their own; others end within 30 s.
+ *   deadline and a cancel of the caller's, in a struct drover_call or in options of their own; others end within 30 s,
+ *   unless their comment says more.
  * - A call that gave up ("timeout", "canceled") has left handles as they were; what a helper was asked for may still come
  *   true, and drover_vm_state says what did.
  * - Functions return >= 0 for success and < 0 for failure; then *e says why, and what they return by pointer is left as it
  *   was. @e may be NULL. Codes that any call may have: io_error, no_space, out_of_memory, permission_denied, unreachable.
  * - @home, where the state is kept, may be NULL: $DROVER_HOME, else ~/.local/state/drover. So may each structure of options.
+ *   Other pointers may not, unless the comment says so.
  * - The library has no global state, prints nothing, installs no signal handler and never exits. Different clusters may
- *   be used from different threads at once; one cluster and its VMs from one thread at a time. In a program that has
- *   closed descriptor 0, 1 or 2, /dev/null takes its place.
+ *   be used from different threads at once; one cluster and its VMs, and one capture, from one thread at a time. Functions
+ *   that take no handle may be called from any thread. In a program that has closed descriptor 0, 1 or 2, /dev/null takes
+ *   its place.
+ * - Every descriptor that the library opens or returns has FD_CLOEXEC.
  * - Text that a function returns by pointer belongs to the object that it was asked of and lives as long, unless the
  *   comment says that the caller frees it.
  * - For tests there is drover_fixture.h.
@@ -67,8 +71,9 @@ DROVER_API void drover_cancel_free(
 
 /* How long a call may take, and what ends it early. NULL in its place means the defaults. Initialise with DROVER_CALL_INIT. */
 struct drover_call {
-	size_t size;                  /* sizeof(struct drover_call) */
-	unsigned timeout_ms;          /* 0: what the call's comment says, which it is never above */
+	size_t size; /* sizeof(struct drover_call) */
+	unsigned
+		timeout_ms; /* 0: what the call's comment says. A longer one makes no call wait longer than that */
 	struct drover_cancel *cancel; /* borrowed; NULL: none */
 };
 #define DROVER_CALL_INIT                           \
@@ -165,10 +170,11 @@ struct drover_vm;
 
 /*
  * Starts a cluster of @n members and waits until each accepts an SSH login. New members get a disk of the image;
- * members that exist are booted with the disk that they have, and the sizes unless @o names others. All or nothing: on failure members made by
- * this call are removed, those that existed are stopped. The cluster is the caller's: drover_cluster_close, or _destroy.
- * Blocks up to @o's timeout_ms, and as long as it takes to build or download an image that is not there yet. A start that
- * fails or is canceled returns when what it made is taken back: some ms, up to 15 s with a helper or a guest that does not answer.
+ * members that exist are booted with the disk that they have, and the sizes unless @o names others. All or nothing: on
+ * failure members made by this call are removed, those that existed are stopped. The cluster is the caller's:
+ * drover_cluster_close, or _destroy. Blocks up to @o's timeout_ms, and as long as it takes to build or download an image
+ * that is not there yet. A start that fails or is canceled returns when what it made is taken back: some ms, up to 15 s with
+ * a helper or a guest that does not answer.
  *
  * already_running: a member; not_found, bad_image: the image; missing_program, host_not_ready: what this host lacks, with
  * the remedy as the hint; no_free_address; boot_failed; ssh_failed; timeout; canceled.
@@ -193,7 +199,7 @@ DROVER_API int drover_cluster_open(const char *home, const char *member,
 DROVER_API int drover_cluster_add(struct drover_cluster *c, const char *const names[], size_t n,
 				  const struct drover_options *o, struct drover_error *e);
 
-/* The members that the handle knows, in the order in which they came; they are the cluster's. */
+/* The members that the handle knows, in the order in which they came; they are the cluster's, and live as long as it. */
 DROVER_API size_t drover_cluster_size(const struct drover_cluster *c);
 DROVER_API struct drover_vm *drover_cluster_vm(struct drover_cluster *c,
 					       size_t i); /* NULL: no such */
@@ -244,8 +250,8 @@ DROVER_API const char *drover_vm_address(const struct drover_vm *vm); /* "" whil
 DROVER_API const char *drover_vm_user(const struct drover_vm *vm);    /* who logs in by SSH */
 
 /*
- * What the helper says now: starting, running, paused, stopping, stopped, error. Static text. Blocks up to 2 s; a helper that
- * has not answered by then counts as gone: stopped.
+ * What the helper says now: starting, running, paused, stopping, stopped, error. Static text. Blocks up to 2 s; unknown: the
+ * helper is there and has not answered by then. A member without a helper is stopped.
  */
 DROVER_API const char *drover_vm_state(struct drover_vm *vm);
 
@@ -329,6 +335,9 @@ DROVER_API int drover_cluster_reset(struct drover_cluster *c, const struct drove
  * are used. @ret (room for @count) are the caller's: drover_cluster_close, or _destroy. All or nothing. Refused before
  * anything is held: a network of the host or directories of the host (unsupported), too little memory (out_of_memory),
  * names that are there already (already_exists), a member that boots or has failed (not_running).
+ *
+ * Blocks up to 120 s for the originals, up to timeout_ms (default: 600000) until the copies run, and then, for their guests,
+ * up to 60 s and 2 s for each of them. One cluster of a store is captured at a time: the others are waited for before.
  */
 DROVER_API int drover_cluster_fork(struct drover_cluster *c, const char *name, size_t count,
 				   const struct drover_options *o, struct drover_cluster *ret[],
@@ -342,8 +351,8 @@ DROVER_API int drover_cluster_fork(struct drover_cluster *c, const char *name, s
 struct drover_capture;
 
 /*
- * Returns and refuses as drover_cluster_fork. *@ret is the caller's, and is of no use when its process has ended. Blocks up
- * to 120 s. @o may be NULL.
+ * Returns and refuses as drover_cluster_fork. *@ret is the caller's (drover_capture_close), and is of no use when its process
+ * has ended. Blocks up to 120 s, and for whoever captures a cluster of this store already. @o may be NULL.
  */
 DROVER_API int drover_cluster_capture(struct drover_cluster *c, const struct drover_call *o,
 				      struct drover_capture **ret, struct drover_error *e);
@@ -352,8 +361,8 @@ DROVER_API int drover_cluster_capture(struct drover_cluster *c, const struct dro
  * The same of a saved point, newest of its name, of the cluster that @member (a member's name) belongs to, in the store at
  * @home (may be NULL). The cluster itself is not put back to it: one that runs is held while its disks are copied, and goes
  * on; the return value says for how many ms, 0 when it did not run. Copies load the memory from their disks, each for
- * itself. not_found: there is no such point, and the sentence says which there are; not_running: some members run and some do not;
- * otherwise refused as for drover_cluster_fork. Blocks up to 120 s. @o may be NULL.
+ * itself. not_found: there is no such point, and the sentence says which there are; not_running: some members run and some
+ * do not; otherwise refused as for drover_cluster_fork. Blocks as drover_cluster_capture. @o may be NULL.
  */
 DROVER_API int drover_capture_point(const char *home, const char *member, const char *point,
 				    const struct drover_call *o, struct drover_capture **ret,
@@ -362,7 +371,10 @@ DROVER_API int drover_capture_point(const char *home, const char *member, const 
 /* What member @i, from 0, is called inside of its cluster and of each copy. Lives as long as @k. NULL: there are fewer. */
 DROVER_API const char *drover_capture_inside(const struct drover_capture *k, size_t i);
 
-/* Starts @count copies: names, options, @ret and what is refused as for drover_cluster_fork. */
+/*
+ * Starts @count copies: names, options, @ret and what is refused as for drover_cluster_fork. Blocks as that does, but for the
+ * originals, which are not needed any more. Returns 0.
+ */
 DROVER_API int drover_capture_start(struct drover_capture *k, const char *name, size_t count,
 				    const struct drover_options *o, struct drover_cluster *ret[],
 				    struct drover_error *e);
@@ -373,7 +385,8 @@ DROVER_API int drover_capture_start(struct drover_capture *k, const char *name, 
  * that is made for this file. That key is let in over SSH for the time of the capture: paused members are refused
  * (not_running). It has every secret that is in the guests. Returns for how many ms the members were held.
  * Blocks for as long as that takes, a reader of the pipe included, or up to @o's timeout_ms (@o may be NULL), and then until
- * the key is out of the members again, at most 60 s each: timeout, canceled; what @fd has then is not whole.
+ * the key is out of the members again, at most 60 s each: timeout, canceled; what @fd has then is not whole. A pipe whose
+ * reader has gone raises SIGPIPE, as write(2) does; to a program that ignores it the call says io_error.
  */
 DROVER_API int drover_cluster_export(struct drover_cluster *c, int fd, const struct drover_call *o,
 				     struct drover_error *e);
@@ -413,9 +426,9 @@ struct drover_exec {
 
 struct drover_result {
 	int status; /* exit status 0..255; 128 + N when signal N ended the command */
-	char *out;  /* what came on stdout, NUL added; never NULL after success */
+	char *out; /* what came on stdout, NUL added; never NULL after success; empty with on_output */
 	size_t out_len;
-	char *err;
+	char *err; /* the same of stderr */
 	size_t err_len;
 };
 
@@ -435,8 +448,8 @@ DROVER_API void drover_result_done(struct drover_result *r);
  * copied, never followed; devices, sockets and pipes are left out. The guest's path is absolute; folders above it are
  * made in the guest, and must be there on the host. Of what a guest sends nothing lands outside of @host_path: absolute
  * links, links out of the tree and entries behind links end the copy with permission_denied or io_error. not_found: there
- * is nothing at the path to copy from. A copy that
- * failed may have left a part. Blocks as long as it takes, unless @o (may be NULL) has a deadline.
+ * is nothing at the path to copy from. A copy that failed may have left a part. Blocks as long as it takes, unless @o (may
+ * be NULL) has a deadline.
  */
 DROVER_API int drover_vm_copy_to(struct drover_vm *vm, const char *host_path,
 				 const char *guest_path, const struct drover_call *o,
@@ -499,7 +512,7 @@ struct drover_wait {
 	}
 
 /*
- * Waits until it is so: 0. Of the console counts what the guest wrote last since it was started (up to 64 KiB) and what it
+ * Blocks until it is so: 0. Of the console counts what the guest wrote last since it was started (up to 64 KiB) and what it
  * writes from now on; a line counts also while it has no end, like a prompt, and escape sequences are taken out of it.
  * A port and a command are tried again and again, for a guest tells of neither. "timeout" when it is not so in time;
  * "not_running" when the member is not running, or not any more; "canceled".
@@ -561,7 +574,8 @@ DROVER_API int drover_events(const char *home, const struct drover_watch *w,
 /*
  * Waits until the member @name, which another program is starting (its state is "starting"), takes a login, or until that
  * start has ended otherwise: the member then does not run, or is there no more. For one that is "stopping", until it has
- * stopped. Returns at once for one that does not run. Blocks up to 10 minutes. "timeout", "canceled".
+ * stopped. Returns at once for one that does not run. Blocks until then, or up to @o's timeout_ms (default: 600000):
+ * "timeout", "canceled".
  */
 DROVER_API int drover_await_start(const char *home, const char *name, const struct drover_call *o,
 				  struct drover_error *e);
@@ -644,7 +658,7 @@ struct drover_boot {
 DROVER_API int drover_boot_times(const char *home, const char *name, struct drover_boot *ret,
 				 struct drover_error *e);
 
-/* Paths of a member's things, for programs like ssh and tail. Heap, the caller frees; NULL: out of memory. */
+/* Paths of a member's things, there or not, for programs like ssh and tail. Heap, the caller frees. NULL: out of memory. */
 enum drover_path {
 	DROVER_PATH_DIR,
 	DROVER_PATH_SERIAL_LOG,
@@ -667,13 +681,13 @@ struct drover_thing {
 	int owner;       /* pid of the live process that it belongs to; 0: nobody's */
 };
 
-/* All of it. *@ret is heap: free() it. Returns their number. @home and @o may be NULL. */
+/* All of it. *@ret is heap: free() it. Returns their number. Blocks up to 30 s. @home and @o may be NULL. */
 DROVER_API int drover_audit(const char *home, const struct drover_call *o,
 			    struct drover_thing **ret, struct drover_error *e);
 
 /*
- * Ends and removes what the audit says is nobody's, and nothing else. Blocks up to 30 s. When it gives up, what was
- * removed is gone, and another call goes on. @home and @o may be NULL.
+ * Ends and removes what the audit says is nobody's, and nothing else. Blocks up to 30 s, and for whoever captures a cluster
+ * of @home just then. When it gives up, what was removed is gone, and another call goes on. @home and @o may be NULL.
  */
 DROVER_API int drover_prune(const char *home, const struct drover_call *o, struct drover_error *e);
 
@@ -688,12 +702,13 @@ struct drover_image {
 	bool cached;
 };
 
-/* The catalogue and what is cached. *@ret is heap: free() it. Returns their number. */
+/* The catalogue and what is cached. *@ret is heap: free() it. Returns their number. Waits for nobody. */
 DROVER_API int drover_image_list(const char *home, struct drover_image **ret,
 				 struct drover_error *e);
 /*
  * Builds or downloads the image unless it is cached. Of @o only home, on_progress, cancel and timeout_ms (default: none) are
- * used. Blocks as long as that takes; what a download has got is kept for the next call. not_found: there is no such image, and no such file.
+ * used. Blocks as long as that takes; what a download has got is kept for the next call. not_found: there is no such image,
+ * and no such file.
  */
 DROVER_API int drover_image_get(const char *name, const struct drover_options *o,
 				struct drover_error *e);
@@ -703,7 +718,10 @@ DROVER_API int drover_image_get(const char *name, const struct drover_options *o
  */
 DROVER_API int drover_image_import(const char *source, const char *name, const char *sha256,
 				   const struct drover_options *o, struct drover_error *e);
-/* Removes it from the cache. not_found: it is not there; busy: a member's disk stands on it, or it is just being made. */
+/*
+ * Removes it from the cache, with its templates. Waits for nobody. not_found: it is not there; busy: a member's disk stands
+ * on it, or it is just being made.
+ */
 DROVER_API int drover_image_remove(const char *home, const char *name, struct drover_error *e);
 
 /* --- The host ------------------------------------------------------------------------------------------------- */

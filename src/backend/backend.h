@@ -132,6 +132,7 @@ struct backend_ops {
 	 * VM succeeds. Several stops may be pending; all end.
 	 */
 	int (*stop)(struct backend_vm *vm, backend_done *done, void *arg, struct err *e);
+	/* VM_UNKNOWN: who could tell does not answer. */
 	int (*state)(struct backend_vm *vm, backend_state_done *done, void *arg, struct err *e);
 	/*
 	 * Ends when the VM is stopped (0), failed (its error) or after @timeout_ms (ERR_TIMEOUT; 0: no limit).

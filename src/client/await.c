@@ -102,13 +102,16 @@ int drover_await_start(const char *home, const char *name, const struct drover_c
 {
 	struct err e = ERR_INIT;
 	struct limits l;
+	struct giveup g;
 	bool runs = false;
 	int r = limits_from(o, &l, &e);
 
 	if (r == 0 && !l.timeout_ms)
 		l.timeout_ms = START_MS;
+	g = limits_giveup(&l);
 	if (r == 0)
 		r = await_running(home, name, &l, &runs, &e);
+	l.timeout_ms = giveup_left_ms(&g);
 	if (r == 0 && runs)
 		r = log_in(home, name, &l, &e);
 	return r < 0 ? public_error(pe, &e, r) : 0;

@@ -148,7 +148,9 @@ int vm_dial_wait(struct drover_vm *vm, uint16_t port, uint64_t timeout_ms,
 
 	if (!op)
 		return err_code_number(e->code);
-	r = backend_dial(vm->handle, port, timeout_ms ? timeout_ms : DIAL_MS, on_fd, op, e);
+	if (!timeout_ms || timeout_ms > DIAL_MS)
+		timeout_ms = DIAL_MS;
+	r = backend_dial(vm->handle, port, timeout_ms, on_fd, op, e);
 	return op_wait(vm, op, r, &l, ret_fd, NULL, e);
 }
 
@@ -193,6 +195,8 @@ static const char *public_state(enum vm_state s)
 		return "stopping";
 	case VM_ERROR:
 		return "error";
+	case VM_UNKNOWN:
+		return "unknown";
 	default:
 		return "stopped";
 	}

@@ -333,6 +333,20 @@ static void test_a_pause_that_was_given_up_is_told_when_it_comes_true(void **sta
 	assert_int_equal(drover_cluster_destroy(c, NULL, &e), 0);
 }
 
+static void test_a_member_whose_helper_does_not_answer_is_unknown_until_it_does(void **state)
+{
+	struct drover_options o = fake_options();
+	struct drover_cluster *c = start_pair(&o);
+	pid_t helper = helper_of(2);
+	struct drover_error e;
+
+	assert_int_equal(kill(helper, SIGSTOP), 0);
+	assert_string_equal(drover_vm_state(first_of(c)), "unknown");
+	assert_int_equal(kill(helper, SIGCONT), 0);
+	assert_string_equal(drover_vm_state(first_of(c)), "running");
+	assert_int_equal(drover_cluster_destroy(c, NULL, &e), 0);
+}
+
 static void test_a_destroy_that_is_given_up_cuts_the_power_of_a_bound_cluster(void **state)
 {
 	struct drover_options o = fake_options();
@@ -562,6 +576,7 @@ int main(void)
 		HOME_TEST(test_another_thread_ends_each_call_that_waits_for_a_helper),
 		HOME_TEST(test_a_deadline_ends_each_call_that_waits_for_a_helper),
 		HOME_TEST(test_a_pause_that_was_given_up_is_told_when_it_comes_true),
+		HOME_TEST(test_a_member_whose_helper_does_not_answer_is_unknown_until_it_does),
 		HOME_TEST(test_a_destroy_that_is_given_up_cuts_the_power_of_a_bound_cluster),
 		HOME_TEST(test_another_thread_ends_a_start_and_nothing_is_left),
 		HOME_TEST(test_a_start_that_is_canceled_at_any_moment_leaves_nothing),

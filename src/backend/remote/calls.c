@@ -62,6 +62,14 @@ static enum vm_state map_state(const char *word)
 	return VM_STOPPED;
 }
 
+/* Whoever has gone has stopped; of who is there and says nothing, nobody knows. */
+static enum vm_state state_told(int r, const struct reply *p, const struct err *e)
+{
+	if (r == 0 && p->has_status)
+		return map_state(p->status.state);
+	return r < 0 && e->code == ERR_TIMEOUT ? VM_UNKNOWN : VM_STOPPED;
+}
+
 static int64_t stat_of(json_t *one, const char *key)
 {
 	json_t *value = json_object_get(one, key);
@@ -146,7 +154,7 @@ static void call_finish(struct vm_call *c, int r, const struct reply *p, int fd,
 	else
 		close_fd(&fd);
 	if (c->state)
-		c->state(c->arg, r == 0 && p->has_status ? map_state(p->status.state) : VM_STOPPED);
+		c->state(c->arg, state_told(r, p, e));
 	if (c->stats)
 		finish_stats(c, r, p, e);
 	if (c->points)
