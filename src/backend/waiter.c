@@ -125,6 +125,16 @@ void waiters_end(struct waiters *set, const char *ip, const struct err *e)
 	}
 }
 
+int waiters_add_ended(struct waiters *w, const struct err *how, backend_done *done, void *arg,
+		      struct err *e)
+{
+	int r = waiters_add(w, done, arg, 0, "", e);
+
+	if (r == 0)
+		waiters_end(w, NULL, how);
+	return r;
+}
+
 void waiters_cancel(struct waiters *set)
 {
 	timer_stop(&set->turn);

@@ -31,6 +31,13 @@ int waiters_add(struct waiters *w, backend_done *done, void *arg, uint64_t timeo
 int waiters_add_address(struct waiters *w, backend_address_done *done, void *arg,
 			uint64_t timeout_ms, const char *timeout_text, struct err *e);
 
+/*
+ * Adds one that ends with the next turn of the loop, and all of @w with it: success when @how is NULL, else @how. 0, or
+ * -ENOMEM with @e.
+ */
+int waiters_add_ended(struct waiters *w, const struct err *how, backend_done *done, void *arg,
+		      struct err *e);
+
 /* All pending ones end, from the next turn of the loop: success when @e is NULL (with @ip for addresses), else @e. */
 void waiters_end(struct waiters *w, const char *ip, const struct err *e);
 

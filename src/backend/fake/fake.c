@@ -76,19 +76,9 @@ static bool always(struct backend *b)
 	return true;
 }
 
-/* Calls @done from the next turn of the loop. */
-static int done_later(struct waiters *ops, backend_done *done, void *arg, struct err *e)
-{
-	int r = waiters_add(ops, done, arg, 0, "", e);
-
-	if (r == 0)
-		waiters_end(ops, NULL, NULL);
-	return r;
-}
-
 static int fake_reconcile(struct backend *b, backend_done *done, void *arg, struct err *e)
 {
-	return done_later(&fake_of(b)->ops, done, arg, e);
+	return waiters_add_ended(&fake_of(b)->ops, NULL, done, arg, e);
 }
 
 struct network_op {
@@ -129,7 +119,7 @@ static void fake_close_network(struct backend_network *net, backend_done *done, 
 	close_echoes(fake_of(b));
 	free(container_of(net, struct fake_network, base));
 	if (done)
-		done_later(&fake_of(b)->ops, done, arg, NULL);
+		waiters_add_ended(&fake_of(b)->ops, NULL, done, arg, NULL);
 }
 
 static const char *fake_subnet(struct backend_network *net)
@@ -215,7 +205,7 @@ static int fake_start(struct backend_vm *base, backend_done *done, void *arg, st
 
 	if (vm->state != VM_STOPPED)
 		return err_set(e, ERR_ALREADY_RUNNING, "%s is already running", vm->name);
-	r = done_later(&vm->ops, done, arg, e);
+	r = waiters_add_ended(&vm->ops, NULL, done, arg, e);
 	if (r < 0)
 		return r;
 	vm->state = VM_STARTING;
@@ -343,7 +333,7 @@ static int fake_wait(struct backend_vm *base, uint64_t timeout_ms, backend_done 
 	struct fake_vm *vm = vm_of(base);
 
 	if (vm->state == VM_STOPPED)
-		return done_later(&vm->ops, done, arg, e);
+		return waiters_add_ended(&vm->ops, NULL, done, arg, e);
 	return waiters_add(&vm->on_stopped, done, arg, timeout_ms, "the VM did not stop in time",
 			   e);
 }
@@ -400,7 +390,7 @@ static int set_state(struct backend_vm *base, enum vm_state from, enum vm_state 
 
 	if (vm->state != from && vm->state != to)
 		return err_set(e, ERR_NOT_RUNNING, "%s is %s", vm->name, vm_state_name(vm->state));
-	r = done_later(&vm->ops, done, arg, e);
+	r = waiters_add_ended(&vm->ops, NULL, done, arg, e);
 	if (r == 0)
 		vm->state = to;
 	return r;

@@ -61,16 +61,6 @@ static int check(const struct fake_vm *vm, const char *point, struct err *e)
 	return r;
 }
 
-static int end_later(struct fake_vm *vm, const struct err *how, backend_done *done, void *arg,
-		     struct err *e)
-{
-	int r = waiters_add(&vm->saves, done, arg, 0, "", e);
-
-	if (r == 0)
-		waiters_end(&vm->saves, NULL, how);
-	return r;
-}
-
 int fake_save(struct backend_vm *base, const char *point, backend_done *done, void *arg,
 	      struct err *e)
 {
@@ -90,7 +80,7 @@ int fake_save(struct backend_vm *base, const char *point, backend_done *done, vo
 	snprintf(p->name, sizeof(p->name), "%s", point);
 	p->bytes = 1;
 	p->saved_at = (int64_t)time(NULL);
-	return end_later(vm, NULL, done, arg, e);
+	return waiters_add_ended(&vm->saves, NULL, done, arg, e);
 }
 
 /* 0, with the point in *@ret or, when there is none, how the operation is to end. */
@@ -115,7 +105,7 @@ int fake_load(struct backend_vm *base, const char *point, backend_done *done, vo
 	struct err how;
 	int r = look_up(vm_of(base), point, &p, &how, e);
 
-	return r < 0 ? r : end_later(vm_of(base), p ? NULL : &how, done, arg, e);
+	return r < 0 ? r : waiters_add_ended(&vm_of(base)->saves, p ? NULL : &how, done, arg, e);
 }
 
 int fake_drop(struct backend_vm *base, const char *point, backend_done *done, void *arg,
@@ -130,7 +120,7 @@ int fake_drop(struct backend_vm *base, const char *point, backend_done *done, vo
 		return r;
 	if (p)
 		*p = vm->points[--vm->n_points];
-	return end_later(vm, p ? NULL : &how, done, arg, e);
+	return waiters_add_ended(&vm->saves, p ? NULL : &how, done, arg, e);
 }
 
 static void on_turn(void *arg)

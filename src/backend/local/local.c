@@ -38,14 +38,5 @@ bool local_supports_clustering(struct backend *b)
 /* Private networks leave nothing: the kernel ends them with their helper. */
 int local_reconcile(struct backend *b, backend_done *done, void *arg, struct err *e)
 {
-	return done_later(&local_of(b)->ops, done, arg, e);
-}
-
-int done_later(struct waiters *ops, backend_done *done, void *arg, struct err *e)
-{
-	int r = waiters_add(ops, done, arg, 0, "", e);
-
-	if (r == 0)
-		waiters_end(ops, NULL, NULL);
-	return r;
+	return waiters_add_ended(&local_of(b)->ops, NULL, done, arg, e);
 }

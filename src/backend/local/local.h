@@ -37,7 +37,4 @@ bool local_nested_virt_supported(struct backend *b);
 bool local_supports_clustering(struct backend *b);
 int local_reconcile(struct backend *b, backend_done *done, void *arg, struct err *e);
 
-/* Calls @done from the next turn of the loop. */
-int done_later(struct waiters *ops, backend_done *done, void *arg, struct err *e);
-
 #endif

@@ -460,7 +460,7 @@ static int switch_state(struct local_vm *vm, const struct switching *s, backend_
 			void *arg, struct err *e)
 {
 	if (vm->state == s->to)
-		return done_later(&vm->ops, done, arg, e);
+		return waiters_add_ended(&vm->ops, NULL, done, arg, e);
 	if (vm->state != s->from && vm->state != s->by)
 		return err_set(e, ERR_NOT_RUNNING, "%s is %s", vm->spec.name,
 			       vm_state_name(vm->state));

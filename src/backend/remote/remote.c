@@ -112,8 +112,8 @@ static void remote_close_network(struct backend_network *net, backend_done *done
 	struct remote *b = remote_of(net->backend);
 
 	free(container_of(net, struct remote_network, base));
-	if (done && waiters_add(&b->ops, done, arg, 0, "", NULL) == 0)
-		waiters_end(&b->ops, NULL, NULL);
+	if (done)
+		waiters_add_ended(&b->ops, NULL, done, arg, NULL);
 }
 
 static const char *remote_subnet(struct backend_network *net)
@@ -224,12 +224,7 @@ static void remote_release(struct backend_vm *base)
 
 static int remote_reconcile(struct backend *base, backend_done *done, void *arg, struct err *e)
 {
-	struct remote *b = remote_of(base);
-	int r = waiters_add(&b->ops, done, arg, 0, "", e);
-
-	if (r == 0)
-		waiters_end(&b->ops, NULL, NULL);
-	return r;
+	return waiters_add_ended(&remote_of(base)->ops, NULL, done, arg, e);
 }
 
 static bool remote_nested(struct backend *b)
