@@ -3,7 +3,6 @@
 
 #include "backend/cloud-hypervisor/curl.h"
 #include "backend/cloud-hypervisor/vm.h"
-#include "base/files.h"
 #include "base/host.h"
 #include "base/kvm.h"
 #include "base/scoped.h"
@@ -15,12 +14,6 @@
 
 /* cloud-hypervisor asks for all of this version's rights, and starts nothing where the kernel lacks one. */
 enum { LANDLOCK_ABI = 3 };
-
-/* Where distributions put the firmware that it boots a disk with; the last is the one that the project itself offers. */
-static const char *const firmware_paths[] = {
-	"/usr/share/cloud-hypervisor/CLOUDHV.fd",
-	"/usr/share/cloud-hypervisor/hypervisor-fw",
-};
 
 static bool has_landlock(void)
 {
@@ -37,70 +30,10 @@ static void ch_free(struct backend *b)
 	free(ch);
 }
 
-static int find_firmware(const struct vm_spec *s, char **ret, struct err *e)
-{
-	const char *found = NULL;
-
-	for (size_t i = 0; i < sizeof(firmware_paths) / sizeof(firmware_paths[0]) && !found; i++)
-		if (files_exist(firmware_paths[i]))
-			found = firmware_paths[i];
-	if (!found)
-		return err_hint(
-			e,
-			err_set(e, ERR_UNSUPPORTED,
-				"%s boots by firmware, and cloud-hypervisor's is not installed (%s "
-				"or %s)",
-				s->name, firmware_paths[0], firmware_paths[1]),
-			"use an image whose kernel can be read, or the backend qemu");
-	*ret = strdup(found);
-	return *ret ? 0 : err_set(e, ERR_NO_MEMORY, "out of memory");
-}
-
-static int create(struct backend *b, struct backend_network *net, const struct vm_spec *spec,
-		  const struct reservation *res, struct backend_vm **ret, struct err *e)
-{
-	struct ch_vm *vm = calloc(1, sizeof(*vm));
-	int r;
-
-	if (!vm)
-		return err_set(e, ERR_NO_MEMORY, "out of memory");
-	r = vm_init(local_vm_of(&vm->base), &ch_hypervisor, b, net, spec, res, e);
-	if (r < 0) {
-		free(vm);
-		return r;
-	}
-	if (spec->n_mount_paths + spec->n_mount_rw_paths > 0)
-		r = err_hint(e,
-			     err_set(e, ERR_UNSUPPORTED,
-				     "%s: the backend cloud-hypervisor has no mounts", spec->name),
-			     "use a fixture, or the backend qemu");
-	else if (!spec->kernel_path)
-		r = find_firmware(spec, &vm->firmware, e);
-	if (r < 0)
-		vm_release(&vm->base);
-	else
-		*ret = &vm->base;
-	return r;
-}
-
-static int adopt(struct backend *b, struct backend_network *net, const struct vm_spec *spec,
-		 const struct reservation *res, struct backend_vm **ret, backend_done *done,
-		 void *arg, struct err *e)
-{
-	struct ch_vm *vm = calloc(1, sizeof(*vm));
-
-	if (!vm)
-		return err_set(e, ERR_NO_MEMORY, "out of memory");
-	return vm_adopt(local_vm_of(&vm->base), &ch_hypervisor, b, net, spec, res, ret, done, arg,
-			e);
-}
-
 static const struct backend_ops ch_ops = {
 	.name = "cloud-hypervisor",
 	.free = ch_free,
 	LOCAL_BACKEND_OPS,
-	.create = create,
-	.adopt = adopt,
 };
 
 static int check_kvm(struct err *e)
@@ -138,7 +71,7 @@ struct backend *cloud_hypervisor_backend_new(uv_loop_t *loop, const struct sandb
 		err_set(e, ERR_NO_MEMORY, "out of memory");
 		return NULL;
 	}
-	if (local_backend_init(&ch->local, &ch_ops, loop, sandbox, dir, e) < 0) {
+	if (local_backend_init(&ch->local, &ch_ops, &ch_hypervisor, loop, sandbox, dir, e) < 0) {
 		free(ch);
 		return NULL;
 	}

@@ -9,6 +9,7 @@
  */
 #include "backend/cloud-hypervisor/vm.h"
 
+#include "base/files.h"
 #include "base/scoped.h"
 #include "base/str.h"
 #include "network/links.h"
@@ -28,6 +29,50 @@ enum {
 	ORDER_MS = 30000, /* pause, resume, counters, power button */
 	MIN_VERSION = 41  /* bzImage, serial socket, Landlock */
 };
+
+/* Where distributions put the firmware that it boots a disk with; the last is the one that the project itself offers. */
+static const char *const firmware_paths[] = {
+	"/usr/share/cloud-hypervisor/CLOUDHV.fd",
+	"/usr/share/cloud-hypervisor/hypervisor-fw",
+};
+
+static const char *find_firmware(void)
+{
+	for (size_t i = 0; i < sizeof(firmware_paths) / sizeof(firmware_paths[0]); i++)
+		if (files_exist(firmware_paths[i]))
+			return firmware_paths[i];
+	return NULL;
+}
+
+static struct local_vm *ch_alloc(struct backend *b)
+{
+	struct ch_vm *vm = calloc(1, sizeof(*vm));
+
+	return vm ? local_vm_of(&vm->base) : NULL;
+}
+
+static int ch_check(struct local_vm *base, struct err *e)
+{
+	struct ch_vm *vm = ch_vm_of(base);
+	const struct vm_spec *s = &vm->spec;
+
+	if (s->n_mount_paths + s->n_mount_rw_paths > 0)
+		return err_hint(e,
+				err_set(e, ERR_UNSUPPORTED,
+					"%s: the backend cloud-hypervisor has no mounts", s->name),
+				"use a fixture, or the backend qemu");
+	if (s->kernel_path)
+		return 0;
+	vm->firmware = find_firmware();
+	if (vm->firmware)
+		return 0;
+	return err_hint(e,
+			err_set(e, ERR_UNSUPPORTED,
+				"%s boots by firmware, and cloud-hypervisor's is not installed (%s "
+				"or %s)",
+				s->name, firmware_paths[0], firmware_paths[1]),
+			"use an image whose kernel can be read, or the backend qemu");
+}
 
 /* --- What it says -------------------------------------------------------------------------------------------- */
 
@@ -351,14 +396,13 @@ static int ch_ask_stats(struct local_vm *base)
 
 static void ch_free_vm(struct local_vm *base)
 {
-	struct ch_vm *vm = ch_vm_of(base);
-
-	free(vm->firmware);
-	free(vm);
+	free(ch_vm_of(base));
 }
 
 const struct hypervisor ch_hypervisor = {
 	.name = "cloud-hypervisor",
+	.alloc = ch_alloc,
+	.check = ch_check,
 	.launch = ch_launch,
 	.adopt = ch_adopt,
 	.close = ch_close,

@@ -20,9 +20,9 @@ struct ch_vm {
 	struct local_vm; /* its fields are this one's */
 	struct rest *rest;
 	struct events *events;
-	char *api_path;    /* the REST socket; NULL when there is none */
-	char *serial_path; /* the serial line's, which cloud-hypervisor makes */
-	char *firmware;    /* for a guest without a kernel of its own; NULL else */
+	char *api_path;       /* the REST socket; NULL when there is none */
+	char *serial_path;    /* the serial line's, which cloud-hypervisor makes */
+	const char *firmware; /* for a guest without a kernel of its own, static; NULL else */
 	bool has_tap;
 };
 

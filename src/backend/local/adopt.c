@@ -102,21 +102,21 @@ static int take_over(struct local_vm *vm, struct kept *kept, struct err *e)
 	return r;
 }
 
-int vm_adopt(struct local_vm *vm, const struct hypervisor *h, struct backend *b,
-	     struct backend_network *net, const struct vm_spec *spec, const struct reservation *res,
-	     struct backend_vm **ret, backend_done *done, void *arg, struct err *e)
+int vm_adopt(struct backend *b, struct backend_network *net, const struct vm_spec *spec,
+	     const struct reservation *res, struct backend_vm **ret, backend_done *done, void *arg,
+	     struct err *e)
 {
 	struct kept *kept = keeper_take(local_keeper(b), key_of(spec->name).name);
+	scoped(mem) char *format = NULL;
+	struct local_vm *vm;
 	int r;
 
-	if (kept)
-		r = vm_init_adopted(vm, h, b, net, spec, res, e);
-	else
-		r = err_set(e, ERR_NOT_FOUND, "no VM of %s was left behind", spec->name);
-	if (r < 0) {
-		h->free(vm);
-		return r;
-	}
+	if (!kept)
+		return err_set(e, ERR_NOT_FOUND, "no VM of %s was left behind", spec->name);
+	find_format(spec, &format, NULL); /* its files may have gone meanwhile */
+	vm = vm_new(b, net, spec, res, &format);
+	if (!vm)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	r = take_over(vm, kept, e);
 	if (r == 0)
 		r = vm_await_state(vm, done, arg, e);

@@ -6,14 +6,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-int local_backend_init(struct local_backend *l, const struct backend_ops *ops, uv_loop_t *loop,
-		       const struct sandbox *sandbox, const char *dir, struct err *e)
+int local_backend_init(struct local_backend *l, const struct backend_ops *ops,
+		       const struct hypervisor *h, uv_loop_t *loop, const struct sandbox *sandbox,
+		       const char *dir, struct err *e)
 {
 	l->dir = strdup(dir);
 	if (!l->dir)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	l->base.ops = ops;
 	l->base.loop = loop;
+	l->hypervisor = h;
 	l->sandbox = sandbox;
 	waiters_init(&l->ops, loop);
 	return 0;

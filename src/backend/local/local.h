@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What backends share whose VMs are child processes of this one, on a network of this host. A backend embeds struct
- * local_backend as its first member and takes the local_ operations into its table.
+ * local_backend as its first member and takes LOCAL_BACKEND_OPS (vm.h) into its table.
  */
 #ifndef DROVER_BACKEND_LOCAL_H
 #define DROVER_BACKEND_LOCAL_H
@@ -10,10 +10,12 @@
 #include "backend/waiter.h"
 #include "base/list.h"
 
+struct hypervisor;
 struct sandbox;
 
 struct local_backend {
 	struct backend base;
+	const struct hypervisor *hypervisor;
 	const struct sandbox *sandbox;
 	char *dir;
 	struct waiters ops; /* end with the next turn */
@@ -25,11 +27,12 @@ static inline struct local_backend *local_of(struct backend *b)
 }
 
 /*
- * @sandbox is borrowed for the backend's life. @dir is for the network's files: private to this helper, made when the
+ * @h is static; @sandbox is borrowed for the backend's life. @dir is for the network's files: private to this helper, made when the
  * network is. 0, or < 0 with @e (out of memory).
  */
-int local_backend_init(struct local_backend *l, const struct backend_ops *ops, uv_loop_t *loop,
-		       const struct sandbox *sandbox, const char *dir, struct err *e);
+int local_backend_init(struct local_backend *l, const struct backend_ops *ops,
+		       const struct hypervisor *h, uv_loop_t *loop, const struct sandbox *sandbox,
+		       const char *dir, struct err *e);
 void local_backend_done(struct local_backend *l);
 
 /* The operations of the contract that need no VM; network.h has the others. */

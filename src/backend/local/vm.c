@@ -20,13 +20,14 @@ enum {
 	SAID_MAX = 4096
 };
 
-/* Takes *@format. */
-static int init(struct local_vm *vm, const struct hypervisor *h, struct backend *b,
-		struct backend_network *net, const struct vm_spec *spec,
-		const struct reservation *res, char **format, struct err *e)
+struct local_vm *vm_new(struct backend *b, struct backend_network *net, const struct vm_spec *spec,
+			const struct reservation *res, char **format)
 {
-	if (vm_spec_copy(&vm->spec, spec) < 0)
-		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	const struct hypervisor *h = local_of(b)->hypervisor;
+	struct local_vm *vm = h->alloc(b);
+
+	if (!vm)
+		return NULL;
 	vm->base.backend = b;
 	vm->hypervisor = h;
 	vm->net = local_network_of(net);
@@ -41,27 +42,31 @@ static int init(struct local_vm *vm, const struct hypervisor *h, struct backend 
 	waiters_init(&vm->switches, b->loop);
 	waiters_init(&vm->ops, b->loop);
 	list_init(&vm->questions);
-	return 0;
+	if (vm_spec_copy(&vm->spec, spec) < 0) {
+		vm_release(&vm->base);
+		return NULL;
+	}
+	return vm;
 }
 
-int vm_init(struct local_vm *vm, const struct hypervisor *h, struct backend *b,
-	    struct backend_network *net, const struct vm_spec *spec, const struct reservation *res,
-	    struct err *e)
+int vm_create(struct backend *b, struct backend_network *net, const struct vm_spec *spec,
+	      const struct reservation *res, struct backend_vm **ret, struct err *e)
 {
 	scoped(mem) char *format = NULL;
+	struct local_vm *vm;
 	int r = check_spec(spec, &format, e);
 
-	return r < 0 ? r : init(vm, h, b, net, spec, res, &format, e);
-}
-
-int vm_init_adopted(struct local_vm *vm, const struct hypervisor *h, struct backend *b,
-		    struct backend_network *net, const struct vm_spec *spec,
-		    const struct reservation *res, struct err *e)
-{
-	scoped(mem) char *format = NULL;
-
-	find_format(spec, &format, NULL);
-	return init(vm, h, b, net, spec, res, &format, e);
+	if (r < 0)
+		return r;
+	vm = vm_new(b, net, spec, res, &format);
+	if (!vm)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	r = vm->hypervisor->check(vm, e);
+	if (r < 0)
+		vm_release(&vm->base);
+	else
+		*ret = &vm->base;
+	return r;
 }
 
 bool vm_is_up(const struct local_vm *vm)
@@ -106,6 +111,18 @@ static void close_lines(struct local_vm *vm)
 	vm->console = NULL;
 	stream_close(vm->said);
 	vm->said = NULL;
+}
+
+/* Nobody hears of its end any more. */
+static void drop_hypervisor(struct local_vm *vm)
+{
+	if (vm->child) {
+		child_kill(vm->child, SIGKILL);
+		child_detach(vm->child);
+		vm->child = NULL;
+		vm_unkeep(vm);
+	}
+	close_lines(vm);
 }
 
 static void become_stopped(struct local_vm *vm, const struct err *why)
@@ -288,13 +305,7 @@ int vm_start(struct backend_vm *base, backend_done *done, void *arg, struct err 
 	if (r == 0)
 		r = waiters_add(&vm->starts, done, arg, 0, "", e);
 	if (r < 0) {
-		if (vm->child) {
-			child_kill(vm->child, SIGKILL);
-			child_detach(vm->child);
-			vm->child = NULL;
-			vm_unkeep(vm);
-		}
-		close_lines(vm);
+		drop_hypervisor(vm);
 		return r;
 	}
 	vm->state = VM_STARTING;
@@ -408,13 +419,7 @@ void vm_release(struct backend_vm *base)
 {
 	struct local_vm *vm = local_vm_of(base);
 
-	if (vm->child) {
-		child_kill(vm->child, SIGKILL);
-		child_detach(vm->child);
-		vm->child = NULL;
-		vm_unkeep(vm);
-	}
-	close_lines(vm);
+	drop_hypervisor(vm);
 	vm->state = VM_STOPPED;
 	ops_cancel(vm);
 	waiters_cancel(&vm->starts);

@@ -7,7 +7,8 @@
  * (vm_running: starting -> running); then the banner is waited for, and @ready says that it came: a guest that is not
  * ready cannot react to a power button.
  *
- * A backend embeds struct local_vm, takes the vm_ and op_ operations into its table, and gives a struct hypervisor.
+ * A backend embeds struct local_vm in its own structure of a VM, takes LOCAL_BACKEND_OPS into its table, and gives a
+ * struct hypervisor.
  */
 #ifndef DROVER_BACKEND_LOCAL_VM_H
 #define DROVER_BACKEND_LOCAL_VM_H
@@ -30,11 +31,15 @@ struct kept;
 /* What only the hypervisor's own code can do. */
 struct hypervisor {
 	const char *name; /* in sentences */
+	/* A structure of zeros, but for what is its own; NULL: out of memory. free frees it. */
+	struct local_vm *(*alloc)(struct backend *b);
+	/* Whether this host can run a new VM of vm->spec, beyond what is so of every hypervisor. < 0: no, and @e. */
+	int (*check)(struct local_vm *vm, struct err *e);
 	/* Starts it by vm_spawn and opens what leads to it. < 0: nothing is left but what close and vm_start clear. */
 	int (*launch)(struct local_vm *vm, struct err *e);
 	/*
 	 * Opens what leads to one that an earlier helper launched, from @n descriptors in the order that it gave to
-	 * vm_keep (it takes what it uses), and asks: vm_running, vm_found_paused or vm_end_with answers. NULL: it cannot.
+	 * vm_keep (it takes what it uses), and asks: vm_running, vm_found_paused or vm_end_with answers.
 	 */
 	int (*adopt)(struct local_vm *vm, int *lines, unsigned n, struct err *e);
 	/* Closes what leads to it: it has ended, or is about to. May be called twice. */
@@ -85,17 +90,14 @@ static inline struct local_vm *local_vm_of(struct backend_vm *vm)
 	return container_of(vm, struct local_vm, base);
 }
 
-/* Checks and copies the spec; @vm is zeroed. 0, or < 0 with @e: then @vm needs no more than free. */
-int vm_init(struct local_vm *vm, const struct hypervisor *h, struct backend *b,
-	    struct backend_network *net, const struct vm_spec *spec, const struct reservation *res,
-	    struct err *e);
-/* The same for one that runs already: its files may have gone meanwhile. */
-int vm_init_adopted(struct local_vm *vm, const struct hypervisor *h, struct backend *b,
-		    struct backend_network *net, const struct vm_spec *spec,
-		    const struct reservation *res, struct err *e);
-
 /* --- The contract's operations ------------------------------------------------------------------------------- */
 
+int vm_create(struct backend *b, struct backend_network *net, const struct vm_spec *spec,
+	      const struct reservation *res, struct backend_vm **ret, struct err *e);
+/* adopt.c */
+int vm_adopt(struct backend *b, struct backend_network *net, const struct vm_spec *spec,
+	     const struct reservation *res, struct backend_vm **ret, backend_done *done, void *arg,
+	     struct err *e);
 int vm_start(struct backend_vm *vm, backend_done *done, void *arg, struct err *e);
 int vm_stop(struct backend_vm *vm, backend_done *done, void *arg, struct err *e);
 int vm_kill(struct backend_vm *vm, backend_done *done, void *arg, struct err *e);
@@ -131,11 +133,6 @@ struct keeper *local_keeper(const struct backend *b);
 /* Leaves the VM with init, once it is spawned: @lines (borrowed) are the descriptors that lead to it. */
 int vm_keep(struct local_vm *vm, const int *lines, unsigned n, struct err *e);
 
-/* The contract's adopt. Takes @vm, of which only the backend's own fields are set: frees it when it fails. */
-int vm_adopt(struct local_vm *vm, const struct hypervisor *h, struct backend *b,
-	     struct backend_network *net, const struct vm_spec *spec, const struct reservation *res,
-	     struct backend_vm **ret, backend_done *done, void *arg, struct err *e);
-
 /* The hypervisor runs the guest. */
 void vm_running(struct local_vm *vm);
 /* The same when it was adopted and is found paused. */
@@ -160,6 +157,9 @@ int find_format(const struct vm_spec *s, char **ret, struct err *e);
 /* adopt.c: says that the guest is ready; drops what was left with init. */
 void vm_keep_ready(struct local_vm *vm);
 void vm_unkeep(struct local_vm *vm);
+/* vm.c: one that does not run; takes *@format (check_spec, find_format). NULL: out of memory. vm_release frees. */
+struct local_vm *vm_new(struct backend *b, struct backend_network *net, const struct vm_spec *spec,
+			const struct reservation *res, char **format);
 /* vm.c: goes on with @kept's process (taken) and its output @said (taken). */
 int vm_take_process(struct local_vm *vm, struct keeper *k, struct kept *kept, int said,
 		    struct err *e);
@@ -171,13 +171,14 @@ void ops_fail(struct local_vm *vm, const struct err *e);
 void ops_cancel(struct local_vm *vm);
 
 /* The part of a backend's table that is the same for all of them. */
-#define LOCAL_BACKEND_OPS                                                                     \
-	.nested_virt_supported = local_nested_virt_supported,                                 \
-	.supports_clustering = local_supports_clustering, .reconcile = local_reconcile,       \
-	.create_network = local_create_network, .close_network = local_close_network,         \
-	.subnet = local_subnet, .reserve = local_reserve, .start = vm_start, .stop = vm_stop, \
-	.state = op_state, .wait = vm_wait, .wait_address = vm_wait_address,                  \
-	.release = vm_release, .kill = vm_kill, .pause = vm_pause, .resume = vm_resume,       \
-	.dial = op_dial, .console = op_console, .stats = op_stats
+#define LOCAL_BACKEND_OPS                                                                         \
+	.nested_virt_supported = local_nested_virt_supported,                                     \
+	.supports_clustering = local_supports_clustering, .reconcile = local_reconcile,           \
+	.create_network = local_create_network, .close_network = local_close_network,             \
+	.subnet = local_subnet, .reserve = local_reserve, .create = vm_create, .adopt = vm_adopt, \
+	.start = vm_start, .stop = vm_stop, .state = op_state, .wait = vm_wait,                   \
+	.wait_address = vm_wait_address, .release = vm_release, .kill = vm_kill,                  \
+	.pause = vm_pause, .resume = vm_resume, .dial = op_dial, .console = op_console,           \
+	.stats = op_stats
 
 #endif

@@ -2,6 +2,8 @@
 /* What a VM is to QEMU: how it is launched, and what QMP says of it. */
 #include "backend/qemu/vm.h"
 
+#include "base/files.h"
+#include "base/host.h"
 #include "base/scoped.h"
 #include "network/private_net.h"
 
@@ -9,6 +11,36 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+static struct local_vm *qemu_alloc(struct backend *b)
+{
+	struct qemu_vm *vm = calloc(1, sizeof(*vm));
+
+	if (!vm)
+		return NULL;
+	waiters_init(&vm->points, b->loop);
+	waiters_init(&vm->captures, b->loop);
+	list_init(&vm->listings);
+	vm->memory_fd = -1;
+	return local_vm_of(&vm->base);
+}
+
+static int qemu_check(struct local_vm *vm, struct err *e)
+{
+	scoped(mem) char *program = files_find_program(QEMU_PROGRAM);
+	const char *code;
+	const char *variables;
+	int r;
+
+	if (!program)
+		return err_hint(e,
+				err_set(e, ERR_MISSING_PROGRAM, QEMU_PROGRAM " is not installed"),
+				"apt-get install qemu-system-x86");
+	r = shares_check(&vm->spec, e);
+	if (r == 0 && vm->spec.efi_path && !vm->spec.kernel_path)
+		r = host_find_uefi(&code, &variables, e);
+	return r;
+}
 
 /* --- What QMP says ------------------------------------------------------------------------------------------- */
 
@@ -262,6 +294,8 @@ static void qemu_free_vm(struct local_vm *base)
 
 const struct hypervisor qemu_hypervisor = {
 	.name = "qemu",
+	.alloc = qemu_alloc,
+	.check = qemu_check,
 	.launch = qemu_launch,
 	.adopt = qemu_adopt,
 	.close = qemu_close,
