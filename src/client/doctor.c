@@ -171,15 +171,11 @@ static void check_memory(struct list_of_checks *l)
 
 static void on_check(void *arg, const char *line)
 {
-	json_t *root = line ? wire_json_parse(line, strlen(line), NULL) : NULL;
-	const char *name = json_string_value(json_object_get(root, "check"));
-	const char *state = json_string_value(json_object_get(root, "state"));
-	const char *found = json_string_value(json_object_get(root, "found"));
-	const char *fix = json_string_value(json_object_get(root, "fix"));
+	scoped(json) json_t *root = line ? wire_json_parse(line, strlen(line), NULL) : NULL;
 
-	if (name && state && found)
-		add(arg, name, state, found, fix ? fix : "");
-	json_decref(root);
+	if (root)
+		add(arg, json_text(root, "check"), json_text(root, "state"),
+		    json_text(root, "found"), json_text(root, "fix"));
 }
 
 static void check_helper(struct list_of_checks *l)

@@ -16,8 +16,8 @@
 #include "guest/bundle.h"
 #include "guest/image.h"
 #include "guest/run.h"
+#include "wire/json.h"
 
-#include <jansson.h>
 #include <string.h>
 
 enum { FORMAT = 1, MAX_MEMBERS = 250, EXEC_MS = 60000, CPUINFO_MAX = 4 << 20 };
@@ -32,11 +32,6 @@ static const char *const parts[] = {
 	"seed.iso", CAPTURE_KERNEL, CAPTURE_INITRD, CAPTURE_LOGIN_KEY, "ssh_host_ed25519_key.pub",
 };
 enum { N_PARTS = sizeof(parts) / sizeof(parts[0]) };
-
-static inline void scoped_json(json_t **j)
-{
-	json_decref(*j);
-}
 
 /* --- What memory depends on ------------------------------------------------------------------------------------ */
 
@@ -106,37 +101,30 @@ static json_t *describe_host(struct err *e)
 	return take_ptr(&root);
 }
 
-static const char *text_of(const json_t *root, const char *key)
-{
-	const char *text = json_string_value(json_object_get(root, key));
-
-	return text ? text : "";
-}
-
 static int check_host(const json_t *head, struct err *e)
 {
 	scoped(json) json_t *here = describe_host(e);
 
 	if (!here)
 		return err_code_number(e->code);
-	if (!str_equal(text_of(head, "qemu"), text_of(here, "qemu")))
+	if (!str_equal(json_text(head, "qemu"), json_text(here, "qemu")))
 		return err_set(
 			e, ERR_UNSUPPORTED,
 			"the file was written under '%.120s', and this host has '%s': memory "
 			"goes on under the same QEMU only",
-			text_of(head, "qemu"), text_of(here, "qemu"));
-	if (!str_equal(text_of(head, "accel"), text_of(here, "accel")))
+			json_text(head, "qemu"), json_text(here, "qemu"));
+	if (!str_equal(json_text(head, "accel"), json_text(here, "accel")))
 		return err_set(e, ERR_UNSUPPORTED,
 			       "the guests of the file ran by %.8s, and those of this host run by "
 			       "%s: their CPU is another",
-			       text_of(head, "accel"), text_of(here, "accel"));
-	if (!str_equal(text_of(head, "cpu"), text_of(here, "cpu")) ||
-	    !str_equal(text_of(head, "flags"), text_of(here, "flags")))
+			       json_text(head, "accel"), json_text(here, "accel"));
+	if (!str_equal(json_text(head, "cpu"), json_text(here, "cpu")) ||
+	    !str_equal(json_text(head, "flags"), json_text(here, "flags")))
 		return err_hint(e,
 				err_set(e, ERR_UNSUPPORTED,
 					"the guests of the file ran on '%.120s', and this host is "
 					"'%s', or has other features",
-					text_of(head, "cpu"), text_of(here, "cpu")),
+					json_text(head, "cpu"), json_text(here, "cpu")),
 				"by KVM memory goes on on the same CPU only");
 	return 0;
 }

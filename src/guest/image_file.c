@@ -60,19 +60,16 @@ static int ask_info(const char *path, json_t **ret, struct err *e)
 int image_file_look(const char *path, uint64_t *ret_bytes, bool *ret_has_points, struct err *e)
 {
 	int64_t size = 0;
-	bool has_points;
-	json_t *root = NULL;
+	scoped(json) json_t *root = NULL;
 	int r = ask_info(path, &root, e);
 
 	if (r < 0)
 		return r;
 	wire_json_int(root, "virtual-size", &size, NULL);
-	has_points = json_array_size(json_object_get(root, "snapshots")) > 0;
-	json_decref(root);
 	if (size <= 0)
 		return err_set(e, ERR_IMAGE, "%s is not a good qcow2 image: it has no size", path);
 	*ret_bytes = (uint64_t)size;
-	*ret_has_points = has_points;
+	*ret_has_points = json_array_size(json_object_get(root, "snapshots")) > 0;
 	return 0;
 }
 

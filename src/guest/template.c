@@ -143,12 +143,10 @@ static bool fits(json_t *root, const char *field, const struct store *s, const c
 
 bool template_is_whole(const struct store *s, const char *key)
 {
-	json_t *root = read_json(s, key);
-	bool whole = root && fits(root, "memory_bytes", s, key, "memory") &&
-		     fits(root, "disk_bytes", s, key, "disk.qcow2");
+	scoped(json) json_t *root = read_json(s, key);
 
-	json_decref(root);
-	return whole;
+	return root && fits(root, "memory_bytes", s, key, "memory") &&
+	       fits(root, "disk_bytes", s, key, "disk.qcow2");
 }
 
 int template_begin(const struct store *s, const char *key, char **ret_dir, struct err *e)
@@ -240,13 +238,10 @@ void template_was_in_time(const struct store *s, const char *key)
 
 static int64_t one_of(const struct store *s, const char *key, const char *image, bool remove)
 {
-	json_t *root = read_json(s, key);
-	const char *of = json_string_value(json_object_get(root, "image"));
-	bool is_its = of && strcmp(of, image) == 0;
+	scoped(json) json_t *root = read_json(s, key);
 	int64_t bytes = 0;
 
-	json_decref(root);
-	if (is_its) {
+	if (strcmp(json_text(root, "image"), image) == 0) {
 		scoped(mem) char *dir = template_path(s, key, NULL);
 
 		bytes = dir ? image_bytes_in(dir) : 0;

@@ -7,16 +7,11 @@
 #include "base/scoped.h"
 #include "base/str.h"
 #include "store/host_tables.h"
+#include "wire/json.h"
 
 #include <fcntl.h>
-#include <jansson.h>
 #include <nftables/libnftables.h>
 #include <string.h>
-
-static inline void scoped_json(json_t **j)
-{
-	json_decref(*j);
-}
 
 /* @ret_output (heap, the caller's) may be NULL: nobody asks. */
 static int run(const char *commands, unsigned flags, const char *what, char **ret_output,
@@ -110,13 +105,6 @@ static int list(const char *command, json_t **ret, struct err *e)
 	return 0;
 }
 
-static const char *text_of(const json_t *object, const char *key)
-{
-	const char *text = json_string_value(json_object_get(object, key));
-
-	return text ? text : "";
-}
-
 static void note_table(void *arg, const char *name)
 {
 	const char **wanted = arg;
@@ -156,13 +144,13 @@ static const struct hook {
 /* The hook whose IPv4 packets the base chain @chain drops by its last word, or NULL. */
 static const struct hook *find_hook(const json_t *chain)
 {
-	const char *family = text_of(chain, "family");
+	const char *family = json_text(chain, "family");
 
-	if (strcmp(text_of(chain, "policy"), "drop") != 0 ||
+	if (strcmp(json_text(chain, "policy"), "drop") != 0 ||
 	    (strcmp(family, "ip") != 0 && strcmp(family, "inet") != 0))
 		return NULL;
 	for (size_t i = 0; i < sizeof(hooks) / sizeof(hooks[0]); i++)
-		if (strcmp(text_of(chain, "hook"), hooks[i].name) == 0)
+		if (strcmp(json_text(chain, "hook"), hooks[i].name) == 0)
 			return &hooks[i];
 	return NULL;
 }
@@ -183,8 +171,8 @@ static int knows_us(const char *chain, struct err *e)
 /* Adds a sentence on @chain when it is in the way. */
 static int judge_chain(const json_t *chain, struct buf *out, struct err *e)
 {
-	scoped(mem) char *name = str_format("%s %s %s", text_of(chain, "family"),
-					    text_of(chain, "table"), text_of(chain, "name"));
+	scoped(mem) char *name = str_format("%s %s %s", json_text(chain, "family"),
+					    json_text(chain, "table"), json_text(chain, "name"));
 	const struct hook *h = find_hook(chain);
 	int r = name ? 0 : -ENOMEM;
 

@@ -4,16 +4,11 @@
 #include "base/files.h"
 #include "base/scoped.h"
 #include "store/store.h"
+#include "wire/json.h"
 
-#include <jansson.h>
 #include <string.h>
 
 enum { CONFIG_MAX = 1 << 20 };
-
-static inline void scoped_json(json_t **j)
-{
-	json_decref(*j);
-}
 
 void member_config_done(struct member_config *c)
 {

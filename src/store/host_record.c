@@ -4,17 +4,12 @@
 #include "base/err.h"
 #include "base/files.h"
 #include "base/scoped.h"
+#include "wire/json.h"
 
-#include <jansson.h>
 #include <string.h>
 #include <sys/stat.h>
 
 enum { KEY_LEN = HOST_KEY_SIZE - 1, RECORD_MAX = 64 << 10 };
-
-static inline void scoped_json(json_t **j)
-{
-	json_decref(*j);
-}
 
 /* --- Names ------------------------------------------------------------------------------------------------------ */
 
@@ -118,9 +113,9 @@ struct host_record *host_records_find(const struct host_records *l, const char *
 
 static bool copy_text(const json_t *root, const char *key, char *ret, size_t size)
 {
-	const char *text = json_string_value(json_object_get(root, key));
+	const char *text = json_text(root, key);
 
-	return text && *text && (size_t)snprintf(ret, size, "%s", text) < size;
+	return *text && (size_t)snprintf(ret, size, "%s", text) < size;
 }
 
 static bool copy_number(const json_t *root, const char *key, uint64_t *ret)
@@ -162,7 +157,7 @@ static const char *parse(const json_t *root, struct host_record *r)
 		snprintf(r->uplinks[i], IF_NAMESIZE, "%s", text);
 	}
 	r->n_uplinks = json_array_size(uplinks);
-	r->root = strdup(json_string_value(json_object_get(root, "root")) ?: "");
+	r->root = strdup(json_text(root, "root"));
 	return r->root && *r->root ? NULL : "root";
 }
 

@@ -32,6 +32,20 @@ int wire_json_string(json_t *object, const char *key, const char **ret, struct e
 int wire_json_int(json_t *object, const char *key, int64_t *ret, struct err *e);
 int wire_json_bool(json_t *object, const char *key, bool *ret, struct err *e);
 
+/* The text at @key, exactly so spelled; "" when there is none. Borrowed. */
+static inline const char *json_text(const json_t *object, const char *key)
+{
+	const char *text = json_string_value(json_object_get(object, key));
+
+	return text ? text : "";
+}
+
+/* scoped(json) drops the reference. */
+static inline void scoped_json(json_t **j)
+{
+	json_decref(*j);
+}
+
 /* For value.h, which reads by the same rules. */
 
 /* A copy (heap, NUL after it) in which invalid UTF-8 and lone surrogates are replaced, as above. NULL: no memory. */

@@ -4,6 +4,7 @@
 #include "base/scoped.h"
 #include "loop/stream.h"
 #include "wire/framer.h"
+#include "wire/json.h"
 #include "wire/message.h"
 
 #include <string.h>
@@ -37,25 +38,18 @@ void watch_close(struct watch *w)
 		watch_free(w);
 }
 
-static const char *text_of(json_t *root, const char *key)
-{
-	const char *text = json_string_value(json_object_get(root, key));
-
-	return text ? text : "";
-}
-
 static void tell(struct watch *w, const char *text, size_t len)
 {
 	json_t *root = wire_json_parse(text, len, NULL);
 	const struct watch_event ev = {
-		.kind = text_of(root, "event"),
-		.member = text_of(root, "name"),
-		.state = text_of(root, "state"),
-		.ip = text_of(root, "ip"),
-		.stage = text_of(root, "stage"),
-		.code = text_of(root, "code"),
-		.error = text_of(root, "error"),
-		.reason = text_of(root, "reason"),
+		.kind = json_text(root, "event"),
+		.member = json_text(root, "name"),
+		.state = json_text(root, "state"),
+		.ip = json_text(root, "ip"),
+		.stage = json_text(root, "stage"),
+		.code = json_text(root, "code"),
+		.error = json_text(root, "error"),
+		.reason = json_text(root, "reason"),
 	};
 
 	if (*ev.kind ? *ev.member || strcmp(ev.kind, WIRE_EVENT_RESTARTED) == 0 : *ev.error != 0)
