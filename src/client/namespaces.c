@@ -65,7 +65,7 @@ static int find_namespaces(const struct drover_cluster *c, struct drover_namespa
 	scoped(processes) struct process_list all = {0};
 	pid_t supervisor = find_supervisor(c);
 	const struct process *init;
-	int r = store_processes(&c->store, &all, e);
+	int r = store_processes(&c->store, NULL, &all, e);
 
 	if (r < 0)
 		return r;

@@ -12,6 +12,7 @@
 
 struct audit {
 	const struct store *store;
+	const struct giveup *giveup;
 	struct process_list processes;
 	struct thing_list things;
 	struct held_list held;
@@ -43,6 +44,12 @@ static void add(struct audit *a, const char *kind, char *what, const char *membe
 	t = &a->things.all[a->things.n++];
 	*t = (struct thing){.kind = kind, .what = what, .owner = owner};
 	str_copy(t->member, sizeof(t->member), member);
+}
+
+/* Then what is still to be told is told to nobody. */
+static bool is_over(const struct audit *a)
+{
+	return giveup_check(a->giveup, NULL) < 0;
 }
 
 static bool is_told(const struct audit *a, const char *kind, const char *what)
@@ -125,7 +132,7 @@ static void tell_processes(struct audit *a)
 		add(a, "process", str_format("%s, pid %d", p->program, (int)p->id.pid), p->member,
 		    p->owner);
 	}
-	for (size_t i = 0; i < a->processes.n; i++)
+	for (size_t i = 0; i < a->processes.n && !is_over(a); i++)
 		tell_namespaces(a, &a->processes.all[i]);
 }
 
@@ -205,7 +212,7 @@ static void tell_files(struct audit *a, const char *name, const char *path, pid_
 	scoped(dir) DIR *dir = opendir(path);
 	struct dirent *entry;
 
-	while (dir && (entry = readdir(dir))) {
+	while (dir && !is_over(a) && (entry = readdir(dir))) {
 		const char *file = entry->d_name;
 
 		if (strcmp(file, "pid") == 0 || strcmp(file, "owner") == 0)
@@ -260,7 +267,7 @@ static void tell_cluster(struct audit *a, const char *cluster)
 
 	if (!dir && errno != ENOENT && errno != ENOTDIR)
 		add(a, "unreadable", str_format("%s: %s", path, strerror(errno)), "", 0);
-	while (dir && (entry = readdir(dir))) {
+	while (dir && !is_over(a) && (entry = readdir(dir))) {
 		char derived[NAME_SIZE];
 
 		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
@@ -286,7 +293,7 @@ static int tell_clusters(struct audit *a, struct err *e)
 
 	if (!dir)
 		return err_errno(e, -errno, "read %s", path ? path : "clusters");
-	while ((entry = readdir(dir)))
+	while (!is_over(a) && (entry = readdir(dir)))
 		if (entry->d_name[0] != '.')
 			tell_cluster(a, entry->d_name);
 	return 0;
@@ -299,7 +306,7 @@ static void tell_captures(struct audit *a)
 	scoped(dir) DIR *dir = all ? opendir(all) : NULL;
 	const struct dirent *entry;
 
-	while (dir && (entry = readdir(dir))) {
+	while (dir && !is_over(a) && (entry = readdir(dir))) {
 		scoped(mem) char *path = str_format("%s/%s", all, entry->d_name);
 		scoped(mem) char *lock = path ? str_format("%s/.lock", path) : NULL;
 
@@ -353,7 +360,7 @@ static int tell_run(struct audit *a, struct err *e)
 
 	if (!dir)
 		return err_errno(e, -errno, "read %s", a->store->run);
-	while ((entry = readdir(dir))) {
+	while (!is_over(a) && (entry = readdir(dir))) {
 		const char *file = entry->d_name;
 		const char *name = name_of_socket(a, file);
 
@@ -380,25 +387,27 @@ static int begin(struct audit *a, const struct store *s, const struct giveup *g,
 {
 	int r;
 
-	*a = (struct audit){.store = s};
-	r = store_processes(s, &a->processes, e);
+	*a = (struct audit){.store = s, .giveup = g};
+	r = store_processes(s, g, &a->processes, e);
 	if (r < 0)
 		return r;
 	a->out_of_memory = held_list_read(&a->held) < 0;
 	collect_helper_names(a);
 	tell_processes(a);
 	tell_captures(a);
-	r = giveup_check(g, e);
-	if (r == 0)
-		r = tell_clusters(a, e);
+	r = tell_clusters(a, e);
 	if (r == 0)
 		r = tell_run(a, e);
 	if (r == 0)
 		r = giveup_check(g, e);
+	if (r < 0)
+		return r;
 	audit_mounts_here(s, tell_mount, a);
-	if (r == 0 && (r = audit_namespaces(s, tell_one, a)) < 0)
+	r = audit_namespaces(s, g, tell_one, a);
+	if (r < 0)
 		return err_errno(e, r, "read %s/namespaces", s->root);
-	return r < 0 ? r : audit_host(s, &a->processes, tell_one, a, e);
+	r = giveup_check(g, e);
+	return r < 0 ? r : audit_host(s, &a->processes, g, tell_one, a, e);
 }
 
 static void end(struct audit *a)
@@ -524,7 +533,7 @@ int store_prune(const struct store *s, const struct giveup *g, struct err *e)
 {
 	scoped(processes) struct process_list processes = {0};
 	struct audit a = {0};
-	int first = store_processes(s, &processes, e);
+	int first = store_processes(s, g, &processes, e);
 	int r;
 
 	if (first < 0)
@@ -534,8 +543,10 @@ int store_prune(const struct store *s, const struct giveup *g, struct err *e)
 		return first < 0 ? first : giveup_check(g, e);
 	r = begin(&a, s, g, first < 0 ? NULL : e);
 	first = first < 0 ? first : r;
-	r = prune_files(&a, g, first < 0 ? NULL : e);
-	first = first < 0 ? first : r;
+	if (!is_over(&a)) {
+		r = prune_files(&a, g, first < 0 ? NULL : e);
+		first = first < 0 ? first : r;
+	}
 	end(&a);
 	return first;
 }

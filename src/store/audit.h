@@ -26,8 +26,9 @@ struct process_list {
 	size_t n;
 };
 
-/* Every process of @s but the caller. 0, or < 0 and @e. process_list_done(@ret) frees. */
-int store_processes(const struct store *s, struct process_list *ret, struct err *e);
+/* Every process of @s but the caller, unless @g (may be NULL) gives up. 0, or < 0 and @e. process_list_done(@ret) frees. */
+int store_processes(const struct store *s, const struct giveup *g, struct process_list *ret,
+		    struct err *e);
 void process_list_done(struct process_list *l);
 
 /* The name that the kernel has for @pid: heap, or NULL when it has gone. */
@@ -85,8 +86,8 @@ typedef void audit_tell(void *arg, const char *kind, const char *what, const cha
 			pid_t owner);
 
 /* audit_host.c: what there is in the host's own network. */
-int audit_host(const struct store *s, const struct process_list *processes, audit_tell *tell,
-	       void *arg, struct err *e);
+int audit_host(const struct store *s, const struct process_list *processes, const struct giveup *g,
+	       audit_tell *tell, void *arg, struct err *e);
 /* Whether there is anything of ours there, of whatever store, that the caller could remove. */
 bool audit_host_has_things(void);
 
@@ -97,7 +98,7 @@ void audit_mounts_of(const struct process *p, audit_tell *tell, void *arg);
 /* What is mounted on files of the store, without an owner. */
 void audit_mounts_here(const struct store *s, audit_tell *tell, void *arg);
 
-/* audit_namespaces.c: what is kept of clusters that have ended. 0 or -errno. */
-int audit_namespaces(const struct store *s, audit_tell *tell, void *arg);
+/* audit_namespaces.c: what is kept of clusters that have ended. When @g gives up, not all of it is told. 0 or -errno. */
+int audit_namespaces(const struct store *s, const struct giveup *g, audit_tell *tell, void *arg);
 
 #endif

@@ -150,8 +150,8 @@ static void tell_strays(const struct host_audit *a)
 			a->tell(a->arg, "table", a->tables.names[i], "", 0);
 }
 
-int audit_host(const struct store *s, const struct process_list *processes, audit_tell *tell,
-	       void *arg, struct err *e)
+int audit_host(const struct store *s, const struct process_list *processes, const struct giveup *g,
+	       audit_tell *tell, void *arg, struct err *e)
 {
 	/* Interfaces and tables first: each had its record before. */
 	scoped(interfaces) struct if_nameindex *links = if_nameindex();
@@ -162,8 +162,11 @@ int audit_host(const struct store *s, const struct process_list *processes, audi
 	a.tables_known = host_tables_each(note_table, &a) == 0;
 	r = a.out_of_memory ? err_set(e, ERR_NO_MEMORY, "out of memory")
 			    : host_records_load(&a.records, e);
-	for (size_t i = 0; r == 0 && i < a.records.n; i++)
-		tell_record(&a, &a.records.all[i]);
+	for (size_t i = 0; r == 0 && i < a.records.n; i++) {
+		r = giveup_check(g, e);
+		if (r == 0)
+			tell_record(&a, &a.records.all[i]);
+	}
 	if (r == 0 && geteuid() == 0)
 		tell_strays(&a);
 	if (r == 0)

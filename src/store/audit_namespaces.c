@@ -27,6 +27,7 @@ struct kept_list {
 	size_t n;
 	uint64_t *seen; /* owned: whose mounts were read, by their namespace */
 	size_t n_seen;
+	const struct giveup *giveup;
 	audit_tell *tell;
 	void *arg;
 };
@@ -105,7 +106,7 @@ static void look_at_descriptors(const struct kept_list *l, pid_t pid)
 
 	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
 	dir = opendir(path);
-	while (dir && (entry = readdir(dir))) {
+	while (dir && giveup_check(l->giveup, NULL) == 0 && (entry = readdir(dir))) {
 		char link[LINK_SIZE];
 		char file[sizeof(path) + NAME_MAX + 2];
 		struct kept *k;
@@ -182,7 +183,7 @@ static void each_process(struct kept_list *l, void (*look)(struct kept_list *, p
 	scoped(dir) DIR *dir = opendir("/proc");
 	const struct dirent *entry;
 
-	while (dir && (entry = readdir(dir))) {
+	while (dir && giveup_check(l->giveup, NULL) == 0 && (entry = readdir(dir))) {
 		int64_t pid;
 
 		if (str_to_int64(entry->d_name, 1, INT32_MAX, &pid) == 0)
@@ -196,10 +197,10 @@ static void look_for_holds(struct kept_list *l, pid_t pid)
 	look_at_mounts(l, pid);
 }
 
-int audit_namespaces(const struct store *s, audit_tell *tell, void *arg)
+int audit_namespaces(const struct store *s, const struct giveup *g, audit_tell *tell, void *arg)
 {
 	scoped(namespace_records) struct namespace_records records = {0};
-	struct kept_list l = {.tell = tell, .arg = arg};
+	struct kept_list l = {.giveup = g, .tell = tell, .arg = arg};
 	int r = namespaces_load(s, &records);
 
 	for (size_t i = 0; i < records.n && r == 0; i++)

@@ -165,20 +165,23 @@ static int add_process(struct process_list *l, const struct process *p)
 	return 0;
 }
 
-int store_processes(const struct store *s, struct process_list *ret, struct err *e)
+int store_processes(const struct store *s, const struct giveup *g, struct process_list *ret,
+		    struct err *e)
 {
 	scoped(dir) DIR *dir = opendir("/proc");
 	struct process_list l = {0};
 	struct process self = {.id.pid = getpid()};
 	struct dirent *entry;
+	int given_up = 0;
 	int r = 0;
 
 	if (!dir || !read_status(&self))
 		return err_errno(e, dir ? -EIO : -errno, "read /proc");
-	while (r >= 0 && (entry = readdir(dir))) {
+	while (r >= 0 && given_up == 0 && (entry = readdir(dir))) {
 		struct process p = {0};
 		int64_t pid;
 
+		given_up = giveup_check(g, e);
 		if (str_to_int64(entry->d_name, 1, INT32_MAX, &pid) < 0 || pid == getpid())
 			continue;
 		r = look(s, (pid_t)pid, &p);
@@ -187,9 +190,9 @@ int store_processes(const struct store *s, struct process_list *ret, struct err 
 		if (r < 0)
 			free(p.members);
 	}
-	if (r < 0) {
+	if (r < 0 || given_up < 0) {
 		process_list_done(&l);
-		return err_set(e, ERR_NO_MEMORY, "out of memory");
+		return given_up < 0 ? given_up : err_set(e, ERR_NO_MEMORY, "out of memory");
 	}
 	find_supervisors(&l, self.levels);
 	*ret = l;
