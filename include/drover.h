@@ -299,6 +299,13 @@ DROVER_API int drover_cluster_snapshot_save(struct drover_cluster *c, const char
 DROVER_API int drover_cluster_snapshot_list(struct drover_cluster *c, const struct drover_call *o,
 					    struct drover_point **ret, struct drover_error *e);
 
+/*
+ * The same of the cluster that @member (a member's name) belongs to, whether it runs or not, in the store at @home. @home and
+ * @o may be NULL. not_found: there is no such member.
+ */
+DROVER_API int drover_points(const char *home, const char *member, const struct drover_call *o,
+			     struct drover_point **ret, struct drover_error *e);
+
 /* Forgets a point; not_found when there is none. Blocks up to 120 s. @o may be NULL. */
 DROVER_API int drover_cluster_snapshot_remove(struct drover_cluster *c, const char *point,
 					      const struct drover_call *o, struct drover_error *e);

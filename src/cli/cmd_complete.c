@@ -5,7 +5,7 @@
  * for no space behind the candidate.
  *
  * There is no second list of commands: the tables of options and the words of the usage lines say what fits where. NAME,
- * CLUSTER, IMAGE, COMMAND, PROGRAM (of the host), FILE and PATH stand for what is there now, a value like "table|json" or
+ * CLUSTER, POINT (of the cluster before it), CLUSTER[:POINT], IMAGE, COMMAND, PROGRAM (of the host), FILE and PATH stand for what is there now, a value like "table|json" or
  * "image|PATH" for its words, and a word in small letters for itself.
  */
 #include <stdio.h>
@@ -15,7 +15,7 @@
 #include "cli/cli.h"
 #include "cli/commands.h"
 
-enum { TOKEN_SIZE = 64 };
+enum { TOKEN_SIZE = 64, POINTS_MS = 3000 };
 
 /* What is typed before the word that is asked for. */
 struct typed {
@@ -68,6 +68,53 @@ static bool offer_members(const struct typed *t, bool members, bool clusters, co
 	return any;
 }
 
+/* Any member that @name is, or has. Borrowed from @v; NULL: none. */
+static const char *member_of(const struct drover_member *v, int n, const char *name)
+{
+	for (int i = 0; i < n; i++)
+		if (!strcmp(v[i].name, name) || !strcmp(v[i].cluster, name))
+			return v[i].name;
+	return NULL;
+}
+
+/* The points of @cluster, each behind @prefix. */
+static void offer_points(const struct typed *t, const char *cluster, const char *prefix)
+{
+	scoped(mem) struct drover_member *v = NULL;
+	scoped(mem) struct drover_point *points = NULL;
+	struct drover_call o = DROVER_CALL_INIT;
+	int n = drover_list(NULL, NULL, &v, NULL);
+	const char *member = member_of(v, n, cluster);
+	char word[2 * NAME_SIZE];
+
+	o.timeout_ms = POINTS_MS;
+	n = member ? drover_points(NULL, member, &o, &points, NULL) : 0;
+	for (int i = 0; i < n; i++) {
+		snprintf(word, sizeof(word), "%s%s", prefix, points[i].name);
+		offer(t, word, "point");
+	}
+}
+
+/* A cluster, or, once there is a colon, its points. */
+static void offer_origins(const struct typed *t)
+{
+	size_t len = strcspn(t->word, ":");
+	char cluster[NAME_SIZE];
+	char prefix[NAME_SIZE + 1];
+
+	if (strchr(t->word, '/'))
+		puts(":files");
+	if (!t->word[len]) {
+		offer_members(t, false, true, "");
+		return;
+	}
+	if (len >= sizeof(cluster))
+		return;
+	snprintf(cluster, sizeof(cluster), "%.*s", (int)len, t->word);
+	snprintf(prefix, sizeof(prefix), "%s:", cluster);
+	offer_points(t, cluster, prefix);
+}
+
 static void offer_images(const struct typed *t)
 {
 	scoped(mem) struct drover_image *v = NULL;
@@ -103,6 +150,10 @@ static void offer_kind(const struct typed *t, const char *kind)
 		offer_members(t, true, false, "");
 	} else if (!strcmp(kind, "CLUSTER")) {
 		offer_members(t, false, true, "");
+	} else if (str_starts(kind, "CLUSTER[:POINT")) {
+		offer_origins(t);
+	} else if (!strcmp(kind, "POINT") && t->count > 0) {
+		offer_points(t, t->names[t->count - 1], "");
 	} else if (!strcmp(kind, "NAME|CLUSTER")) {
 		offer_members(t, true, true, "");
 	} else if (str_starts(kind, "NAME:")) {

@@ -26,8 +26,8 @@ struct run_settings {
 static const struct option_row run_options[] = {
 	{"count", 'n', OPTION_COUNT, offsetof(struct run_settings, m.count), "N",
 	 "how many members (default 1, when none is named)"},
-	{"from", 0, OPTION_TEXT, offsetof(struct run_settings, from), "CLUSTER",
-	 "on a copy of that running cluster, of its point CLUSTER:POINT, or of a file of snapshot export"},
+	{"from", 0, OPTION_TEXT, offsetof(struct run_settings, from), "CLUSTER[:POINT]",
+	 "on a copy of that running cluster, of that saved point, or of a file of snapshot export"},
 	MEMBER_OPTION_ROWS(struct run_settings),
 	{0},
 };

@@ -119,27 +119,33 @@ static void list_table(const struct drover_point *v, int n)
 	table_print(out);
 }
 
-static int list(struct drover_cluster *c, const struct snapshot_settings *s)
+/* Of the cluster @name, which may run or not. */
+static int list(const struct snapshot_settings *s, char *name)
 {
+	scoped(targets) struct targets t = {0};
 	scoped(mem) struct drover_point *v = NULL;
+	struct drover_call o = DROVER_CALL_INIT;
 	struct drover_error e;
-	int n = drover_cluster_snapshot_list(c, NULL, &v, &e);
+	int n;
 
+	if (targets_find(&name, 1, false, &t) != CLI_OK || t.unknown)
+		return CLI_FAILED;
+	o.cancel = interrupt_catch();
+	n = drover_points(NULL, t.hit[0]->name, &o, &v, &e);
 	if (n < 0)
-		return say_failed(NULL, &e);
+		return interrupt_or_failed(&e);
 	if (s->json)
 		return list_json(v, n);
 	for (int i = 0; s->quiet && i < n; i++)
 		puts(v[i].name);
 	if (!s->quiet)
 		list_table(v, n);
-	return CLI_OK;
+	return say_done();
 }
 
 typedef int point_fn(struct drover_cluster *c, const struct snapshot_settings *s, const char *name,
 		     const char *point);
 
-/* @fn NULL: ls */
 static int on_cluster(const struct snapshot_settings *s, const struct args *a, size_t first,
 		      point_fn *fn)
 {
@@ -149,7 +155,7 @@ static int on_cluster(const struct snapshot_settings *s, const struct args *a, s
 
 	if (r != CLI_OK)
 		return r;
-	r = fn ? fn(c, s, name, a->count > first + 1 ? a->names[first + 1] : NULL) : list(c, s);
+	r = fn(c, s, name, a->count > first + 1 ? a->names[first + 1] : NULL);
 	drover_cluster_close(c);
 	return r == CLI_OK ? say_done() : r;
 }
@@ -333,6 +339,8 @@ static int run_snapshot(const struct command *self, const void *settings, const 
 					 verbs[i].takes);
 		if (strcmp(verbs[i].name, "import") == 0)
 			return load_file(a->names[1], a->names[2], settings);
+		if (strcmp(verbs[i].name, "ls") == 0)
+			return list(settings, a->names[1]);
 		if (verbs[i].fn == save_file && strchr(a->names[1], ':'))
 			return save_point(settings, a->names[1], a->names[2]);
 		return on_cluster(settings, a, 1, verbs[i].fn);

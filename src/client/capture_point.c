@@ -38,6 +38,27 @@ static int find_members(const struct store *store, const char *member, struct na
 	return r < 0 ? r : cluster_members(store, member, ret, e);
 }
 
+/* Whichever of them runs. Borrowed; NULL: none. */
+static const char *find_running(const struct store *store, const struct name_list *names)
+{
+	for (size_t i = 0; i < names->n; i++)
+		if (store_owner_alive(store, names->names[i]))
+			return names->names[i];
+	return NULL;
+}
+
+/* What @name's disk has, or the file in its place where there is no disk. */
+static int read_disk(const struct store *s, const char *name, struct point_list *ret, struct err *e)
+{
+	scoped(mem) char *disk = store_member_path(s, name, "disk.qcow2");
+	scoped(mem) char *points = store_member_path(s, name, CAPTURE_POINTS);
+	const char *path = disk && files_exist(disk) ? disk : points;
+
+	if (!disk || !points)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	return files_exist(path) ? image_file_points(path, &ret->points, &ret->n, e) : 0;
+}
+
 /* What each disk of the members has, in @s. */
 static int read_points(const struct drover_capture *k, const struct store *s, struct known *ret,
 		       struct err *e)
@@ -48,15 +69,8 @@ static int read_points(const struct drover_capture *k, const struct store *s, st
 	if (!ret->lists)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	ret->n = k->n;
-	for (size_t i = 0; i < k->n && r == 0; i++) {
-		const char *file = capture_disk_of(k, i);
-		scoped(mem) char *path = store_member_path(s, k->configs[i].name, file);
-
-		if (!path)
-			return err_set(e, ERR_NO_MEMORY, "out of memory");
-		if (files_exist(path))
-			r = image_file_points(path, &ret->lists[i].points, &ret->lists[i].n, e);
-	}
+	for (size_t i = 0; i < k->n && r == 0; i++)
+		r = read_disk(s, k->configs[i].name, &ret->lists[i], e);
 	return r;
 }
 
@@ -80,6 +94,88 @@ static int settle(struct drover_capture *k, const struct store *s, const char *w
 		r = path ? files_publish(path, best->name, strlen(best->name), 0600) : -ENOMEM;
 	}
 	return r < 0 ? err_errno(e, r, "write what a copy goes on from") : 0;
+}
+
+/* --- The list of them --------------------------------------------------------------------------------------------- */
+
+static struct drover_point *copy_points(const struct point *from, size_t n)
+{
+	struct drover_point *to = calloc(n + 1, sizeof(*to));
+
+	for (size_t i = 0; to && i < n; i++) {
+		snprintf(to[i].name, sizeof(to[i].name), "%.63s", from[i].name);
+		to[i].bytes = from[i].bytes;
+		to[i].saved_at = from[i].saved_at;
+	}
+	return to;
+}
+
+/* What the fake backend saves goes with its helper. */
+static int read_stopped(const struct store *s, const char *name, struct point_list *ret,
+			struct err *e)
+{
+	scoped(config) struct member_config c = {0};
+	int r = store_config_load(s, name, &c, e);
+
+	return r < 0 || strcmp(c.backend, "fake") == 0 ? r : read_disk(s, name, ret, e);
+}
+
+/* Nothing is locked: a disk that is being written meanwhile may be told as unreadable. */
+static int list_stopped(const struct store *s, const struct name_list *names,
+			const struct giveup *g, struct drover_point **ret, struct err *e)
+{
+	scoped(known) struct known all = {calloc(names->n, sizeof(*all.lists)), names->n};
+	scoped(mem) struct point *whole = NULL;
+	size_t n;
+	int r = all.lists ? 0 : err_set(e, ERR_NO_MEMORY, "out of memory");
+
+	for (size_t i = 0; i < names->n && r == 0; i++) {
+		r = giveup_check(g, e);
+		if (r == 0)
+			r = read_stopped(s, names->names[i], &all.lists[i], e);
+	}
+	if (r < 0)
+		return r;
+	whole = calloc(all.lists[0].n + 1, sizeof(*whole));
+	n = whole ? points_whole(all.lists, all.n, whole) : 0;
+	*ret = whole ? copy_points(whole, n) : NULL;
+	return *ret ? (int)n : err_set(e, ERR_NO_MEMORY, "out of memory");
+}
+
+static int list_running(const struct store *s, const char *member, const struct drover_call *o,
+			struct drover_point **ret, struct err *e)
+{
+	struct drover_cluster *c = NULL;
+	struct drover_error pe;
+	int r = drover_cluster_open(s->root, member, o, &c, &pe);
+
+	if (r == 0)
+		r = drover_cluster_snapshot_list(c, o, ret, &pe);
+	drover_cluster_close(c);
+	return r < 0 ? private_error(e, &pe) : r;
+}
+
+int drover_points(const char *home, const char *member, const struct drover_call *o,
+		  struct drover_point **ret, struct drover_error *pe)
+{
+	scoped(store) struct store store = {0};
+	scoped(names) struct name_list names = {0};
+	const char *running = NULL;
+	struct limits l;
+	struct err e = ERR_INIT;
+	int r = limits_from(o, &l, &e);
+	const struct giveup g = limits_giveup(&l);
+
+	if (r == 0)
+		r = store_open(home, &store, &e);
+	if (r == 0)
+		r = find_members(&store, member ? member : "", &names, &e);
+	if (r == 0) {
+		running = find_running(&store, &names);
+		r = running ? list_running(&store, running, o, ret, &e)
+			    : list_stopped(&store, &names, &g, ret, &e);
+	}
+	return r < 0 ? public_error(pe, &e, r) : r;
 }
 
 /* --- Of a cluster that does not run ---------------------------------------------------------------------------- */
@@ -187,7 +283,7 @@ static int take_point(const char *home, const char *member, const char *point,
 {
 	scoped(store) struct store store = {0};
 	scoped(names) struct name_list names = {0};
-	const char *running = NULL;
+	const char *running;
 	int r = name_check(point, e);
 
 	if (r == 0)
@@ -196,9 +292,7 @@ static int take_point(const char *home, const char *member, const char *point,
 		r = find_members(&store, member, &names, e);
 	if (r < 0)
 		return r;
-	for (size_t i = 0; i < names.n && !running; i++)
-		if (store_owner_alive(&store, names.names[i]))
-			running = names.names[i];
+	running = find_running(&store, &names);
 	return running ? take_running(store.root, running, &names, point, l, ret_held_ms, ret, e)
 		       : take_stopped(store.root, &names, point, l, ret, e);
 }

@@ -49,6 +49,16 @@ LINES = [
     ('drover net exec web -- unam', 'drover net exec web -- uname'),
     ('drover run -n 2 -- unam', 'drover run -n 2 -- uname'),
     ('drover run -n 2 -- cat onl', 'drover run -n 2 -- cat only-folder/'),
+    ('drover reset web cl', 'drover reset web clean'),
+    ('drover snapshot load web-1 cl', 'drover snapshot load web-1 clean'),
+    ('drover snapshot rm web cl', 'drover snapshot rm web clean'),
+    ('drover snapshot export we', 'drover snapshot export web'),
+    ('drover snapshot export web:cl', 'drover snapshot export web:clean'),
+    ('drover fork web:cl', 'drover fork web:clean'),
+    ('drover run --from we', 'drover run --from web'),
+    ('drover run --from web:cl', 'drover run --from web:clean'),
+    ('drover run --from=web:cl', 'drover run --from=web:clean'),
+    ('drover run --from ./onl', 'drover run --from ./only-folder/'),
     ('drover cp db', 'drover cp db-1:'),
     ('drover cp onl', 'drover cp only-folder/'),
 ]
@@ -109,7 +119,9 @@ def try_shell(name, argv, setup):
 try:
     up = subprocess.run([drover, 'up', 'web-1', 'web-2', '--backend', 'fake', '--quiet'], capture_output=True)
     also = subprocess.run([drover, 'up', 'db-1', '--backend', 'fake', '--quiet'], capture_output=True)
-    result(up.returncode == 0 and also.returncode == 0, 'members to complete are there', up.stderr + also.stderr)
+    save = subprocess.run([drover, 'snapshot', 'save', 'web', 'clean'], capture_output=True)
+    result(not any(x.returncode for x in (up, also, save)), 'members and a point to complete are there',
+           up.stderr + also.stderr + save.stderr)
     for shell, (argv, setup) in SHELLS.items():
         if shutil.which(shell):
             try_shell(shell, argv, setup)

@@ -78,6 +78,14 @@ static int call_points(struct drover_cluster *c, const struct drover_call *o,
 	return drover_cluster_snapshot_list(c, o, &points, e);
 }
 
+static int call_points_by_name(struct drover_cluster *c, const struct drover_call *o,
+			       struct drover_error *e)
+{
+	struct drover_point *points = NULL;
+
+	return drover_points(home, "web-1", o, &points, e);
+}
+
 static int call_drop(struct drover_cluster *c, const struct drover_call *o, struct drover_error *e)
 {
 	return drover_cluster_snapshot_remove(c, "clean", o, e);
@@ -204,6 +212,7 @@ static const struct try with_call[] = {
 	{"console", call_console, LATE},
 	{"snapshot save", call_save, LATE},
 	{"snapshot list", call_points, LATE},
+	{"snapshot list by name", call_points_by_name, LATE},
 	{"snapshot remove", call_drop, LATE},
 	{"capture", call_capture, LATE},
 	{"wait for a port", call_wait_port, "port 80 of web-1 was not open in time"},

@@ -36,6 +36,8 @@ fails "a fork of it too" 1 "has no point 'other'; it has clean" "$DROVER" fork s
 ok "one of them is stopped" "$DROVER" down s-2
 fails "then there is no copy, since the point is of both" 1 "s-2 does not run, and others of its cluster do" "$DROVER" fork s:clean f
 ok "the other is stopped" "$DROVER" down s-1
+ok "the points of a stopped cluster are listed" out_is clean "$DROVER" snapshot ls -q s
+ok "and completed" bash -c '"$0" __complete -- fork s:c | grep -qx "s:clean	point"' "$DROVER"
 ok "a command runs on the point" is_before
 fails "a point that there is not is refused as before" 1 "has no point 'other'; it has clean" "$DROVER" fork s:other f
 ok "none of that is left" only_s
