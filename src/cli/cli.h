@@ -145,6 +145,9 @@ void say_mb(unsigned mb, char *ret, size_t size);
 /* "512", "3.4K", "12M"; "-" when < 0 */
 void say_bytes(int64_t bytes, char *ret, size_t size);
 
+/* Cuts @text to @width bytes, at the border of a letter, with "..." at the end. A very narrow one is left as it is. */
+void say_fit(char *text, size_t width);
+
 /* --- table.c: columns as wide as their widest cell */
 
 enum { TABLE_COLUMNS = 8 };

@@ -49,6 +49,7 @@ struct top {
 	unsigned drawn;
 	int name_width;
 	int address_width;
+	bool colours;
 };
 
 static int64_t now_ms(void)
@@ -132,13 +133,15 @@ static void measure(struct top *t)
 	t->rows = size.ws_row;
 }
 
-/* One line of the screen, cut to its width, in the colour that the escape sequence @colour begins. */
+/* One line of the screen, cut to its width (with a mark), in the colour that the escape sequence @colour begins. */
 static void draw(struct top *t, const char *colour, const char *text)
 {
+	bool is_cut = strlen(text) > t->columns;
+
 	if (t->drawn >= t->rows)
 		return;
-	buf_addf(&t->screen, "%s%s%.*s\033[0m\033[K", t->drawn ? "\n" : "", colour, (int)t->columns,
-		 text);
+	buf_addf(&t->screen, "%s%s%.*s%s\033[0m\033[K", t->drawn ? "\n" : "", colour,
+		 (int)t->columns - is_cut, text, is_cut ? ">" : "");
 	t->drawn++;
 }
 
@@ -152,9 +155,9 @@ static void say_rate(int64_t per_second, char *ret, size_t size)
 		snprintf(ret + len, size - len, "/s");
 }
 
-static const char *colour_of(const char *state)
+static const char *colour_of(const struct top *t, const char *state)
 {
-	if (!strcmp(state, "running"))
+	if (!strcmp(state, "running") || !t->colours)
 		return "";
 	if (!strcmp(state, "error") || !strcmp(state, "damaged"))
 		return "\033[31m";
@@ -165,9 +168,10 @@ static void draw_row(struct top *t, const char *colour, const char *name, const 
 		     const char *address, const char cells[COLUMNS][CELL])
 {
 	char line[256];
-	int len = snprintf(line, sizeof(line), "%-*.*s %-8s %-*.*s %5s %6s", t->name_width,
-			   t->name_width, name, state, t->address_width, t->address_width, address,
-			   cells[0], cells[1]);
+	bool is_cut = strlen(name) > (size_t)t->name_width;
+	int len = snprintf(line, sizeof(line), "%-*.*s%s %-8s %-*.*s %5s %6s",
+			   t->name_width - is_cut, t->name_width - is_cut, name, is_cut ? ">" : "",
+			   state, t->address_width, t->address_width, address, cells[0], cells[1]);
 
 	for (size_t i = 2; i < COLUMNS && len > 0 && (size_t)len < sizeof(line); i++)
 		len += snprintf(line + len, sizeof(line) - (size_t)len, " %8s", cells[i]);
@@ -196,7 +200,7 @@ static void draw_member(struct top *t, const struct drover_member *m)
 	say_rate(rate(t, s->disk_written_bytes, b->disk_written_bytes), cells[3], sizeof(cells[3]));
 	say_rate(rate(t, s->net_received_bytes, b->net_received_bytes), cells[4], sizeof(cells[4]));
 	say_rate(rate(t, s->net_sent_bytes, b->net_sent_bytes), cells[5], sizeof(cells[5]));
-	draw_row(t, colour_of(m->state), m->name, m->state, *m->ip ? m->ip : "-", cells);
+	draw_row(t, colour_of(t, m->state), m->name, m->state, *m->ip ? m->ip : "-", cells);
 }
 
 static void draw_head(struct top *t)
@@ -232,17 +236,28 @@ static void draw_head(struct top *t)
 /* Those that run, then the others, each in the order of the store. */
 static int draw_screen(struct top *t)
 {
+	char more[32];
+	unsigned left = 0; /* that have no line yet */
 	int r;
 
 	measure(t);
+	for (int i = 0; i < t->n_members; i++)
+		left += targets_match(t->a, t->members[i].name);
 	t->drawn = 0;
 	buf_addstr(&t->screen, "\033[H");
 	draw_head(t);
 	for (int pass = 0; pass < 2; pass++)
 		for (int i = 0; i < t->n_members; i++)
 			if ((t->members[i].pid == 0) == (pass == 1) &&
-			    targets_match(t->a, t->members[i].name))
+			    targets_match(t->a, t->members[i].name) &&
+			    (t->drawn + 1 < t->rows || left == 1)) {
 				draw_member(t, &t->members[i]);
+				left--;
+			}
+	if (left > 0) {
+		snprintf(more, sizeof(more), "and %u more", left);
+		draw(t, "", more);
+	}
 	buf_addstr(&t->screen, "\033[J");
 	r = files_write_all(STDOUT_FILENO, t->screen.data, t->screen.len);
 	buf_consume(&t->screen, t->screen.len);
@@ -386,7 +401,8 @@ static int run_on_terminal(struct top *t, const sigset_t *mask)
 
 static int run_top(const struct command *self, const void *settings, const struct args *a)
 {
-	struct top t = {.a = a, .wake_fd = -1};
+	const char *no_color = getenv("NO_COLOR");
+	struct top t = {.a = a, .wake_fd = -1, .colours = !no_color || !*no_color};
 	const char *term = getenv("TERM");
 	sigset_t mask;
 	int r;

@@ -195,6 +195,7 @@ static size_t draw_lines(const struct progress *p, size_t room, int width)
 				continue;
 			}
 			live_line(p, &p->lines[i], text);
+			say_fit(text, (size_t)width);
 			fprintf(stderr, "%.*s\n", width, text);
 			shown++;
 		}

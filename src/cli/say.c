@@ -15,6 +15,7 @@
 
 enum {
 	SENTENCE_SIZE = 1024,
+	FIT_MIN = 8, /* less than this of a line is no use */
 	MINUTE = 60,
 	HOUR = 3600,
 	DAY = 86400,
@@ -193,4 +194,15 @@ void say_bytes(int64_t bytes, char *ret, size_t size)
 			 units[unit]);
 	else
 		snprintf(ret, size, "%" PRId64 "%c", whole, units[unit]);
+}
+
+void say_fit(char *text, size_t width)
+{
+	size_t at = width - 3;
+
+	if (width < FIT_MIN || strlen(text) <= width)
+		return;
+	while (at > 0 && ((unsigned char)text[at] & 0xc0) == 0x80)
+		at--; /* in the middle of a letter of UTF-8 */
+	memcpy(text + at, "...", 4);
 }

@@ -8,8 +8,6 @@
 #include "base/str.h"
 #include "cli/cli.h"
 
-enum { FIT_MIN = 8 }; /* less than this of a cell is no use */
-
 struct table {
 	size_t columns;
 	size_t width[TABLE_COLUMNS];
@@ -62,14 +60,9 @@ void table_fit(struct table *t)
 
 	for (size_t i = 0; t && i + 1 < t->columns; i++)
 		room -= (int)t->width[i] + 2;
-	if (!t || room < FIT_MIN)
-		return;
-	for (size_t r = 0; r < t->rows; r++) {
-		char *last = t->cells[(r + 1) * t->columns - 1];
-
-		if (last && strlen(last) > (size_t)room)
-			snprintf(last + room - 3, 4, "...");
-	}
+	for (size_t r = 0; t && room > 0 && r < t->rows; r++)
+		if (t->cells[(r + 1) * t->columns - 1])
+			say_fit(t->cells[(r + 1) * t->columns - 1], (size_t)room);
 }
 
 void table_print(const struct table *t)

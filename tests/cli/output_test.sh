@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Where the command's output goes: streams that are full or closed.   output_test.sh path/to/drover
+# Where the command's output goes: streams that are full, closed, or no terminal.   output_test.sh path/to/drover
 set -u
 . "$(dirname "$0")/../tap.sh"
 drover=$(realpath "${1:?path to drover}")
@@ -65,5 +65,16 @@ done
 to_closed run --quiet --backend fake -- true
 ok "run, which prints nothing itself, does its work with stdout closed" said 0 ""
 ok "ls prints nothing and goes on when stderr is closed" eval '"$drover" ls -q none web 2>&- | grep -qx web-1'
+
+# no control codes where no terminal is
+plain() {
+	"$drover" "$@" >"$home/out" 2>&1 </dev/null || return 1
+	[ -s "$home/out" ] && ! LC_ALL=C grep -q '[^[:print:][:blank:]]' "$home/out" || { cat -v "$home/out"; return 1; }
+}
+for command in help 'help up' ls stats ssh-config audit 'image ls' 'snapshot ls web' 'events --for 1' 'up web' 'restart web-2' \
+	'up more -n 9 --backend fake' 'pause web-1' 'resume web-1' 'snapshot save web plain' 'reset web' 'down web'; do
+	# shellcheck disable=SC2086
+	ok "drover $command prints plain text where no terminal is" plain $command
+done
 
 done_testing

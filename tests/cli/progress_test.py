@@ -33,11 +33,11 @@ def ok(claim, value, shown=''):
 
 
 class Terminal:
-    """drover on a terminal of 100 columns, in a process of its own."""
-    def __init__(self, *args, rows=24, **env):
+    """drover on a terminal, in a process of its own."""
+    def __init__(self, *args, rows=24, columns=100, **env):
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
-            subprocess.run(['stty', 'cols', '100', 'rows', str(rows)], check=True)
+            subprocess.run(['stty', 'cols', str(columns), 'rows', str(rows)], check=True)
             os.execve(DROVER, [DROVER, *args], dict(ENV, **env))
         self.text = ''
         self.status = None
@@ -125,6 +125,13 @@ def boots():
     lines = screen(t.text, 6)
     ok('their lines do not run over: 4, and how many more there are', lines[4:5] == ['and 5 more, 5 of them ready'],
        '\n'.join(lines))
+    drover('rm', '-f', 'web')
+    t = Terminal('up', 'a-member-with-a-name', '--backend', 'fake', columns=40, TERM='xterm')
+    ok('up on a narrow terminal ends', t.wait(), t.text)
+    ok('a line that is cut ends with dots', screen(t.text)[0] == 'a-member-with-a-name  ready    203.0...', t.text)
+    drover('rm', '-f', 'a-member-with-a-name')
+    t = Terminal('up', 'web', '--backend', 'fake', TERM='dumb')
+    ok('no control codes for a terminal that knows none', t.wait() and '\x1b' not in t.text, t.text)
     drover('rm', '-f', 'web')
     p = drover('up', 'web', '-n', '2', '--backend', 'fake', DROVER_FAKE_BOOT_MS='1500')
     events = [re.fullmatch(r'progress(?: member=(\S+))? stage=(\w+)(?: percent=(\d+))? elapsed_ms=(\d+) text="(.*)"', x)

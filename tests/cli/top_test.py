@@ -108,10 +108,21 @@ try:
     s.resize(3, 40)
     ok("a new size of the window counts: three lines of forty",
        s.until(lambda s: len(s.text().split("\r\n")) == 3 and max(map(len, s.text().split("\r\n"))) == 40), s.text())
+    ok("a line that is cut ends with a mark", s.text().split("\r\n")[0].endswith(">"), s.text())
+    ok("members that have no line are counted", s.text().split("\r\n")[2].rstrip() == "and 3 more", s.text())
+    ok("a state has its colour", b"\x1b[33m" in s.out, s.out)
     type_key(s, b"x")
     type_key(s, b"q")
     status = s.end()
     ok("q ends it with 0 and leaves the terminal as it was", status == 0, status)
+
+    env["NO_COLOR"] = "1"
+    s = Screen()
+    s.shows(r"^web-2 +paused ")
+    ok("no colours where they are not wanted", b"\x1b[33m" not in s.out and b"\x1b[31m" not in s.out, s.out)
+    type_key(s, b"q")
+    s.end()
+    del env["NO_COLOR"]
 
     s = Screen("db")
     ok("names choose", s.shows(r"^db +stopped") and "web-1" not in s.text(), s.text())
