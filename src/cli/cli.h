@@ -261,6 +261,9 @@ int targets_each(const struct targets *t, target_fn *work, const struct target_w
 
 /* --- members.c: one member that runs */
 
+/* Whether @name can be a member's, a cluster's or a point's: CLI_OK, or CLI_USAGE when said. */
+int name_check_usage(const struct command *c, const char *name);
+
 /* The running cluster that @name is, or that it is a member of; says what is wrong. CLI_OK: the caller closes it. */
 int cluster_open_named(char *name, struct drover_cluster **ret);
 

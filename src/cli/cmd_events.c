@@ -6,7 +6,6 @@
 #include <string.h>
 #include <time.h>
 
-#include "base/err.h"
 #include "base/str.h"
 #include "cli/cli.h"
 #include "cli/commands.h"
@@ -85,17 +84,37 @@ static int on_event(void *arg, const struct drover_event *ev)
 	return -1;
 }
 
+/* They may come, or may be misspelt. */
+static int note_unknown(const struct args *a)
+{
+	scoped(targets) struct targets t = {0};
+	int r = a->count > 0 ? targets_find(NULL, 0, false, &t) : CLI_OK;
+
+	for (size_t i = 0; i < a->count && r == CLI_OK; i++) {
+		const struct args one = {.names = &a->names[i], .count = 1};
+		bool is_there = false;
+
+		for (size_t j = 0; j < t.total && !is_there; j++)
+			is_there = targets_match(&one, t.members[j].name);
+		if (!is_there)
+			fprintf(stderr, "note: no member or cluster is called '%s' yet\n",
+				a->names[i]);
+	}
+	return r;
+}
+
 static int run_events(const struct command *self, const void *settings, const struct args *a)
 {
 	const struct events_settings *s = settings;
 	struct listening l = {s, a, 0};
 	struct drover_watch o = DROVER_WATCH_INIT;
 	struct drover_error e;
-	struct err bad;
 
 	for (size_t i = 0; i < a->count; i++)
-		if (name_check(a->names[i], &bad) < 0)
-			return say_usage(self, "%s", bad.msg);
+		if (name_check_usage(self, a->names[i]) != CLI_OK)
+			return CLI_USAGE;
+	if (note_unknown(a) != CLI_OK)
+		return CLI_FAILED;
 	o.on_event = on_event;
 	o.arg = &l;
 	o.timeout_ms = s->seconds * MS;

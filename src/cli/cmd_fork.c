@@ -62,6 +62,11 @@ static int run_fork(const struct command *self, const void *settings, const stru
 
 	if (a->count != 2)
 		return say_usage(self, "fork needs a cluster, and a name for its copy");
+	r = name_check_usage(self, a->names[1]);
+	if (r == CLI_OK && strchr(a->names[0], ':'))
+		r = name_check_usage(self, strchr(a->names[0], ':') + 1);
+	if (r != CLI_OK)
+		return r;
 	r = strchr(a->names[0], ':') ? capture_open_point(a->names[0], &k)
 				     : cluster_open_named(a->names[0], &c);
 	if (r != CLI_OK)

@@ -7,6 +7,8 @@
 #include "cli/cli.h"
 #include "cli/commands.h"
 
+enum { SHA256_DIGITS = 64 };
+
 struct image_settings {
 	const char *name;
 	const char *sha256;
@@ -119,6 +121,10 @@ static int image_import(const struct command *self, const struct image_settings 
 		return say_usage(self, "image import needs one file or URL");
 	if (!s->name)
 		return say_usage(self, "image import needs option --name NAME");
+	if (s->sha256 && (strlen(s->sha256) != SHA256_DIGITS ||
+			  s->sha256[strspn(s->sha256, "0123456789abcdefABCDEF")]))
+		return say_usage(self, "option --sha256: '%s' is not %d hexadecimal digits",
+				 s->sha256, SHA256_DIGITS);
 	return image_fetch(self, s, a, true);
 }
 

@@ -73,8 +73,6 @@ static int run_ls(const struct command *self, const void *settings, const struct
 	bool json = s->json || (s->output && !strcmp(s->output, "json"));
 	int r;
 
-	if (s->output && !json && strcmp(s->output, "table") != 0)
-		return say_usage(self, "option -o: '%s' is not table or json", s->output);
 	r = targets_find(a->names, a->count, a->count == 0, &t);
 	if (r != CLI_OK)
 		return r;

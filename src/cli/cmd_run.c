@@ -212,6 +212,8 @@ static int check_from(const struct command *self, const struct member_settings *
 
 	if (a->count > 1)
 		return say_usage(self, "run --from takes one name for the copy, not %zu", a->count);
+	if (a->count == 1 && name_check_usage(self, a->names[0]) != CLI_OK)
+		return CLI_USAGE;
 	if (says_more)
 		return say_usage(self, "run --from makes a copy as it is: beside it go --quiet and "
 				       "--json only");
@@ -252,6 +254,9 @@ static int run_run(const struct command *self, const void *settings, const struc
 	unsigned count = s->m.count;
 	int r;
 
+	if (a->tail_count == 0 && a->count > 0)
+		return say_usage(self, "run needs a command after '--': drover run -- %s",
+				 a->names[0]);
 	if (a->tail_count == 0)
 		return say_usage(self, "run needs a command after '--'");
 	if (count > 0 && a->count > 1)

@@ -337,6 +337,10 @@ static int run_snapshot(const struct command *self, const void *settings, const 
 		if (a->count != verbs[i].names + 1)
 			return say_usage(self, "snapshot %s needs %s", verbs[i].name,
 					 verbs[i].takes);
+		/* a point, or the name of what is imported */
+		if (verbs[i].names == 2 && verbs[i].fn != save_file &&
+		    name_check_usage(self, a->names[2]) != CLI_OK)
+			return CLI_USAGE;
 		if (strcmp(verbs[i].name, "import") == 0)
 			return load_file(a->names[1], a->names[2], settings);
 		if (strcmp(verbs[i].name, "ls") == 0)
@@ -358,6 +362,8 @@ static int run_reset(const struct command *self, const void *settings, const str
 {
 	if (a->count < 1 || a->count > 2)
 		return say_usage(self, "reset needs a cluster, and takes a point");
+	if (a->count == 2 && name_check_usage(self, a->names[1]) != CLI_OK)
+		return CLI_USAGE;
 	return on_cluster(settings, a, 0, load);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* drover wait: for a port, a line on the console, a command or a state of each member that is named. */
 #include <jansson.h>
+#include <regex.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -198,10 +199,21 @@ static int wait_state(const struct targets *t, const struct wait_settings *s)
 
 /* ------------------------------------------------------------------------------------------------------------- */
 
-static bool is_state(const char *text)
+/* Once, and not by each member. */
+static int check_console(const struct command *self, const char *expression)
 {
-	return !strcmp(text, "running") || !strcmp(text, "paused") || !strcmp(text, "stopped") ||
-	       !strcmp(text, "error");
+	char why[128];
+	regex_t regex;
+	int r = expression ? regcomp(&regex, expression, REG_EXTENDED | REG_NOSUB) : 0;
+
+	if (r != 0) {
+		regerror(r, &regex, why, sizeof(why));
+		return say_usage(self, "option --console: '%s' is no regular expression: %s",
+				 expression, why);
+	}
+	if (expression)
+		regfree(&regex);
+	return CLI_OK;
 }
 
 static int run_wait(const struct command *self, const void *settings, const struct args *a)
@@ -216,10 +228,9 @@ static int run_wait(const struct command *self, const void *settings, const stru
 	if (for_guest + !!s->state > 1)
 		return say_usage(self,
 				 "wait is for one of --port, --console, --command and --state");
-	if (s->state && !is_state(s->state))
-		return say_usage(self,
-				 "option --state: '%s' is not running, paused, stopped or error",
-				 s->state);
+	r = check_console(self, s->console);
+	if (r != CLI_OK)
+		return r;
 	r = s->is_new ? targets_find_new(a->names, a->count, &t)
 		      : targets_find(a->names, a->count, false, &t);
 	if (r != CLI_OK || t.unknown)

@@ -9,12 +9,19 @@
 #include "base/str.h"
 #include "cli/cli.h"
 
-static int check_name(const struct command *c, const struct names *n, size_t i)
+int name_check_usage(const struct command *c, const char *name)
 {
 	struct err e;
 
-	if (name_check(n->v[i], &e) < 0)
-		return say_usage(c, "%s", e.msg);
+	return name_check(name, &e) < 0 ? say_usage(c, "%s", e.msg) : CLI_OK;
+}
+
+static int check_name(const struct command *c, const struct names *n, size_t i)
+{
+	int r = name_check_usage(c, n->v[i]);
+
+	if (r != CLI_OK)
+		return r;
 	for (size_t j = 0; j < i; j++)
 		if (!strcmp(n->v[i], n->v[j]))
 			return say_usage(c, "'%s' is named twice", n->v[i]);

@@ -9,7 +9,7 @@
 #include "cli/cli.h"
 
 enum { COUNT_MAX = 1024, PORT_MAX = 65535, SECONDS_MAX = 1000000, SIZE_MB_MAX = 16 * 1024 * 1024 };
-enum { HELP_COLUMN = 22 }; /* where what an option does begins */
+enum { HELP_COLUMN = 22, HELP_WIDTH = 80 }; /* where what an option does begins, and ends */
 
 int options_size_mb(const char *text, unsigned *ret)
 {
@@ -58,6 +58,49 @@ static int number_set(const struct command *c, const char *shown, const char *va
 	return CLI_OK;
 }
 
+/* Whether @text is one of @words, like "auto|bios|uefi", or @words has something else in it, like "image|PATH". */
+static bool is_word_of(const char *words, const char *text)
+{
+	size_t len = strlen(text);
+
+	if (!strchr(words, '|') || words[strspn(words, "abcdefghijklmnopqrstuvwxyz-|")])
+		return true;
+	for (const char *at = words; at; at = strchr(at, '|')) {
+		at += *at == '|';
+		if (strcspn(at, "|") == len && !strncmp(at, text, len))
+			return true;
+	}
+	return false;
+}
+
+/* "auto, bios or uefi" */
+static void say_words(const char *words, char *ret, size_t size)
+{
+	size_t used = 0;
+
+	for (; *words && used < size; words++)
+		if (*words != '|')
+			used += (size_t)snprintf(ret + used, size - used, "%c", *words);
+		else
+			used += (size_t)snprintf(ret + used, size - used, "%s",
+						 strchr(words + 1, '|') ? ", " : " or ");
+}
+
+static int text_set(const struct command *c, const struct option_row *row, const char *shown,
+		    const char *value, const char **field)
+{
+	char words[128] = "";
+
+	if (!*value)
+		return say_usage(c, "option %s: the value is empty", shown);
+	if (!is_word_of(row->value, value)) {
+		say_words(row->value, words, sizeof(words));
+		return say_usage(c, "option %s: '%s' is not %s", shown, value, words);
+	}
+	*field = value;
+	return CLI_OK;
+}
+
 static int option_set(const struct command *c, const struct option_row *row, const char *shown,
 		      const char *value, void *settings)
 {
@@ -68,10 +111,7 @@ static int option_set(const struct command *c, const struct option_row *row, con
 		*(bool *)field = true;
 		return CLI_OK;
 	case OPTION_TEXT:
-		if (!*value)
-			return say_usage(c, "option %s: the value is empty", shown);
-		*(const char **)field = value;
-		return CLI_OK;
+		return text_set(c, row, shown, value, (const char **)field);
 	case OPTION_COUNT:
 		return number_set(c, shown, value, COUNT_MAX, (unsigned *)field);
 	case OPTION_PORT:
@@ -148,6 +188,8 @@ static int take_letters(const struct command *c, char **argv, int argc, int *i, 
 		char shown[3] = {'-', *l, '\0'};
 		int r;
 
+		if (!row && argv[*i][2])
+			return say_usage(c, "unknown option '%s' in '%s'", shown, argv[*i]);
 		if (!row)
 			return say_usage(c, "unknown option '%s'", shown);
 		if (row->kind != OPTION_FLAG) {
@@ -214,15 +256,57 @@ int options_parse(const struct command *c, int argc, char **argv, void *settings
 	return CLI_OK;
 }
 
+/* Where @usage, of alternatives between " | ", has the next one: not inside of brackets. NULL: there is none. */
+static const char *next_usage(const char *usage)
+{
+	int depth = 0;
+
+	for (; *usage; usage++) {
+		depth += (*usage == '[') - (*usage == ']');
+		if (depth == 0 && !strncmp(usage, " | ", 3))
+			return usage + 3;
+	}
+	return NULL;
+}
+
+static void print_usage(const struct command *c)
+{
+	const char *at = c->usage;
+
+	for (const char *next = at; next; at = next) {
+		next = next_usage(at);
+		printf("%s drover %s%s%.*s\n", at == c->usage ? "usage:" : "      ", c->name,
+		       *at ? " " : "", next ? (int)(next - at) - 3 : (int)strlen(at), at);
+	}
+}
+
+/* From column @column on, in lines of no more than HELP_WIDTH that break at blanks. */
+static void print_summary(const char *text, int column)
+{
+	size_t room = (size_t)(HELP_WIDTH - column);
+
+	while (strlen(text) > room) {
+		size_t len = room;
+
+		while (len > 0 && text[len] != ' ')
+			len--;
+		if (len == 0)
+			break;
+		printf("%.*s\n%*s", (int)len, text, column, "");
+		text += len + 1;
+	}
+	printf("%s\n", text);
+}
+
 void options_help(const struct command *c)
 {
-	printf("usage: drover %s%s%s\n\n%s.\n", c->name, *c->usage ? " " : "", c->usage,
-	       c->summary);
+	print_usage(c);
+	printf("\n%s.\n", c->summary);
 	if (!c->options || !c->options->name)
 		return;
 	printf("\nOptions:\n");
 	for (const struct option_row *row = c->options; row->name; row++) {
-		char left[48];
+		char left[64];
 
 		if (row->letter)
 			snprintf(left, sizeof(left), "-%c, --%s%s%s", row->letter, row->name,
@@ -231,8 +315,9 @@ void options_help(const struct command *c)
 			snprintf(left, sizeof(left), "    --%s%s%s", row->name,
 				 row->value ? " " : "", row->value ? row->value : "");
 		if (strlen(left) > HELP_COLUMN)
-			printf("  %s\n  %-*s %s\n", left, HELP_COLUMN, "", row->summary);
+			printf("  %s\n  %-*s ", left, HELP_COLUMN, "");
 		else
-			printf("  %-*s %s\n", HELP_COLUMN, left, row->summary);
+			printf("  %-*s ", HELP_COLUMN, left);
+		print_summary(row->summary, HELP_COLUMN + 3);
 	}
 }

@@ -63,7 +63,8 @@ void targets_hint(const struct targets *t, const char *name, bool clusters, char
 	else if (t->total > 0)
 		snprintf(ret, size, "'drover ls' lists those that there are");
 	else
-		snprintf(ret, size, "there are none yet; 'drover up %s' makes one", name);
+		snprintf(ret, size, "there are none yet; 'drover up %s' makes one",
+			 name_check(name, NULL) < 0 ? "web" : name);
 }
 
 static void say_unknown(const struct targets *t, const char *name, bool clusters)

@@ -352,7 +352,9 @@ int image_remove(const struct store *s, const char *name, struct err *e)
 	if (!path || !part)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	if (!image_name_is_valid(name) || (!files_exist(path) && !files_exist(part)))
-		return err_set(e, ERR_NOT_FOUND, "no image named '%s' is in the cache", name);
+		return err_hint(
+			e, err_set(e, ERR_NOT_FOUND, "no image named '%s' is in the cache", name),
+			"'drover image ls' shows which are");
 	r = check_unused(s, name, e);
 	if (r == 0)
 		r = image_lock(s, name, &now, &lock, e);

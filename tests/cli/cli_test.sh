@@ -102,7 +102,7 @@ refuses 2 "option --image: the value is empty" up web --image ""
 refuses 2 "option --fixture: '/tmp' is not HOST:GUEST" up web --fixture /tmp
 refuses 2 "option --fixture: '/tmp:data' is not HOST:GUEST" up web --fixture /tmp:data
 refuses 2 "option --fixture: ':/data' is not HOST:GUEST" run --fixture :/data -- true
-refuses 1 "unknown network 'lan': there are private and host" up web --backend fake --network lan
+refuses 2 "option --network: 'lan' is not private or host" up web --backend fake --network lan
 refuses 1 "backend 'fake' has no network on the host" up web --backend fake --network host
 refuses 2 "option --json takes no value" up web --json=yes
 refuses 2 "option -n takes exactly one prefix" up -n 2 web db
@@ -190,9 +190,9 @@ refuses 1 "no member or cluster is called 'nope'" wait nope --port 80
 refuses 1 "nope" forward nope 0:80
 refuses 1 "nope" cp /etc/hostname nope:/x
 refuses 1 "no-such-image" image rm no-such-image
-refuses 1 "unknown firmware 'coreboot': there are auto, bios, uefi" up web --firmware coreboot
+refuses 2 "option --firmware: 'coreboot' is not auto, bios or uefi" up web --firmware coreboot
 refuses 1 "--firmware is for qemu" up web --backend cloud-hypervisor --hypervisor /bin/true --firmware uefi
-refuses 1 "unknown backend 'vbox': there are auto, qemu, cloud-hypervisor, fake" up web --backend vbox
+refuses 2 "option --backend: 'vbox' is not auto, qemu, cloud-hypervisor or fake" up web --backend vbox
 unset DROVER_HYPERVISOR
 if ! command -v cloud-hypervisor >/dev/null; then
 	refuses 1 "cloud-hypervisor is not installed: there is none in PATH" up web --backend cloud-hypervisor
@@ -268,7 +268,7 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 	does '^web-2: port 80 is open$' wait web --port 80
 	does '^web-2: running$' wait web-2
 	refuses 1 "web-1: it was not paused in time" wait web-1 --state paused --timeout 1
-	refuses 1 "'(' is no regular expression" wait web-1 --console '('
+	refuses 2 "option --console: '(' is no regular expression" wait web-1 --console '('
 	refuses 1 "backend 'fake' runs no commands" wait web-1 --command true
 	begin events web-1 && grep -qE '^[0-9:.]+  web-1 +state running 203\.0\.113\.' "$home/out"
 	result $? "events tells the time, the member, its state and its address"
@@ -308,7 +308,7 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 	does '^web: put back' reset web
 	does '^web: put back' snapshot load web clean
 	refuses 1 "the cluster has no point 'nope'" reset web nope
-	refuses 1 "invalid name 'A b'" snapshot save web "A b"
+	refuses 2 "invalid name 'A b'" snapshot save web "A b"
 	does '^web: other removed' snapshot rm web other
 	does '^web: clean removed' snapshot rm web clean
 	refuses 1 "the cluster has no point" reset web

@@ -78,4 +78,62 @@ restarted() { "$drover" restart m -q --disk 20G 2>"$home/err" >/dev/null && grep
 ok "restart too" restarted
 rm_ m
 
+# --- words that cannot be meant
+# refused TEXT ARGS...: exit status 2, one sentence with TEXT and where help is, nothing on stdout
+refused() {
+	local text=$1 status=0
+	shift
+	"$drover" "$@" >"$home/out" 2>"$home/err" </dev/null || status=$?
+	[ "$status" -eq 2 ] && [ ! -s "$home/out" ] && [ "$(wc -l <"$home/err")" = 2 ] && head -n 1 "$home/err" | grep -qF -- "drover: $text" &&
+		tail -n 1 "$home/err" | grep -q "^See 'drover help" || { echo "exit $status"; cat "$home/out" "$home/err"; return 1; }
+}
+up web -n 2
+name="a name is 1 to 63 of a-z, 0-9 and '-'"
+for bad in '' .. ../x Web wéb 'a b' web- "$(printf 'a%.0s' {1..64})"; do
+	ok "the name '$bad' is refused for a member" refused "invalid name '$bad': $name" up "$bad" --backend fake
+	ok "the name '$bad' is refused for a copy" refused "invalid name '$bad': $name" fork web "$bad"
+	ok "the name '$bad' is refused for a point" refused "invalid name '$bad': $name" snapshot save web "$bad"
+	ok "the name '$bad' is refused for a point that is loaded" refused "invalid name '$bad': $name" reset web "$bad"
+	ok "the name '$bad' is refused for a point that is copied" refused "invalid name '$bad': $name" fork "web:$bad" new
+	ok "the name '$bad' is refused for what is imported" refused "invalid name '$bad': $name" snapshot import /etc/passwd "$bad"
+	ok "the name '$bad' is refused for a copy that a command runs on" refused "invalid name '$bad': $name" run --from web "$bad" -- true
+	ok "the name '$bad' is refused for events" refused "invalid name '$bad': $name" events "$bad"
+done
+for bad in 0 -1 3x 1e3 '' 99999999999999999999; do
+	ok "'$bad' members are refused" refused "option -n: '$bad' is not a number from 1 to 1024" up web -n "$bad"
+	ok "'$bad' copies are refused" refused "option --count: '$bad' is not a number from 1 to 1024" fork web new --count "$bad"
+	ok "the port '$bad' is refused" refused "option --port: '$bad' is not a number from 1 to 65535" wait web --port "$bad"
+	ok "'$bad' seconds are refused" refused "option --for: '$bad' is not a number from 1 to 1000000" events --for "$bad"
+	ok "the port '$bad' is refused for forward" refused "'1:$bad' is not [ADDRESS:]PORT:PORT" forward web-1 "1:$bad"
+done
+for bad in 0 -5 2X 1.5G junk 99T ''; do
+	ok "a memory of '$bad' is refused" refused "option --mem: '$bad' is not a size: 1 to 16T, like 512 (MB) or 2G" up web --mem "$bad"
+done
+ok "a word that is none of an option's is refused with those that are" \
+	refused "option --state: 'up' is not running, paused, stopped or error" wait web --state up
+ok "no part of one is taken for it" refused "option -o: 'jso' is not table or json" ls -o jso
+ok "nor two" refused "option -o: 'table|json' is not table or json" ls -o 'table|json'
+ok "several letters of which one is no option are shown whole" refused "unknown option '-w' in '-web'" up -web
+ok "run without -- says where that belongs" refused "run needs a command after '--': drover run -- make" run make check
+ok "a digest that cannot be one is refused before the file is read" \
+	refused "option --sha256: 'abc' is not 64 hexadecimal digits" image import /etc/passwd --name it --sha256 abc
+no_name_to_make() { rm_ --all && ! "$drover" down .. 2>"$home/err" && grep -qx "hint: there are none yet; 'drover up web' makes one" "$home/err"; }
+ok "a hint offers no name that cannot be" no_name_to_make
+up web
+noted() { "$drover" events --for 1 wbe 2>"$home/err" >/dev/null && grep -qx "note: no member or cluster is called 'wbe' yet" "$home/err"; }
+ok "events says that it waits for a name that there is not" noted
+not_noted() { "$drover" events --for 1 web 2>"$home/err" >/dev/null && [ ! -s "$home/err" ]; }
+ok "and nothing of one that there is" not_noted
+fits() {
+	local c wide=
+	for c in $("$drover" help | sed -n 's/^  \([a-z-]*\)  .*/\1/p'); do
+		wide+=$("$drover" help "$c" | awk -v c="$c" 'length > 80 && !/^usage:|^       drover/ { print c ": " $0 }')
+	done
+	[ -z "$wide" ] || { echo "$wide"; return 1; }
+}
+ok "the options in help fit into 80 columns" fits
+alternatives() { [ "$("$drover" help snapshot | grep -c '^\(usage:\|      \) drover snapshot [a-z]* ')" = 6 ]; }
+ok "each way to use a command has a line in help" alternatives
+ok "alternatives inside of brackets do not" eval '[ "$("$drover" help wait | grep -c "drover wait")" = 1 ]'
+
 done_testing
