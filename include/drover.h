@@ -159,6 +159,11 @@ struct drover_options {
 	 * without shares; anything else is "unsupported".
 	 */
 	bool warm;
+	/*
+	 * Refused with already_running, too, when a cluster runs that the names belong to, as drover_find_cluster tells: another
+	 * program may have started it since that was asked. Without it they become a cluster of their own beside it.
+	 */
+	bool undivided;
 };
 #define DROVER_OPTIONS_INIT                           \
 	{                                             \
@@ -176,7 +181,7 @@ struct drover_vm;
  * that is not there yet. A start that fails or is canceled returns when what it made is taken back: some ms, up to 15 s with
  * a helper or a guest that does not answer.
  *
- * already_running: a member; not_found, bad_image: the image; missing_program, host_not_ready: what this host lacks, with
+ * already_running: a member, or with @o's undivided its cluster; not_found, bad_image: the image; missing_program, host_not_ready: what this host lacks, with
  * the remedy as the hint; no_free_address; boot_failed; ssh_failed; timeout; canceled.
  */
 DROVER_API int drover_cluster_start(const char *const names[], size_t n,

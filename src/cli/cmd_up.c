@@ -118,6 +118,27 @@ static int was_second(struct up *u, const struct drover_error *e)
 
 /* ---------------------------------------------------------------------------------------------------------------- */
 
+/* Whoever started the cluster that was to be joined has failed, and its helper goes, or has gone. */
+static int was_left(struct up *u, const char *anchor, const struct drover_error *e)
+{
+	static const char *const codes[] = {"unreachable", "not_running", "stopped"};
+	const struct drover_call call = interrupt_call();
+	scoped(targets) struct targets now = {0};
+	const struct drover_member *m;
+	struct drover_error ignored;
+	bool is_left = false;
+
+	for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
+		is_left = is_left || !strcmp(e->code, codes[i]);
+	if (!is_left || drover_await_start(NULL, anchor, &call, &ignored) < 0 ||
+	    targets_find(NULL, 0, false, &now) != CLI_OK)
+		return was_second(u, e);
+	m = targets_member(&now, anchor);
+	if ((m && runs(m)) || ++u->tries >= UP_TRIES)
+		return interrupt_or_failed(e);
+	return UP_AGAIN;
+}
+
 static void report_json(const char *name, const char *address, bool before, int64_t ms)
 {
 	json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:b}", "member", name, "stage", "up", "text",
@@ -178,11 +199,12 @@ static int add_missing(struct up *u, const char *anchor, struct drover_cluster *
 			return interrupt_or_failed(&e);
 	}
 	if (drover_cluster_open(NULL, anchor, &o, ret, &e) < 0)
-		return interrupt_or_failed(&e);
+		return was_left(u, anchor, &e);
 	for (size_t i = 0; i < u->names.count; i++)
 		if (!ran_before(u, u->names.v[i]))
 			missing[n++] = u->names.v[i];
-	return drover_cluster_add(*ret, missing, n, &u->o, &e) < 0 ? was_second(u, &e) : CLI_OK;
+	return drover_cluster_add(*ret, missing, n, &u->o, &e) < 0 ? was_left(u, anchor, &e)
+								   : CLI_OK;
 }
 
 /* The missing ones join the cluster that they belong to, where that runs. */
@@ -330,6 +352,7 @@ int up_members(struct names *names, const struct member_settings *m, const struc
 		u.progress = progress_new(members_style(m));
 		u.o = members_options(m, u.progress, interrupt_catch());
 		u.o.detached = true;
+		u.o.undivided = true;
 		u.o.shares = shares->v;
 		u.o.n_shares = shares->count;
 		r = u.progress ? bring_up_all(&u) : say_error("out of memory");

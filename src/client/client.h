@@ -79,6 +79,7 @@ struct settings {
 	const char *initrd; /* also "none" */
 	const char *append;
 	bool warm;        /* new members start from a template */
+	bool undivided;   /* not beside others of their cluster that run */
 	bool second_line; /* what runs shall become one */
 };
 int settings_from(const struct drover_options *o, struct settings *ret, struct err *e);
@@ -215,6 +216,24 @@ int cluster_id_make(char ret[CLUSTER_ID_SIZE], struct err *e);
 /* Of a cluster that @names are started as: that which they had, new ones that of the rest of their name's cluster; else a new one. */
 int cluster_id_find(const struct store *store, const struct name_list *names,
 		    char ret[CLUSTER_ID_SIZE], struct err *e);
+
+/*
+ * Starts of one cluster go one after the other: waits for another, and holds the next off until gate_close. < 0: members of
+ * @names' cluster run by now (ERR_ALREADY_RUNNING), or @s was given up. Zero-initialised; to be closed in any case.
+ */
+struct gate {
+	const struct store *store; /* borrowed */
+	struct name_list clusters; /* whose directories are locked */
+	int *fds;                  /* owned; theirs */
+	size_t n_fds;
+};
+int gate_open(struct gate *g, const struct store *store, const char *const names[], size_t n,
+	      const struct settings *s, struct err *e);
+void gate_close(struct gate *g);
+static inline void scoped_gate(struct gate *g)
+{
+	gate_close(g);
+}
 
 /* All that belong to @member's cluster, itself too, whether they run or not: by its id, without one by the names. */
 int cluster_members(const struct store *store, const char *member, struct name_list *ret,

@@ -85,7 +85,7 @@ int cluster_members(const struct store *store, const char *member, struct name_l
 /* --- The running cluster that members are to join -------------------------------------------------------------- */
 
 struct joining {
-	struct store store;
+	const struct store *store; /* borrowed */
 	const char *const *names;
 	size_t n;
 	struct name_list all;         /* members that there are */
@@ -96,7 +96,6 @@ struct joining {
 
 static inline void scoped_joining(struct joining *j)
 {
-	store_close(&j->store);
 	name_list_done(&j->all);
 	name_list_done(&j->live);
 	free(j->ids);
@@ -231,45 +230,144 @@ static int find_cluster(const struct joining *j, const struct drover_member **re
 	return decide(j, &partners, &named, ret, e);
 }
 
-static int load(struct joining *j, const struct limits *l, struct err *e)
+static int load_ids(struct joining *j, struct err *e)
 {
-	int r = store_list(&j->store, &j->all, e);
+	int r = store_list(j->store, &j->all, e);
 
 	if (r < 0)
 		return r;
 	j->ids = calloc(j->all.n + 1, sizeof(*j->ids));
-	j->states = calloc(j->all.n + 1, sizeof(*j->states));
-	if (!j->ids || !j->states)
+	if (!j->ids)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	for (size_t i = 0; i < j->all.n; i++)
-		load_id(&j->store, j->all.names[i], j->ids[i]);
+		load_id(j->store, j->all.names[i], j->ids[i]);
+	return 0;
+}
+
+static int load_states(struct joining *j, const struct limits *l, struct err *e)
+{
+	j->states = calloc(j->all.n + 1, sizeof(*j->states));
+	if (!j->states)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	for (size_t i = 0; i < j->all.n; i++) {
 		const char *name = j->all.names[i];
 
-		if (store_owner_alive(&j->store, name) && matters(j, name) &&
+		if (store_owner_alive(j->store, name) && matters(j, name) &&
 		    name_list_add(&j->live, name) < 0)
 			return err_set(e, ERR_NO_MEMORY, "out of memory");
 	}
-	return j->live.n ? members_list(&j->store, &j->live, l, j->states, e) : 0;
+	return j->live.n ? members_list(j->store, &j->live, l, j->states, e) : 0;
+}
+
+/* *@ret, a state of @j's, is NULL when there is none. */
+static int find(struct joining *j, const struct limits *l, const struct drover_member **ret,
+		struct err *e)
+{
+	int r = load_ids(j, e);
+
+	if (r == 0)
+		r = load_states(j, l, e);
+	return r == 0 ? find_cluster(j, ret, e) : r;
 }
 
 int drover_find_cluster(const char *home, const char *const names[], size_t n,
 			const struct drover_call *o, char ret[64], struct drover_error *pe)
 {
-	scoped(joining) struct joining j = {.names = names, .n = n};
+	scoped(store) struct store store = {0};
+	scoped(joining) struct joining j = {.store = &store, .names = names, .n = n};
 	const struct drover_member *m = NULL;
 	struct limits l;
 	struct err e = ERR_INIT;
 	int r = limits_from(o, &l, &e);
 
 	if (r == 0)
-		r = store_open(home, &j.store, &e);
+		r = store_open(home, &store, &e);
 	if (r == 0)
-		r = load(&j, &l, &e);
-	if (r == 0)
-		r = find_cluster(&j, &m, &e);
+		r = find(&j, &l, &m, &e);
 	if (r < 0)
 		return public_error(pe, &e, r);
 	snprintf(ret, NAME_SIZE, "%s", m ? m->name : "");
 	return m != NULL;
+}
+
+/* --- Two starts at once ---------------------------------------------------------------------------------------- */
+
+static int add_cluster(struct name_list *l, const char *member)
+{
+	char cluster[NAME_SIZE];
+
+	name_cluster(member, cluster);
+	for (size_t i = 0; i < l->n; i++)
+		if (strcmp(l->names[i], cluster) == 0)
+			return 0;
+	return name_list_add(l, cluster);
+}
+
+static int compare(const void *a, const void *b)
+{
+	return strcmp(a, b);
+}
+
+/* What two starts of one cluster have in common: a directory of @j's names, or of a member that they belong to. */
+static int find_directories(struct joining *j, struct name_list *ret, struct err *e)
+{
+	int r = load_ids(j, e);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < j->n && r == 0; i++)
+		r = add_cluster(ret, j->names[i]);
+	for (size_t i = 0; i < j->all.n && r == 0; i++)
+		if (matters(j, j->all.names[i]))
+			r = add_cluster(ret, j->all.names[i]);
+	if (r < 0)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	qsort(ret->names, ret->n, NAME_SIZE, compare); /* so that no two wait for each other */
+	return 0;
+}
+
+static int lock_directories(struct gate *g, const struct limits *l, struct err *e)
+{
+	const struct giveup giveup = limits_giveup(l);
+	int r = 0;
+
+	g->fds = calloc(g->clusters.n + 1, sizeof(*g->fds));
+	if (!g->fds)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	for (size_t i = 0; i < g->clusters.n && r == 0; i++) {
+		r = store_cluster_lock(g->store, g->clusters.names[i], &giveup, &g->fds[i], e);
+		g->n_fds += r == 0;
+	}
+	return r;
+}
+
+void gate_close(struct gate *g)
+{
+	for (size_t i = 0; i < g->n_fds; i++)
+		store_cluster_unlock(g->store, g->clusters.names[i], &g->fds[i]);
+	free(g->fds);
+	name_list_done(&g->clusters);
+	*g = (struct gate){0};
+}
+
+int gate_open(struct gate *g, const struct store *store, const char *const names[], size_t n,
+	      const struct settings *s, struct err *e)
+{
+	const struct limits l = {.timeout_ms = s->timeout_ms, .cancel = s->cancel};
+	scoped(joining) struct joining before = {.store = store, .names = names, .n = n};
+	scoped(joining) struct joining now = {.store = store, .names = names, .n = n};
+	const struct drover_member *m = NULL;
+	int r;
+
+	g->store = store;
+	r = find_directories(&before, &g->clusters, e);
+	if (r == 0)
+		r = lock_directories(g, &l, e);
+	if (r == 0)
+		r = find(&now, &l, &m, e);
+	if (r == 0 && m)
+		r = err_set(e, ERR_ALREADY_RUNNING,
+			    "the cluster that %s belongs to is already running: %s (helper pid %d)",
+			    names[0], m->name, m->pid);
+	return r;
 }

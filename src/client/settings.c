@@ -242,6 +242,7 @@ int settings_from(const struct drover_options *options, struct settings *ret, st
 		.initrd = o.initrd,
 		.append = o.append,
 		.warm = o.warm,
+		.undivided = o.undivided,
 	};
 	r = find_backend(o.backend, ret, e);
 	if (r == 0)

@@ -6,10 +6,22 @@
  * names at once and takes their locks: from there on nobody else makes, boots or removes them. The members then boot
  * (boot.h). A start from a template that does not work is tried once more.
  */
+#include "backend/remote/remote.h"
 #include "base/scoped.h"
 #include "client/boot.h"
 
 #include <string.h>
+
+/* What stopping may take that goes before an error's answer. */
+enum { LEAVE_MS = 10000 };
+
+static bool has_name(const struct name_list *l, const char *name)
+{
+	for (size_t i = 0; i < l->n; i++)
+		if (strcmp(l->names[i], name) == 0)
+			return true;
+	return false;
+}
 
 static int start_helper(struct drover_cluster *c, const struct name_list *names,
 			const struct settings *s, struct err *e)
@@ -35,6 +47,53 @@ static int start_helper(struct drover_cluster *c, const struct name_list *names,
 	return r < 0 ? r : cluster_id_find(&c->store, names, c->id, e);
 }
 
+/* From its members' registration on others see that the cluster runs. */
+static int start_undivided(struct drover_cluster *c, const struct name_list *names,
+			   const struct settings *s, struct err *e)
+{
+	scoped(mem) const char **pointers = calloc(names->n + 1, sizeof(*pointers));
+	scoped(gate) struct gate gate = {0};
+	int r;
+
+	if (!pointers)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	for (size_t i = 0; i < names->n; i++)
+		pointers[i] = names->names[i];
+	r = gate_open(&gate, &c->store, pointers, names->n, s, e);
+	return r == 0 ? start_helper(c, names, s, e) : r;
+}
+
+/* Whether other calls have added members to the helper meanwhile: by now it is theirs too. */
+static bool is_shared(const struct drover_cluster *c, const struct name_list *names)
+{
+	scoped(names) struct name_list all = {0};
+
+	if (!c->detached || !c->session.pid || store_list(&c->store, &all, NULL) < 0)
+		return false;
+	for (size_t i = 0; i < all.n; i++)
+		if (!has_name(names, all.names[i]) &&
+		    store_owner_alive(&c->store, all.names[i]) == c->session.pid)
+			return true;
+	return false;
+}
+
+/* Stops the members of a start that failed, which the helper of others has, as far as they are not stopped yet. */
+static void leave_helper(struct drover_cluster *c, const struct name_list *names)
+{
+	const struct limits l = {.timeout_ms = LEAVE_MS};
+
+	for (size_t i = 0; i < names->n; i++) {
+		struct drover_vm *vm = drover_cluster_find(c, names->names[i]);
+
+		if (!vm)
+			vm = cluster_add_vm(c, names->names[i]);
+		if (vm && !vm->handle)
+			vm->handle = remote_vm_attach(c->backend, vm->name);
+	}
+	cluster_stop_vms(c, c->vms, c->n_vms, &l, NULL);
+	session_end(&c->session, 0, NULL);
+}
+
 static int start_cluster(struct store *store, const struct name_list *names, bool any_new,
 			 struct settings s, struct warm *warm, struct drover_cluster **ret,
 			 struct err *e)
@@ -47,7 +106,10 @@ static int start_cluster(struct store *store, const struct name_list *names, boo
 	if (r < 0)
 		return r;
 	run.cluster = c = cluster_new(store, names->names[0], e);
-	r = c ? start_helper(c, names, &s, e) : err_code_number(e->code);
+	if (!c)
+		r = err_code_number(e->code);
+	else
+		r = s.undivided ? start_undivided(c, names, &s, e) : start_helper(c, names, &s, e);
 	if (r == 0)
 		r = boot_run_init(&run, names, &image, e);
 	if (r == 0) {
@@ -58,7 +120,10 @@ static int start_cluster(struct store *store, const struct name_list *names, boo
 		r = boot_run(&run, e);
 	member_config_done(&image.config);
 	if (r < 0 && c) {
-		session_abort(&c->session);
+		if (is_shared(c, names))
+			leave_helper(c, names);
+		else
+			session_abort(&c->session);
 		boot_run_remove_made(&run); /* under the locks, which the helper has let go of */
 	}
 	boot_run_done(&run);

@@ -3,6 +3,7 @@
 
 #include "base/err.h"
 #include "base/files.h"
+#include "base/giveup.h"
 #include "base/lock.h"
 #include "base/scoped.h"
 
@@ -237,6 +238,48 @@ int store_member_lock(const struct store *s, const char *name, int *ret_fd, stru
 	return err_set(e, ERR_BUSY, "%s is being removed by another drover", name);
 }
 
+static char *cluster_path(const struct store *s, const char *cluster)
+{
+	return str_format("%s/clusters/%s", s->root, cluster);
+}
+
+int store_cluster_lock(const struct store *s, const char *cluster, const struct giveup *g,
+		       int *ret_fd, struct err *e)
+{
+	scoped(mem) char *path = cluster_path(s, cluster);
+
+	if (!path)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	for (;;) {
+		scoped(lock) int fd = -1;
+		int r = make_dir(path, e);
+
+		if (r < 0)
+			return r;
+		fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (fd < 0 && errno == ENOENT)
+			continue; /* removed in between */
+		r = fd < 0 ? -errno : lock_take(fd, g);
+		if (r < 0 && giveup_is_why(g, r, e))
+			return r;
+		if (r < 0)
+			return err_errno(e, r, "lock %s", path);
+		if (!lock_is_current(fd, path))
+			continue;
+		*ret_fd = take_fd(&fd);
+		return 0;
+	}
+}
+
+void store_cluster_unlock(const struct store *s, const char *cluster, int *fd)
+{
+	scoped(mem) char *path = cluster_path(s, cluster);
+
+	if (path)
+		rmdir(path); /* refuses while there is a member */
+	unlock_fd(fd);
+}
+
 /* In place and always of one length: a disk that is full by then need not give anything. @flags: more of open's. */
 static int write_failure(const char *path, const char *sentence, int flags)
 {
@@ -395,8 +438,8 @@ static void remove_cluster_dir(const struct store *s, const char *name)
 	scoped(mem) char *path = NULL;
 
 	name_cluster(name, cluster);
-	path = str_format("%s/clusters/%s", s->root, cluster);
-	if (path && rmdir(path) == 0)
+	path = cluster_path(s, cluster);
+	if (path && rmdir(path) == 0) /* refuses while siblings live */
 		store_logs_remove(s, name);
 }
 

@@ -25,6 +25,7 @@
 #include <sys/types.h>
 
 struct err;
+struct giveup;
 
 struct store {
 	char *root;
@@ -68,6 +69,14 @@ int store_member_mkdir(const struct store *s, const char *name, struct err *e);
  * ERR_BUSY when another process holds it. The directory is made if need be.
  */
 int store_member_lock(const struct store *s, const char *name, int *ret_fd, struct err *e);
+
+/*
+ * The lock of a cluster's directory (@cluster: as of name_cluster), which is made if need be: of whoever decides which members
+ * start together. Waits until @g gives up. store_cluster_unlock removes the directory again if no member has come into it.
+ */
+int store_cluster_lock(const struct store *s, const char *cluster, const struct giveup *g,
+		       int *ret_fd, struct err *e);
+void store_cluster_unlock(const struct store *s, const char *cluster, int *fd);
 
 /*
  * For the holder of the lock: removes the files of a network that a killed owner left, and writes owner, then pid. @like,

@@ -72,4 +72,72 @@ forget_ids
 run down old-1
 up old-1
 ok "but join the rest of their name's cluster" one_helper old-1 old-2
+run rm -f old
+
+# --- at once
+# at_once MEMBER...: a command for each, at the same instant; all end well and one helper has them
+at_once() {
+	local member pids=() bad=0
+	for member; do
+		timeout 60 "$drover" up "$member" --quiet --backend fake >"$home/$member" 2>&1 </dev/null &
+		pids+=($!)
+	done
+	for member; do
+		wait "${pids[0]}" || { cat "$home/$member"; bad=1; }
+		pids=("${pids[@]:1}")
+	done
+	for member; do
+		one_helper "$1" "$member" || bad=1
+	done
+	return "$bad"
+}
+again_and_again() { # COMMAND MEMBER...: what comes between
+	local i
+	for i in {1..50}; do
+		at_once "${@:2}" || { echo "round $i"; return 1; }
+		run $1 "${@:2}" || { cat "$home/err"; return 1; }
+	done
+}
+up ann bob
+run down ann bob
+ok "two commands that start the members of one cluster at once make one of it" again_and_again down ann bob
+ok "so do three that make the first members of one name" again_and_again "rm -f" new-1 new-2 new-3
+
+# --- a start that ends when another has joined it
+becomes() { # MEMBER STATE: waits until it is told to be
+	timeout 20 "$drover" events --json "$1" >"$home/events" 2>&1 &
+	local events=$!
+	timeout 20 tail -n +1 -f --pid=$events "$home/events" | grep -q -m 1 "\"$1\".*\"$2\""
+	kill "$events"
+}
+spares_others() {
+	local first rc
+	DROVER_FAKE_BOOT_MS=3600000 DROVER_FAKE_SLOW=ann "$drover" up ann --quiet --backend fake >"$home/ann" 2>&1 &
+	first=$!
+	becomes ann starting && up bob && one_helper ann bob || return 1
+	kill -TERM "$first" # a shell has its background jobs ignore SIGINT
+	wait "$first"
+	rc=$?
+	"$drover" ls
+	cat "$home/ann"
+	[ "$rc" -eq 143 ] && "$drover" ls | grep -q '^bob .*running' && "$drover" ls | grep -q '^ann .*stopped'
+}
+ok "a start that is interrupted ends its own members, and not one that has joined meanwhile" spares_others
+run down bob
+ok "both boot afterwards" up ann bob
+run down ann bob
+after_a_failure() { # who joins a start that fails starts by itself
+	local i first
+	for i in {1..50}; do
+		DROVER_FAKE_FAIL_CREATE=ann "$drover" up ann --quiet --backend fake >"$home/ann" 2>&1 &
+		first=$!
+		up bob || { echo "round $i"; return 1; }
+		wait "$first"
+		"$drover" ls | grep -q '^bob .*running' || { echo "round $i"; "$drover" ls; return 1; }
+		run down ann bob
+	done
+}
+ok "who comes beside a start that fails runs all the same" after_a_failure
+run rm -f ann bob
+ok "no directory is left of a cluster that has no members" eval '[ -z "$(ls "$DROVER_HOME/clusters")" ]'
 done_testing

@@ -68,6 +68,7 @@ static void fake_free(struct backend *b)
 	waiters_cancel(&f->ops);
 	close_fd(&f->record_fd);
 	free(f->fail_create);
+	free(f->slow);
 	free(f);
 }
 
@@ -201,6 +202,7 @@ static int fake_start(struct backend_vm *base, backend_done *done, void *arg, st
 {
 	struct fake_vm *vm = vm_of(base);
 	struct fake *f = fake_of(base->backend);
+	uint64_t ms = f->slow && !str_equal(f->slow, vm->name) ? 0 : (uint64_t)f->boot_ms;
 	int r;
 
 	if (vm->state != VM_STOPPED)
@@ -209,7 +211,7 @@ static int fake_start(struct backend_vm *base, backend_done *done, void *arg, st
 	if (r < 0)
 		return r;
 	vm->state = VM_STARTING;
-	if (!timer_start(base->backend->loop, (uint64_t)f->boot_ms, on_booted, vm, &vm->boot))
+	if (!timer_start(base->backend->loop, ms, on_booted, vm, &vm->boot))
 		vm->state = VM_ERROR;
 	return 0;
 }
@@ -503,6 +505,7 @@ static int read_environment(struct fake *f, struct err *e)
 {
 	const char *record_path = getenv("DROVER_FAKE_RECORD");
 	const char *fail_create = getenv("DROVER_FAKE_FAIL_CREATE");
+	const char *slow = getenv("DROVER_FAKE_SLOW");
 	int r = read_number("DROVER_FAKE_BOOT_MS", &f->boot_ms, e);
 
 	f->fail_count = INT64_MAX;
@@ -514,6 +517,8 @@ static int read_environment(struct fake *f, struct err *e)
 		return r;
 	if (fail_create && *fail_create)
 		f->fail_create = strdup(fail_create);
+	if (slow && *slow)
+		f->slow = strdup(slow);
 	if (!record_path || !*record_path)
 		return 0;
 	f->record_fd = open(record_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);

@@ -8,6 +8,7 @@
  *   DROVER_FAKE_FAIL_CREATE=MEMBER   that member's create fails
  *   DROVER_FAKE_FAIL_COUNT=N         only its first N creates (default: all)
  *   DROVER_FAKE_BOOT_MS=N            from start to the address (default 0)
+ *   DROVER_FAKE_SLOW=MEMBER          of that member alone; the others boot at once
  *   DROVER_FAKE_STOP_MS=N            from stop to stopped, kill is at once (default 0)
  */
 #ifndef DROVER_BACKEND_FAKE_H

@@ -14,6 +14,7 @@ struct fake {
 	char *fail_create;
 	int64_t fail_count; /* creates of that member that fail */
 	int64_t boot_ms;
+	char *slow; /* whose boot alone takes boot_ms; NULL: everybody's */
 	int64_t stop_ms;
 	unsigned next_address;
 	struct list echoes;
