@@ -6,6 +6,7 @@
 #include "base/giveup.h"
 #include "base/scoped.h"
 #include "base/str.h"
+#include "base/wait_status.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -236,7 +237,7 @@ static int reap(struct run *run)
 		if (errno != EINTR)
 			return run->tail->len > 0;
 	}
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+	return wait_status_code(status);
 }
 
 static void run_done(struct run *run)

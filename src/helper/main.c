@@ -5,6 +5,7 @@
 
 #include "base/files.h"
 #include "base/scoped.h"
+#include "base/wait_status.h"
 #include "config.h"
 #include "loop/keeper.h"
 #include "network/host_net.h"
@@ -309,11 +310,6 @@ static int prepare_host(const struct host_net_owner *owner, struct helper_option
 	return 0;
 }
 
-static int enter(bool on_host, struct sandbox *ret, struct err *e)
-{
-	return on_host ? sandbox_enter_on_host(ret, e) : sandbox_enter(ret, e);
-}
-
 /* In init, before everything goes: ls tells it of each member. */
 static void give_up(void *arg, const char *how)
 {
@@ -348,6 +344,29 @@ static void note_namespaces(const struct helper_options *o, const struct namespa
 		fprintf(stderr, "write %s/namespaces: %s\n", o->store->root, strerror(-r));
 }
 
+/*
+ * In the supervisor: init has ended with @code, and all that ran with it. @owner: of what is in the host's network; NULL:
+ * nothing is. Returns the exit code.
+ */
+static int clean_up(const struct arguments *a, const struct helper_options *o,
+		    const struct host_net_owner *owner, int code)
+{
+	scoped(mem) char *net = store_network_path(o->store, a->members.names[0], o->identity.pid);
+	bool violent = code > WAIT_SIGNALED;
+
+	if (owner)
+		host_net_sweep(owner);
+	if (net && violent)
+		files_remove_tree(net); /* the network's files; the rest of it is gone */
+	store_sweep_owner(o->store, o->identity.pid, a->remove && violent);
+	if (violent && a->remove)
+		remove_members(o->store, &a->members);
+	namespaces_end(o->store, &o->identity);
+	if (code == 0 || code == HELPER_CLIENT_GONE || (violent && a->remove))
+		store_log_end(o->store, a->members.names[0]);
+	return code == HELPER_CLIENT_GONE ? 0 : code;
+}
+
 /* The helper in namespaces of its own: 0, the exit code, or < 0. This process becomes its supervisor. */
 static int run_sandboxed(const struct arguments *a, struct helper_options *o, struct err *e)
 {
@@ -359,31 +378,17 @@ static int run_sandboxed(const struct arguments *a, struct helper_options *o, st
 	bool on_host = strcmp(a->network, "host") == 0;
 	scoped(mem) char *warning = NULL;
 	struct sandbox sandbox;
+	int code = 0;
 	int r = on_host ? prepare_host(&owner, o, &warning, e) : 0;
 
 	if (r == 0)
-		r = enter(on_host, &sandbox, e);
+		r = sandbox_enter(on_host, &sandbox, &code, e);
 	if (r < 0) {
 		helper_tell_failure(o->ready_fd, e);
 		return r;
 	}
-	if (r >= 256) {
-		scoped(mem) char *net =
-			store_network_path(o->store, a->members.names[0], o->identity.pid);
-		bool violent = r - 256 > 128;
-
-		if (on_host)
-			host_net_sweep(&owner);
-		if (net && violent)
-			files_remove_tree(net); /* the network's files; the rest of it is gone */
-		store_sweep_owner(o->store, o->identity.pid, a->remove && violent);
-		if (violent && a->remove)
-			remove_members(o->store, &a->members);
-		namespaces_end(o->store, &o->identity);
-		if (r == 256 || r - 256 == HELPER_CLIENT_GONE || (violent && a->remove))
-			store_log_end(o->store, a->members.names[0]);
-		return r - 256 == HELPER_CLIENT_GONE ? 0 : r - 256;
-	}
+	if (r > 0)
+		return clean_up(a, o, on_host ? &owner : NULL, code);
 	note_namespaces(o, &before);
 	enter_init(o, &sandbox);
 	sandbox.owner = &owner;

@@ -241,14 +241,3 @@ void child_detach(struct child *c)
 	if (c)
 		c->on_exit = NULL;
 }
-
-void child_status_text(int status, char *ret, size_t size)
-{
-	if (status < 0)
-		snprintf(ret, size, "no exit status");
-	else if (WIFSIGNALED(status))
-		snprintf(ret, size, "signal %d (%s)", WTERMSIG(status),
-			 strsignal(WTERMSIG(status)));
-	else
-		snprintf(ret, size, "exit status %d", WEXITSTATUS(status));
-}

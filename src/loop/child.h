@@ -60,7 +60,4 @@ void child_terminate(struct child *c, unsigned ms);
 /* Forgets the child: on_exit will not run; it is still reaped while the loop runs. NULL is harmless. */
 void child_detach(struct child *c);
 
-/* "exit status 3" or "signal 9 (Killed)", into @ret. */
-void child_status_text(int status, char *ret, size_t size);
-
 #endif

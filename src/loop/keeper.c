@@ -49,7 +49,7 @@ struct keeper *keeper_new(int sock, struct kept *all, size_t n, unsigned restart
 	return k;
 }
 
-static void close_entry(struct kept *e)
+void kept_close(struct kept *e)
 {
 	for (unsigned i = 0; i < e->n_fds; i++)
 		close_fd(&e->fds[i]);
@@ -61,7 +61,7 @@ void keeper_free(struct keeper *k)
 	if (!k)
 		return;
 	for (size_t i = 0; i < k->n; i++)
-		close_entry(&k->all[i]);
+		kept_close(&k->all[i]);
 	free(k->all);
 	close_fd(&k->sock);
 	free(k);
@@ -276,7 +276,7 @@ void keeper_drop_rest(struct keeper *k)
 				syscall(SYS_pidfd_send_signal, e->fds[0], SIGKILL, NULL, 0);
 			keeper_drop(k, e->name);
 		}
-		close_entry(e);
+		kept_close(e);
 	}
 	if (k)
 		k->n = 0;

@@ -87,6 +87,8 @@ struct kept *keeper_take(struct keeper *k, const char *name);
 struct kept *keeper_next(struct keeper *k, struct kept *prev, const char *prefix);
 /* An entry's text: heap, caller frees; NULL when there is none. */
 char *kept_text(const struct kept *e);
+/* Closes what of its descriptors was not taken. */
+void kept_close(struct kept *e);
 /* Kills the processes and closes the descriptors that were not taken, and drops those entries. */
 void keeper_drop_rest(struct keeper *k);
 

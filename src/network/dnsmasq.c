@@ -11,6 +11,7 @@
 #include "base/files.h"
 #include "base/scoped.h"
 #include "base/str.h"
+#include "base/wait_status.h"
 #include "loop/child.h"
 #include "loop/keeper.h"
 #include "loop/timer.h"
@@ -86,7 +87,7 @@ static void on_ended(void *arg, int status)
 		uv_close((uv_handle_t *)&d->watch, on_watch_closed);
 		return;
 	}
-	child_status_text(status, text, sizeof(text));
+	wait_status_text(status, text, sizeof(text));
 	fprintf(stderr, "network: dnsmasq ended by itself: %s\n", text);
 	if (d->ready && !crashes_add(&d->crashes, crashes_now())) {
 		if (start(d, &e) == 0) {

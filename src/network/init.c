@@ -7,6 +7,7 @@
 #include "base/files.h"
 #include "base/scoped.h"
 #include "base/str.h"
+#include "base/wait_status.h"
 #include "loop/keeper.h"
 
 #include <errno.h>
@@ -46,20 +47,13 @@ static struct kept *find(struct init *in, const char *name)
 	return NULL;
 }
 
-static void close_entry(struct kept *e)
-{
-	for (unsigned i = 0; i < e->n_fds; i++)
-		close_fd(&e->fds[i]);
-	close_fd(&e->text_fd);
-}
-
 static void drop(struct init *in, const char *name)
 {
 	struct kept *e = find(in, name);
 
 	if (!e)
 		return;
-	close_entry(e);
+	kept_close(e);
 	*e = in->all[--in->n];
 }
 
@@ -240,20 +234,6 @@ static int start_helper(struct init *in, struct keeper **ret)
 	return 0;
 }
 
-static void say_how(int status, char *ret, size_t size)
-{
-	if (WIFSIGNALED(status))
-		snprintf(ret, size, "signal %d (%s)", WTERMSIG(status),
-			 strsignal(WTERMSIG(status)));
-	else
-		snprintf(ret, size, "exit status %d", WEXITSTATUS(status));
-}
-
-static void leave(int status)
-{
-	_exit(WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status));
-}
-
 /* The helper has ended: leaves, or makes ready for the next. */
 static void after_helper(struct init *in)
 {
@@ -262,10 +242,10 @@ static void after_helper(struct init *in)
 	read_orders(in);
 	close_fd(&in->sock);
 	in->helper = 0;
-	say_how(in->status, in->reason, sizeof(in->reason));
+	wait_status_text(in->status, in->reason, sizeof(in->reason));
 	if (!in->o->restart || !in->ready ||
 	    (WIFEXITED(in->status) && WEXITSTATUS(in->status) == 0))
-		leave(in->status);
+		_exit(wait_status_code(in->status));
 	if (crashes_add(&in->crashes, crashes_now())) {
 		snprintf(how, sizeof(how),
 			 "the helper crashed %d times within a minute, the last time by %s; its "
@@ -273,7 +253,8 @@ static void after_helper(struct init *in)
 			 CRASHES_MAX, in->reason);
 		fprintf(stderr, "init: %s\n", how);
 		in->o->give_up(in->o->arg, how);
-		_exit(128 + (WIFSIGNALED(in->status) ? WTERMSIG(in->status) : SIGABRT));
+		_exit(WIFSIGNALED(in->status) ? wait_status_code(in->status)
+					      : WAIT_SIGNALED + SIGABRT);
 	}
 	in->restarts++;
 	fprintf(stderr, "init: the helper crashed (%s); starting it again\n", in->reason);

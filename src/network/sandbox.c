@@ -5,6 +5,7 @@
 #include "base/fds.h"
 #include "base/files.h"
 #include "base/scoped.h"
+#include "base/wait_status.h"
 #include "network/launcher.h"
 
 #include <fcntl.h>
@@ -242,7 +243,7 @@ static void pass_on(int signals, pid_t init)
 			kill(init, (int)info.ssi_signo);
 }
 
-/* The supervisor's life. @set is blocked. */
+/* The supervisor's life, until pid 1 has ended with the code that it returns. @set is blocked. */
 static int supervise(const struct sandbox *s, pid_t init, const sigset_t *set)
 {
 	int signals;
@@ -252,22 +253,22 @@ static int supervise(const struct sandbox *s, pid_t init, const sigset_t *set)
 	fds_close_but(s->supervisor_fd);
 	signals = signalfd(-1, set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (signals < 0)
-		return 256 + 1;
+		return EXIT_FAILURE;
 	p[0].fd = signals;
 	p[1].fd = s->supervisor_fd;
 	while (!reap(init, &status)) {
 		if (poll(p, 2, -1) < 0 && errno != EINTR)
-			return 256 + 1;
+			return EXIT_FAILURE;
 		pass_on(signals, init);
 		if (p[1].revents && !launcher_serve(s->supervisor_fd, init, s->is_user_ns))
 			p[1].fd = -1;
 	}
 	close(signals);
 	close(s->supervisor_fd);
-	return 256 + (WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+	return wait_status_code(status);
 }
 
-static int enter(bool on_host, struct sandbox *ret, struct err *e)
+int sandbox_enter(bool on_host, struct sandbox *ret, int *ret_code, struct err *e)
 {
 	struct sandbox s = {.on_host = on_host};
 	sigset_t set;
@@ -286,23 +287,15 @@ static int enter(bool on_host, struct sandbox *ret, struct err *e)
 		sigprocmask(SIG_SETMASK, &before, NULL);
 		return pid;
 	}
-	if (pid > 0)
-		return supervise(&s, pid, &set);
+	if (pid > 0) {
+		*ret_code = supervise(&s, pid, &set);
+		return 1;
+	}
 	sigemptyset(&chld);
 	sigaddset(&chld, SIGCHLD);
 	sigprocmask(SIG_UNBLOCK, &chld, NULL);
 	*ret = s;
 	return 0;
-}
-
-int sandbox_enter(struct sandbox *ret, struct err *e)
-{
-	return enter(false, ret, e);
-}
-
-int sandbox_enter_on_host(struct sandbox *ret, struct err *e)
-{
-	return enter(true, ret, e);
 }
 
 void sandbox_leave(struct sandbox *s)

@@ -39,15 +39,13 @@ struct sandbox {
 int sandbox_check(struct err *e);
 
 /*
- * Splits the process in two. In pid 1 of the new namespaces: returns 0 and fills @ret; SIGTERM, SIGINT
- * and SIGHUP are blocked there, so that none is lost: the caller unblocks them when it has handlers. In the supervisor:
- * returns the wait status of pid 1 as 256 + exit code (256 + 128 + N for signal N) when it has ended; every descriptor
- * above 2 is closed there. < 0: failed, nothing has changed. Single-threaded callers only.
+ * Splits the process in two. @on_host: for root, in the host's network; then only the pid and the mount namespace are new.
+ * In pid 1 of the new namespaces: returns 0 and fills @ret; SIGTERM, SIGINT and SIGHUP are blocked there, so that none is
+ * lost: the caller unblocks them when it has handlers. In the supervisor: returns 1 when pid 1 has ended, with its exit code
+ * in *@ret_code (128 + N for signal N); every descriptor above 2 is closed there. < 0: failed, nothing has changed.
+ * Single-threaded callers only.
  */
-int sandbox_enter(struct sandbox *ret, struct err *e);
-
-/* The same for root, in the host's network: the pid and the mount namespace are its own. */
-int sandbox_enter_on_host(struct sandbox *ret, struct err *e);
+int sandbox_enter(bool on_host, struct sandbox *ret, int *ret_code, struct err *e);
 
 /* Closes the descriptors. */
 void sandbox_leave(struct sandbox *s);

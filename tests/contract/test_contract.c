@@ -434,12 +434,13 @@ static int run_sandboxed(void)
 {
 	struct sandbox sandbox;
 	struct err e = ERR_INIT;
-	int r = sandbox_enter(&sandbox, &e);
+	int code = 0;
+	int r = sandbox_enter(false, &sandbox, &code, &e);
 
 	if (r < 0)
 		fprintf(stderr, "%s\n", e.msg);
 	if (r != 0)
-		return r < 256 ? 1 : r - 256;
+		return r < 0 ? 1 : code;
 	factory_use_sandbox(&sandbox);
 	r = run_suite();
 	sandbox_leave(&sandbox);

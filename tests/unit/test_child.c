@@ -2,6 +2,7 @@
 #include "check.h"
 
 #include "base/err.h"
+#include "base/wait_status.h"
 #include "loop/child.h"
 
 #include <fcntl.h>
@@ -96,14 +97,18 @@ static void a_child_that_ignores_sigterm_is_killed(void **state)
 	close(out[1]);
 }
 
-static void an_end_is_told_in_words(void **state)
+static void an_end_is_told_in_words_and_as_an_exit_code(void **state)
 {
 	char text[64];
 
-	child_status_text(3 << 8, text, sizeof(text));
+	wait_status_text(3 << 8, text, sizeof(text));
 	assert_string_equal(text, "exit status 3");
-	child_status_text(9, text, sizeof(text));
+	wait_status_text(9, text, sizeof(text));
 	assert_string_equal(text, "signal 9 (Killed)");
+	wait_status_text(-1, text, sizeof(text));
+	assert_string_equal(text, "no exit status");
+	assert_int_equal(wait_status_code(3 << 8), 3);
+	assert_int_equal(wait_status_code(9), 137);
 }
 
 int main(void)
@@ -112,7 +117,7 @@ int main(void)
 		TEST(a_program_that_is_not_there_is_an_error),
 		TEST(a_lack_of_descriptors_is_told_as_such),
 		TEST(a_child_that_ignores_sigterm_is_killed),
-		TEST(an_end_is_told_in_words),
+		TEST(an_end_is_told_in_words_and_as_an_exit_code),
 	};
 	uv_loop_t loop;
 

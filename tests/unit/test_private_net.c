@@ -73,14 +73,15 @@ static int run_sandboxed(body_fn *body, int fd)
 	struct sandbox s;
 	struct err e = ERR_INIT;
 	uv_loop_t loop;
-	int r = sandbox_enter(&s, &e);
+	int code = 0;
+	int r = sandbox_enter(false, &s, &code, &e);
 
 	if (r < 0) {
 		fprintf(stderr, "%s\n", e.msg);
 		return 99;
 	}
-	if (r >= 256)
-		return r - 256;
+	if (r > 0)
+		return code;
 	uv_loop_init(&loop);
 	r = body(&loop, &s, fd);
 	if (r == 0 && uv_loop_close(&loop) != 0)

@@ -4,6 +4,7 @@
 
 #include "backend/local/tail.h"
 #include "base/scoped.h"
+#include "base/wait_status.h"
 
 #include <signal.h>
 #include <string.h>
@@ -155,7 +156,7 @@ static void describe_death(struct local_vm *vm, int status)
 	char said[ERR_MSG_SIZE / 2];
 	char serial[ERR_MSG_SIZE / 4];
 
-	child_status_text(status, how, sizeof(how));
+	wait_status_text(status, how, sizeof(how));
 	tail_text(&vm->said_last, said, sizeof(said));
 	serial[0] = '\0';
 	if (vm->console && !said[0])
