@@ -32,9 +32,9 @@ static bool kvm_nests(void)
 
 bool host_nested_virt_supported(void)
 {
-	const char *accel = getenv("DROVER_ACCEL");
+	enum accel accel;
 
-	if (accel && str_equal(accel, "tcg"))
+	if (accel_wanted(&accel, NULL) == 0 && accel == ACCEL_TCG)
 		return true;
 	return kvm_nests() || !kvm_is_usable();
 }

@@ -6,7 +6,11 @@
  */
 #include "base/kvm.h"
 
+#include "base/err.h"
 #include "base/scoped.h"
+
+#include <stdlib.h>
+#include <string.h>
 
 #ifdef __x86_64__
 #include <cpuid.h>
@@ -16,7 +20,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdint.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -212,3 +215,24 @@ bool kvm_is_usable(void)
 	return false;
 }
 #endif
+
+int accel_wanted(enum accel *ret, struct err *e)
+{
+	const char *text = getenv("DROVER_ACCEL");
+
+	if (!text || !*text || strcmp(text, "auto") == 0)
+		*ret = ACCEL_AUTO;
+	else if (strcmp(text, "kvm") == 0)
+		*ret = ACCEL_KVM;
+	else if (strcmp(text, "tcg") == 0)
+		*ret = ACCEL_TCG;
+	else
+		return err_set(e, ERR_INVALID, "DROVER_ACCEL: '%s' is none of auto, kvm, tcg",
+			       text);
+	return 0;
+}
+
+bool accel_is_kvm(enum accel a)
+{
+	return a == ACCEL_KVM || (a == ACCEL_AUTO && kvm_is_usable());
+}

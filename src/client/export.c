@@ -86,13 +86,14 @@ static int add_cpu(json_t *root)
 /* {"qemu", "accel"}, and with KVM {"cpu", "flags"}: QEMU's own CPU is the same everywhere. */
 static json_t *describe_host(struct err *e)
 {
-	const char *set = getenv("DROVER_ACCEL");
-	bool kvm = !str_equal(set, "tcg") && kvm_is_usable();
+	enum accel accel;
 	char qemu[ERR_MSG_SIZE / 4];
 	scoped(json) json_t *root = NULL;
+	bool kvm;
 
-	if (find_qemu(qemu, e) < 0)
+	if (accel_wanted(&accel, e) < 0 || find_qemu(qemu, e) < 0)
 		return NULL;
+	kvm = accel_is_kvm(accel);
 	root = json_pack("{s:s, s:s}", "qemu", qemu, "accel", kvm ? "kvm" : "tcg");
 	if (!root || (kvm && add_cpu(root) < 0)) {
 		err_set(e, ERR_NO_MEMORY, "out of memory");

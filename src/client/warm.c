@@ -53,15 +53,6 @@ static int check_image(const struct member_config *c, struct err *e)
 	return 0;
 }
 
-static bool uses_kvm(void)
-{
-	const char *accel = getenv("DROVER_ACCEL");
-
-	if (str_equal(accel, "tcg"))
-		return false;
-	return str_equal(accel, "kvm") || kvm_is_usable();
-}
-
 /* --- Making ----------------------------------------------------------------------------------------------------- */
 
 struct making {
@@ -204,6 +195,7 @@ static int warm_find(const struct store *store, const struct settings *s,
 	scoped(mem) char *cmdline = NULL;
 	scoped(mem) char *qemu = files_find_program("qemu-system-x86_64");
 	struct template_of of;
+	enum accel accel;
 	int r = prepare_config(&c, image, "template", s, e);
 
 	*ret = (struct warm){0};
@@ -213,6 +205,8 @@ static int warm_find(const struct store *store, const struct settings *s,
 		cmdline = kernel_cmdline(&c);
 	if (r == 0 && !cmdline)
 		r = err_set(e, ERR_NO_MEMORY, "out of memory");
+	if (r == 0)
+		r = accel_wanted(&accel, e);
 	if (r < 0)
 		return r;
 	of = (struct template_of){
@@ -223,7 +217,7 @@ static int warm_find(const struct store *store, const struct settings *s,
 		.initrd = kernel_initrd(&c),
 		.hypervisor = qemu,
 		.cmdline = cmdline,
-		.kvm = uses_kvm(),
+		.kvm = accel_is_kvm(accel),
 		.cpus = c.cpus,
 		.memory_mb = c.memory_mb,
 		.disk_mb = c.disk_mb,

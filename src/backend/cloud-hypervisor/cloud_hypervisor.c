@@ -6,7 +6,6 @@
 #include "base/host.h"
 #include "base/kvm.h"
 #include "base/scoped.h"
-#include "base/str.h"
 
 #include <linux/landlock.h>
 #include <string.h>
@@ -38,17 +37,18 @@ static const struct backend_ops ch_ops = {
 
 static int check_kvm(struct err *e)
 {
-	const char *accel = getenv("DROVER_ACCEL");
+	enum accel accel;
+	int r = accel_wanted(&accel, e);
 
-	if (accel && str_equal(accel, "kvm"))
-		return 0;
-	if (accel && str_equal(accel, "tcg"))
+	if (r < 0)
+		return r;
+	if (accel == ACCEL_TCG)
 		return err_hint(
 			e,
 			err_set(e, ERR_UNSUPPORTED,
 				"DROVER_ACCEL=tcg: cloud-hypervisor runs guests by KVM only"),
 			"use the backend qemu");
-	if (!kvm_is_usable())
+	if (!accel_is_kvm(accel))
 		return err_hint(e,
 				err_set(e, ERR_HOST,
 					"cloud-hypervisor runs guests by KVM only, and KVM does "

@@ -2,14 +2,13 @@
 #include "backend/qemu/qemu.h"
 
 #include "backend/qemu/vm.h"
-#include "base/kvm.h"
 
-#include <string.h>
+#include <stdlib.h>
 
 bool qemu_use_kvm(struct qemu *q)
 {
 	if (q->accel == ACCEL_AUTO)
-		q->accel = kvm_is_usable() ? ACCEL_KVM : ACCEL_TCG;
+		q->accel = accel_is_kvm(q->accel) ? ACCEL_KVM : ACCEL_TCG;
 	return q->accel == ACCEL_KVM;
 }
 
@@ -34,29 +33,13 @@ static const struct backend_ops qemu_ops = {
 	.abandon = qemu_vm_abandon,
 };
 
-static int read_accel(enum accel *ret, struct err *e)
-{
-	const char *text = getenv("DROVER_ACCEL");
-
-	if (!text || !*text || strcmp(text, "auto") == 0)
-		*ret = ACCEL_AUTO;
-	else if (strcmp(text, "kvm") == 0)
-		*ret = ACCEL_KVM;
-	else if (strcmp(text, "tcg") == 0)
-		*ret = ACCEL_TCG;
-	else
-		return err_set(e, ERR_INVALID, "DROVER_ACCEL: '%s' is none of auto, kvm, tcg",
-			       text);
-	return 0;
-}
-
 struct backend *qemu_backend_new(uv_loop_t *loop, const struct sandbox *sandbox, const char *dir,
 				 struct err *e)
 {
 	struct qemu *q;
 	enum accel accel = ACCEL_AUTO;
 
-	if (read_accel(&accel, e) < 0)
+	if (accel_wanted(&accel, e) < 0)
 		return NULL;
 	q = calloc(1, sizeof(*q));
 	if (!q) {

@@ -5,10 +5,9 @@
 
 #include "backend/local/vm.h"
 #include "backend/qemu/qmp.h"
+#include "base/kvm.h"
 
 #define QEMU_PROGRAM "qemu-system-x86_64"
-
-enum accel { ACCEL_AUTO, ACCEL_KVM, ACCEL_TCG };
 
 struct qemu {
 	struct local_backend local;
