@@ -80,15 +80,10 @@ static int write_member(const struct member *m, struct buf *text)
 
 	json_out_begin(&o, text);
 	json_out_string(&o, "name", m->name);
-	json_out_string(&o, "state", member_state_word(m));
-	json_out_string_opt(&o, "ip", m->ip);
+	member_write_state(m, &o);
 	json_out_bool(&o, "booting", m->booting || m->unanswered_boot);
 	json_out_bool(&o, "cut_power", m->cut_power);
 	json_out_bool(&o, "held", m->held);
-	if (m->state == MEMBER_ERROR) {
-		json_out_string(&o, "error", m->error.msg);
-		json_out_string(&o, "code", err_code_name(m->error.code));
-	}
 	if (m->spec.name)
 		vm_spec_encode(&m->spec, &o);
 	return json_out_end(&o);

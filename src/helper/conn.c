@@ -336,11 +336,7 @@ static bool make_room(struct helper *h)
 	return false;
 }
 
-/*
- * Owner and root. In a user namespace every foreign uid reads as unmapped: there the file mode (0600, checked by the
- * kernel at connect) has already said that the peer is the owner or may override modes, which is root.
- */
-static bool may_connect(const struct helper *h, uid_t peer)
+bool peer_is_welcome(const struct helper *h, uid_t peer)
 {
 	return peer == 0 || peer == geteuid() || h->o->namespaced;
 }
@@ -362,7 +358,7 @@ bool conn_accept(struct helper *h, struct member *m, int fd, uid_t peer)
 	struct conn *c;
 
 	h->total_connections++;
-	if (!may_connect(h, peer)) {
+	if (!peer_is_welcome(h, peer)) {
 		refuse_fd(h, fd, ERR_DENIED,
 			  "permission denied: only the cluster's owner and root");
 		return false;

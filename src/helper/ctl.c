@@ -106,9 +106,8 @@ static bool on_ctl_connection(void *arg, int fd, uid_t peer)
 {
 	struct helper *h = arg;
 	struct ctl_conn *c = NULL;
-	bool welcome = peer == 0 || peer == geteuid() || h->o->namespaced;
 
-	if (welcome && count_ctl(h) < MAX_CTL_CONNS)
+	if (peer_is_welcome(h, peer) && count_ctl(h) < MAX_CTL_CONNS)
 		c = calloc(1, sizeof(*c));
 	if (!c) {
 		close(fd);

@@ -5,6 +5,16 @@
 #include "base/scoped.h"
 #include "loop/keeper.h"
 
+void member_write_state(const struct member *m, struct json_out *o)
+{
+	json_out_string(o, "state", member_state_word(m));
+	json_out_string_opt(o, "ip", m->ip);
+	if (m->state == MEMBER_ERROR) {
+		json_out_string(o, "error", m->error.msg);
+		json_out_string(o, "code", err_code_name(m->error.code));
+	}
+}
+
 static void begin_event(struct json_out *o, struct buf *line, const char *event,
 			const struct member *m)
 {
@@ -34,12 +44,7 @@ static void state_event(struct conn *c, const struct member *m)
 	struct json_out o;
 
 	begin_event(&o, &line, WIRE_EVENT_STATE, m);
-	json_out_string(&o, "state", member_state_word(m));
-	json_out_string_opt(&o, "ip", m->ip);
-	if (m->state == MEMBER_ERROR) {
-		json_out_string(&o, "error", m->error.msg);
-		json_out_string(&o, "code", err_code_name(m->error.code));
-	}
+	member_write_state(m, &o);
 	send_event(c, &o);
 }
 

@@ -39,6 +39,7 @@ enum member_state {
 
 struct call;
 struct keeper;
+struct sandbox;
 
 /* A member that is being taken over has come to its state; it may be gone by then. */
 typedef void member_adopted_cb(void *arg);
@@ -89,8 +90,8 @@ struct helper_options {
 	const char *warning; /* borrowed: for who waits on ready_fd; NULL: none */
 	int ready_fd; /* "ready\n" is written to it once every socket listens; taken, -1: nobody asks */
 	bool namespaced; /* peers of unmapped uids are judged by the socket's file mode alone */
-	void *sandbox;   /* struct sandbox of the real backends, borrowed */
-	struct keeper *keeper; /* borrowed; NULL: nobody starts this helper again */
+	const struct sandbox *sandbox; /* of the real backends, borrowed; NULL: none */
+	struct keeper *keeper;         /* borrowed; NULL: nobody starts this helper again */
 };
 
 struct helper {
@@ -178,6 +179,12 @@ void member_unkeep(struct member *m); /* gives its lock up too */
 /* conn.c */
 struct conn;
 
+/*
+ * Owner and root. In a user namespace every foreign uid reads as unmapped: there the file mode (0600, checked by the
+ * kernel at connect) has already said that the peer is the owner or may override modes, which is root.
+ */
+bool peer_is_welcome(const struct helper *h, uid_t peer);
+
 /* A request under way. It outlives its connection; then its reply goes nowhere. */
 struct call {
 	struct list link;      /* conn.calls */
@@ -206,6 +213,8 @@ void call_reply_fd(struct call *c, struct buf *line, int fd); /* takes @fd */
 /* Answers, and keeps the connection as a stream of events. */
 void call_watch(struct call *c);
 
+/* events.c: the fields that tell @m's state: "state", "ip", and of an error "error" and "code". */
+void member_write_state(const struct member *m, struct json_out *o);
 /* Tells the watchers. */
 void event_state(struct helper *h, const struct member *m);
 void event_stage(struct helper *h, const struct member *m, const char *stage);
@@ -226,6 +235,9 @@ rpc_handler rpc_point;
  * none, and @c is answered.
  */
 struct member *call_booted_target(struct call *c, const struct request *q);
+
+/* rpc_v2.c: what was or is being reserved for @name; NULL: nobody asked. */
+struct reserved *reserved_find(struct helper *h, const char *name);
 
 /* ctl.c: the bind handshake and the watch over the client. */
 int ctl_open(struct helper *h, struct err *e);

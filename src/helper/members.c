@@ -366,15 +366,12 @@ static void on_vm_started(void *arg, int r, const struct err *e)
 	}
 }
 
+/* NULL: not (yet) reserved. */
 static struct reserved *find_reserved(struct helper *h, const char *name)
 {
-	list_for_each (pos, &h->reserved) {
-		struct reserved *v = list_entry(pos, struct reserved, link);
+	struct reserved *v = reserved_find(h, name);
 
-		if (v->ready && strcmp(v->name, name) == 0)
-			return v;
-	}
-	return NULL;
+	return v && v->ready ? v : NULL;
 }
 
 static void create_and_start(struct member *m, const struct reservation *res)

@@ -134,7 +134,7 @@ static void on_reserved(void *arg, int r, const struct reservation *value, const
 		free(v);
 }
 
-static struct reserved *reserved_find(struct helper *h, const char *name)
+struct reserved *reserved_find(struct helper *h, const char *name)
 {
 	list_for_each (pos, &h->reserved) {
 		struct reserved *v = list_entry(pos, struct reserved, link);
