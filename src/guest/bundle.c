@@ -19,7 +19,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { CHUNK = 1 << 20, TEXT_MAX = 1 << 20, DIGEST_TEXT = 65 };
+enum { CHUNK = 1 << 20, TEXT_MAX = 1 << 20 };
 
 static const char head_name[] = "drover-bundle";
 static const char sums_name[] = "sums";
@@ -32,12 +32,12 @@ static inline void scoped_entry(struct archive_entry **entry)
 /* A line of sums: the file at @path is named @name. */
 static int add_sum(struct buf *sums, const char *name, int fd, const struct giveup *g)
 {
-	scoped(md) EVP_MD_CTX *md = EVP_MD_CTX_new();
-	char hex[DIGEST_TEXT];
+	scoped(md) EVP_MD_CTX *md = image_digest_begin();
+	char hex[SHA256_TEXT_SIZE];
 	int64_t at = 0;
 	int r;
 
-	if (!md || EVP_DigestInit_ex(md, EVP_sha256(), NULL) != 1)
+	if (!md)
 		return -ENOMEM;
 	r = image_digest_add(md, fd, &at, g);
 	if (r < 0)

@@ -110,12 +110,15 @@ int image_import_locked(const struct store *s, const char *source, const char *n
 			const char *sha256, const struct giveup *g, guest_progress_fn *progress,
 			void *arg, struct err *e);
 
-/* image_digest.c */
+/* image_digest.c: SHA-256 in hexadecimal */
+enum { SHA256_DIGITS = 64, SHA256_TEXT_SIZE = SHA256_DIGITS + 1 };
 
+/* For scoped(md); NULL: out of memory. */
+EVP_MD_CTX *image_digest_begin(void);
 /* Adds the bytes of @fd from *@at to its end, and moves *@at there. 0 or -errno; @g: giveup_is_why. */
 int image_digest_add(EVP_MD_CTX *md, int fd, int64_t *at, const struct giveup *g);
-/* Ends @md, a SHA-256: 64 digits and NUL. */
-void image_digest_hex(EVP_MD_CTX *md, char ret[65]);
+/* Ends @md. */
+void image_digest_hex(EVP_MD_CTX *md, char ret[SHA256_TEXT_SIZE]);
 
 static inline void scoped_md(EVP_MD_CTX **md)
 {
@@ -124,8 +127,8 @@ static inline void scoped_md(EVP_MD_CTX **md)
 
 /* image_copy.c: bytes of a file into the new file @path, with their SHA-256 in hex (64 digits) */
 
-int image_copy(const char *source, const char *path, char ret_sha256[65], const struct giveup *g,
-	       guest_progress_fn *progress, void *arg, struct err *e);
+int image_copy(const char *source, const char *path, char ret_sha256[SHA256_TEXT_SIZE],
+	       const struct giveup *g, guest_progress_fn *progress, void *arg, struct err *e);
 bool image_is_url(const char *source);
 
 /* image_download.c */
@@ -135,8 +138,9 @@ bool image_is_url(const char *source);
  * image can be imported as, for the error's remedy. On failure @part
  * (and @part.from) stay only where the next call can go on from them.
  */
-int image_download(const char *url, const char *name, const char *part, char ret_sha256[65],
-		   const struct giveup *g, guest_progress_fn *progress, void *arg, struct err *e);
+int image_download(const char *url, const char *name, const char *part,
+		   char ret_sha256[SHA256_TEXT_SIZE], const struct giveup *g,
+		   guest_progress_fn *progress, void *arg, struct err *e);
 /* Removes what a call left. */
 void image_download_forget(const char *part);
 

@@ -111,7 +111,7 @@ static int copy_data(struct copy *f, int in, off_t total)
 	return 0;
 }
 
-static int copy(struct copy *f, char ret_sha256[65], struct err *e)
+static int copy(struct copy *f, char ret_sha256[SHA256_TEXT_SIZE], struct err *e)
 {
 	scoped(fd) int in = open(f->source, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	struct stat st;
@@ -143,16 +143,16 @@ static int copy(struct copy *f, char ret_sha256[65], struct err *e)
 	return 0;
 }
 
-int image_copy(const char *source, const char *path, char ret_sha256[65], const struct giveup *g,
-	       guest_progress_fn *progress, void *arg, struct err *e)
+int image_copy(const char *source, const char *path, char ret_sha256[SHA256_TEXT_SIZE],
+	       const struct giveup *g, guest_progress_fn *progress, void *arg, struct err *e)
 {
-	scoped(md) EVP_MD_CTX *md = EVP_MD_CTX_new();
+	scoped(md) EVP_MD_CTX *md = image_digest_begin();
 	scoped(fd) int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	struct copy f = {source, path, fd, md, g, progress, arg, -2};
 
 	if (fd < 0)
 		return err_errno(e, -errno, "cannot make %s", path);
-	if (!md || EVP_DigestInit_ex(md, EVP_sha256(), NULL) != 1)
+	if (!md)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	return copy(&f, ret_sha256, e);
 }

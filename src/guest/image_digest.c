@@ -8,7 +8,7 @@
 #include <errno.h>
 #include <unistd.h>
 
-enum { CHUNK = 1 << 20, DIGEST_BYTES = 32 };
+enum { CHUNK = 1 << 20 };
 
 int image_digest_add(EVP_MD_CTX *md, int fd, int64_t *at, const struct giveup *g)
 {
@@ -33,10 +33,17 @@ int image_digest_add(EVP_MD_CTX *md, int fd, int64_t *at, const struct giveup *g
 	}
 }
 
-void image_digest_hex(EVP_MD_CTX *md, char ret[65])
+EVP_MD_CTX *image_digest_begin(void)
+{
+	scoped(md) EVP_MD_CTX *md = EVP_MD_CTX_new();
+
+	return md && EVP_DigestInit_ex(md, EVP_sha256(), NULL) == 1 ? take_ptr(&md) : NULL;
+}
+
+void image_digest_hex(EVP_MD_CTX *md, char ret[SHA256_TEXT_SIZE])
 {
 	unsigned char digest[EVP_MAX_MD_SIZE];
 
 	EVP_DigestFinal_ex(md, digest, NULL);
-	str_hex(digest, DIGEST_BYTES, ret);
+	str_hex(digest, SHA256_DIGITS / 2, ret);
 }

@@ -143,7 +143,7 @@ static int open_part(struct download *d)
 	if (files_read(d->from, FROM_MAX, &text, NULL) < 0 || strncmp(text, d->url, url_len) != 0 ||
 	    text[url_len] != '\n' || strlen(text + url_len + 1) >= sizeof(d->validator))
 		return begin_again(d);
-	r = EVP_DigestInit_ex(d->md, EVP_sha256(), NULL) == 1 ? digest_part(d) : -ENOMEM;
+	r = digest_part(d);
 	snprintf(d->validator, sizeof(d->validator), "%s", text + url_len + 1);
 	d->best = d->have;
 	return r;
@@ -440,8 +440,9 @@ void image_download_forget(const char *part)
 	unlink(part);
 }
 
-int image_download(const char *url, const char *name, const char *part, char ret_sha256[65],
-		   const struct giveup *g, guest_progress_fn *progress, void *arg, struct err *e)
+int image_download(const char *url, const char *name, const char *part,
+		   char ret_sha256[SHA256_TEXT_SIZE], const struct giveup *g,
+		   guest_progress_fn *progress, void *arg, struct err *e)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	struct download d = {.url = url,
@@ -457,7 +458,7 @@ int image_download(const char *url, const char *name, const char *part, char ret
 
 	pthread_once(&once, init_curl);
 	d.from = str_format("%s.from", part);
-	d.md = EVP_MD_CTX_new();
+	d.md = image_digest_begin();
 	r = d.from && d.md ? open_part(&d) : -ENOMEM;
 	if (r < 0 && !giveup_is_why(g, r, e))
 		err_errno(e, r, "cannot make %s", part);

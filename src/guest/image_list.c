@@ -191,8 +191,8 @@ static int check_digest(const char *source, const char *want, const char *got, s
 
 /* The part file is beside @dir, so that it outlives a failure and the next call goes on from it. */
 static int fetch(const struct store *s, const char *source, const char *name, const char *path,
-		 char ret_sha256[65], const struct giveup *g, guest_progress_fn *progress,
-		 void *arg, struct err *e)
+		 char ret_sha256[SHA256_TEXT_SIZE], const struct giveup *g,
+		 guest_progress_fn *progress, void *arg, struct err *e)
 {
 	scoped(mem) char *part = image_part_path(s, name);
 	int r;
@@ -226,7 +226,7 @@ static int import_into(const struct store *s, const char *dir, const char *sourc
 	scoped(mem) char *disk = NULL;
 	scoped(mem) char *cmdline = NULL;
 	const char *format;
-	char got[65];
+	char got[SHA256_TEXT_SIZE];
 	int r;
 
 	if (!plain)

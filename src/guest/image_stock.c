@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FILE_MAX = 1 << 20, SHA256_DIGITS = 64 };
+enum { FILE_MAX = 1 << 20 };
 
 #define LINE(text) text "\n"
 static const char built_in[] =

@@ -55,9 +55,9 @@ static int add_host(struct buf *b)
 
 int template_key(const struct template_of *t, char ret[TEMPLATE_KEY_SIZE], struct err *e)
 {
-	scoped(md) EVP_MD_CTX *md = EVP_MD_CTX_new();
+	scoped(md) EVP_MD_CTX *md = image_digest_begin();
 	scoped(buf) struct buf b = BUF_INIT;
-	char hex[65];
+	char hex[SHA256_TEXT_SIZE];
 	int r = buf_addf(&b, "%d %s\n%s\n%s\n%lld %lld %lld\n", FORMAT, DROVER_VERSION, t->user,
 			 t->cmdline ? t->cmdline : "", (long long)t->cpus, (long long)t->memory_mb,
 			 (long long)t->disk_mb);
@@ -74,8 +74,7 @@ int template_key(const struct template_of *t, char ret[TEMPLATE_KEY_SIZE], struc
 		r = add_host(&b);
 	if (r < 0)
 		return err_errno(e, r, "cannot tell what a template of %s depends on", t->image);
-	if (!md || EVP_DigestInit_ex(md, EVP_sha256(), NULL) != 1 ||
-	    EVP_DigestUpdate(md, b.data, b.len) != 1)
+	if (!md || EVP_DigestUpdate(md, b.data, b.len) != 1)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	image_digest_hex(md, hex);
 	memcpy(ret, hex, TEMPLATE_KEY_SIZE - 1);
