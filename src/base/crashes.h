@@ -5,29 +5,20 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <time.h>
 
 enum { CRASHES_MAX = 3, CRASHES_WINDOW_MS = 60000 };
 
 struct crashes {
-	uint64_t at[CRASHES_MAX]; /* ms, the latest first; 0: none */
+	int64_t at[CRASHES_MAX]; /* ms, the latest first; 0: none */
 };
 
-/* Notes one at @now_ms (of a clock that never goes back, not 0). True when it is one too many. */
-static inline bool crashes_add(struct crashes *c, uint64_t now_ms)
+/* Notes one at @now_ms (of clock_ms). True when it is one too many. */
+static inline bool crashes_add(struct crashes *c, int64_t now_ms)
 {
 	for (unsigned i = CRASHES_MAX - 1; i > 0; i--)
 		c->at[i] = c->at[i - 1];
 	c->at[0] = now_ms;
 	return c->at[CRASHES_MAX - 1] && now_ms - c->at[CRASHES_MAX - 1] < CRASHES_WINDOW_MS;
-}
-
-static inline uint64_t crashes_now(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000 + 1;
 }
 
 #endif

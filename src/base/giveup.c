@@ -6,23 +6,10 @@
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
-#include <time.h>
-
-int64_t giveup_now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 uint64_t giveup_left_ms(const struct giveup *g)
 {
-	int64_t now = giveup_now_ms();
-
-	if (!g || !g->end_ms)
-		return 0;
-	return g->end_ms > now ? (uint64_t)(g->end_ms - now) : 1;
+	return g && g->end_ms ? clock_left_ms(g->end_ms) : 0;
 }
 
 int giveup_check(const struct giveup *g, struct err *e)
@@ -31,7 +18,7 @@ int giveup_check(const struct giveup *g, struct err *e)
 
 	if (poll(&p, 1, 0) > 0)
 		return err_set(e, ERR_CANCELED, "canceled");
-	if (g && g->end_ms && giveup_now_ms() >= g->end_ms)
+	if (g && g->end_ms && clock_ms() >= g->end_ms)
 		return err_set(e, ERR_TIMEOUT, "not done within %g s", g->limit_s);
 	return 0;
 }
@@ -52,12 +39,12 @@ int giveup_poll_ms(const struct giveup *g, int64_t step_ms)
 
 int giveup_wait(const struct giveup *g, int fd, short events, int64_t step_ms, struct err *e)
 {
-	int64_t step_end = giveup_now_ms() + step_ms;
+	int64_t step_end = clock_ms() + step_ms;
 
 	for (;;) {
 		struct pollfd p[] = {{.fd = fd, .events = events},
 				     {.fd = g ? g->cancel_fd : -1, .events = POLLIN}};
-		int64_t left = step_end - giveup_now_ms();
+		int64_t left = step_end - clock_ms();
 		int r = poll(p, 2, giveup_poll_ms(g, step_ms < 0 ? -1 : left > 0 ? left : 0));
 
 		if (r > 0 && p[0].revents)
@@ -65,7 +52,7 @@ int giveup_wait(const struct giveup *g, int fd, short events, int64_t step_ms, s
 		r = giveup_check(g, e);
 		if (r < 0)
 			return r;
-		if (step_ms >= 0 && giveup_now_ms() >= step_end)
+		if (step_ms >= 0 && clock_ms() >= step_end)
 			return 0;
 	}
 }

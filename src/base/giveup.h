@@ -3,6 +3,8 @@
 #ifndef DROVER_BASE_GIVEUP_H
 #define DROVER_BASE_GIVEUP_H
 
+#include "base/clock.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -10,13 +12,10 @@ struct err;
 
 struct giveup {
 	int cancel_fd;  /* borrowed; readable: canceled; -1: nobody cancels */
-	int64_t end_ms; /* of giveup_now_ms; 0: no deadline */
+	int64_t end_ms; /* of clock_ms; 0: no deadline */
 	double limit_s; /* how long that was, for the sentence */
 };
 #define GIVEUP_NEVER ((struct giveup){.cancel_fd = -1})
-
-/* CLOCK_MONOTONIC in milliseconds. */
-int64_t giveup_now_ms(void);
 
 /* How long is left, for a step that takes its own limit in ms: at least 1; 0: no deadline. @g may be NULL: never. */
 uint64_t giveup_left_ms(const struct giveup *g);

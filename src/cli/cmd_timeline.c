@@ -11,8 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/files.h"
 #include "cli/cli.h"
 #include "cli/commands.h"
@@ -63,14 +63,6 @@ struct guest_times {
 	int64_t uptime;
 };
 
-static int64_t unix_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 static void keep_first(int64_t *kept, int64_t ms)
 {
 	if (*kept < 0 || ms < *kept)
@@ -116,7 +108,7 @@ static int ask_guest(const char *name, struct guest_times *ret, int64_t *ret_zer
 	x.timeout_ms = ASK_TIMEOUT_MS;
 	x.cancel = interrupt_catch();
 	r = drover_vm_exec(vm, &x, &result, e);
-	*ret_zero = unix_ms();
+	*ret_zero = clock_unix_ms();
 	if (r >= 0)
 		for (char *l = strtok_r(result.out, "\n", &save); l;
 		     l = strtok_r(NULL, "\n", &save))

@@ -19,6 +19,7 @@
 #include <time.h>
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/files.h"
 #include "cli/cli.h"
 #include "cli/commands.h"
@@ -51,14 +52,6 @@ struct top {
 	int address_width;
 	bool colours;
 };
-
-static int64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * MS + t.tv_nsec / NS_PER_MS;
-}
 
 /* --- Figures ------------------------------------------------------------------------------------------------- */
 
@@ -93,7 +86,7 @@ static int look_at_members(struct top *t, struct drover_error *e)
 
 static int look_at_figures(struct top *t, struct drover_error *e)
 {
-	struct sample s = {.at_ms = now_ms()};
+	struct sample s = {.at_ms = clock_ms()};
 
 	s.n = drover_stats(NULL, NULL, &s.v, e);
 	if (s.n < 0)
@@ -304,7 +297,7 @@ static bool rest(struct top *t, int64_t end, const sigset_t *mask)
 {
 	struct pollfd p[2] = {{.fd = STDIN_FILENO, .events = POLLIN},
 			      {.fd = t->wake_fd, .events = POLLIN}};
-	int64_t left = end - now_ms();
+	int64_t left = end - clock_ms();
 	struct timespec wait = {.tv_sec = left > 0 ? left / MS : 0,
 				.tv_nsec = left > 0 ? left % MS * NS_PER_MS : 0};
 	uint64_t drained;
@@ -318,15 +311,15 @@ static bool rest(struct top *t, int64_t end, const sigset_t *mask)
 
 static int run_loop(struct top *t, const sigset_t *mask, struct drover_error *e)
 {
-	int64_t tick = now_ms();
+	int64_t tick = clock_ms();
 	int r;
 
 	do {
-		if (now_ms() >= tick) {
+		if (clock_ms() >= tick) {
 			r = look_at_figures(t, e);
 			if (r < 0)
 				return r;
-			tick = now_ms() + TICK_MS;
+			tick = clock_ms() + TICK_MS;
 		}
 		r = look_at_members(t, e);
 		if (r < 0)

@@ -11,6 +11,7 @@
 #include "client/boot.h"
 
 #include "backend/remote/remote.h"
+#include "base/clock.h"
 #include "base/files.h"
 #include "base/scoped.h"
 #include "client/login.h"
@@ -43,9 +44,9 @@ struct boot {
 	int fd; /* dialed, for the login */
 	struct ssh_session *ssh;
 	struct timer *retry;
-	struct login_tries tries; /* by uv_hrtime */
-	bool made;                /* its directory is this call's to remove */
-	bool added;               /* @vm is new in the handle */
+	struct login_tries tries;
+	bool made;  /* its directory is this call's to remove */
+	bool added; /* @vm is new in the handle */
 	bool ended;
 };
 
@@ -80,13 +81,6 @@ static void boot_end(struct boot *b, const struct err *e)
 	}
 }
 
-static uint64_t time_left_ms(const struct boot_run *run)
-{
-	uint64_t now = uv_hrtime();
-
-	return now < run->deadline ? (run->deadline - now) / 1000000 + 1 : 1;
-}
-
 /* --- Login --------------------------------------------------------------------------------------------------- */
 
 static void begin_login(void *arg);
@@ -94,14 +88,15 @@ static void begin_login(void *arg);
 static void login_work(uv_work_t *w)
 {
 	struct boot *b = w->data;
-	uint64_t left = time_left_ms(b->run);
+	uint64_t left = clock_left_ms(b->run->end_ms);
 
 	b->work_result = vm_ssh_open(&b->run->cluster->store, b->vm->name, b->prepare.config.user,
 				     take_fd(&b->fd), left < LOGIN_TRY_MS ? left : LOGIN_TRY_MS,
 				     b->run->giveup.cancel_fd, &b->ssh, &b->work_error);
 	if (b->work_result == 0 && b->prepare.config.n_shares > 0) {
-		b->work_result = shares_mount(&b->prepare.config, b->ssh, time_left_ms(b->run),
-					      b->run->giveup.cancel_fd, &b->work_error);
+		b->work_result =
+			shares_mount(&b->prepare.config, b->ssh, clock_left_ms(b->run->end_ms),
+				     b->run->giveup.cancel_fd, &b->work_error);
 		if (b->work_result < 0) {
 			ssh_close(b->ssh);
 			b->ssh = NULL;
@@ -111,7 +106,7 @@ static void login_work(uv_work_t *w)
 
 static void retry_login(struct boot *b, const struct err *e)
 {
-	if (!login_may_come(&b->tries, e->code, uv_hrtime(), b->run->deadline) ||
+	if (!login_may_come(&b->tries, e->code, clock_ms(), b->run->end_ms) ||
 	    !timer_start(&b->run->cluster->loop, LOGIN_RETRY_MS, begin_login, b, &b->retry))
 		boot_end(b, e);
 }
@@ -173,7 +168,7 @@ static void begin_login(void *arg)
 	struct err e = ERR_INIT;
 
 	tell_stage(b, "ssh", -1, b->vm->ip);
-	if (backend_dial(b->handle, 22, time_left_ms(b->run), on_dialed, b, &e) < 0)
+	if (backend_dial(b->handle, 22, clock_left_ms(b->run->end_ms), on_dialed, b, &e) < 0)
 		boot_end(b, &e);
 }
 
@@ -207,7 +202,7 @@ static void on_started(void *arg, int r, const struct err *e)
 		boot_end(b, e);
 		return;
 	}
-	if (backend_wait_address(b->handle, time_left_ms(b->run), on_address, b, &why) < 0)
+	if (backend_wait_address(b->handle, clock_left_ms(b->run->end_ms), on_address, b, &why) < 0)
 		boot_end(b, &why);
 }
 
@@ -406,7 +401,7 @@ int boot_run(struct boot_run *run, struct err *e)
 	struct err late = ERR_INIT;
 	int r;
 
-	run->deadline = uv_hrtime() + s->timeout_ms * 1000000;
+	run->end_ms = clock_ms() + (int64_t)s->timeout_ms;
 	for (size_t i = 0; i < run->n && !run->failed; i++)
 		begin_member(&run->boots[i]);
 	if (s->on_progress) /* without it the seconds are only not told */

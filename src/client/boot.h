@@ -20,7 +20,7 @@ struct boot_run {
 	struct timer *second;
 	struct err error; /* the first failure */
 	bool failed;
-	uint64_t deadline;          /* uv_hrtime */
+	int64_t end_ms;             /* of clock_ms */
 	struct drover_cancel *stop; /* of the work threads; owned */
 	struct giveup giveup;       /* by that */
 	bool ends_helper;           /* a failure ends it, with what then still runs */

@@ -1,22 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* boot.json: when the stages of a member's last boot began. Written once it has taken a login. */
+#include "base/clock.h"
 #include "base/files.h"
 #include "base/scoped.h"
 #include "client/client.h"
 #include "wire/json.h"
 
 #include <string.h>
-#include <time.h>
 
 enum { BOOT_MAX = 4096 };
-
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 static const struct stage {
 	const char *name; /* of the progress event that begins it */
@@ -39,10 +31,10 @@ static int64_t *field(struct drover_boot *t, const struct stage *s)
 void boot_times_note(struct drover_boot *t, const struct settings *s, const char *stage)
 {
 	if (!t->called_ms)
-		t->called_ms = now_ms() - (int64_t)((uv_hrtime() - s->started) / 1000000);
+		t->called_ms = clock_unix_ms() - (clock_ms() - s->started);
 	for (size_t i = 0; i < N_STAGES; i++)
 		if (strcmp(stages[i].name, stage) == 0 && !*field(t, &stages[i]))
-			*field(t, &stages[i]) = now_ms();
+			*field(t, &stages[i]) = clock_unix_ms();
 }
 
 void boot_times_save(const struct store *store, const char *name, struct drover_boot *t)

@@ -72,7 +72,7 @@ struct settings {
 	drover_progress_fn *on_progress;
 	void *progress_arg;
 	struct drover_cancel *cancel;
-	uint64_t started; /* uv_hrtime */
+	int64_t started; /* clock_ms */
 	const struct drover_share *shares;
 	size_t n_shares;
 	const char *kernel; /* a path, "image", or NULL: not named; so the others */

@@ -10,13 +10,13 @@
  */
 #include "backend/remote/rpc.h"
 #include "backend/remote/watch.h"
+#include "base/clock.h"
 #include "base/files.h"
 #include "base/scoped.h"
 #include "client/client.h"
 
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 
 /* A socket is bound before it listens: how often and how long it is tried. */
 enum { CONNECT_AGAIN_MS = 20, CONNECT_TRIES = 100, WATCH_TRIES = 3 };
@@ -50,19 +50,11 @@ struct feed {
 
 /* --- Telling ------------------------------------------------------------------------------------------------- */
 
-static int64_t unix_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_REALTIME, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 static void tell(struct events *ev, struct drover_event *what)
 {
 	if (ev->pending == 0)
 		return;
-	what->time_ms = unix_ms();
+	what->time_ms = clock_unix_ms();
 	ev->result = ev->o.on_event(ev->o.arg, what);
 	if (ev->result != 0)
 		ev->pending = 0;

@@ -9,6 +9,7 @@
  *
  *   check -> lay out (locks) -> capture, when that is not done yet -> deal out -> start, all copies side by side
  */
+#include "base/clock.h"
 #include "base/files.h"
 #include "base/host.h"
 #include "base/scoped.h"
@@ -45,7 +46,7 @@ struct forking {
 	drover_progress_fn *on_progress;
 	void *progress_arg;
 	pthread_mutex_t telling;
-	uint64_t began; /* uv_hrtime */
+	int64_t began; /* clock_ms */
 };
 
 /* --- Check ----------------------------------------------------------------------------------------------------- */
@@ -196,12 +197,11 @@ static void tell_captured(struct forking *f, int64_t held_ms)
 	if (!f->on_progress)
 		return;
 	snprintf(text, sizeof(text), "held for %lld ms", (long long)held_ms);
-	on_progress(f, &(struct drover_progress){
-			       .member = "",
-			       .stage = "captured",
-			       .text = text,
-			       .percent = -1,
-			       .elapsed_ms = (int64_t)((uv_hrtime() - f->began) / 1000000)});
+	on_progress(f, &(struct drover_progress){.member = "",
+						 .stage = "captured",
+						 .text = text,
+						 .percent = -1,
+						 .elapsed_ms = clock_ms() - f->began});
 }
 
 /* The guests of all copies begin at once, and share the host. */
@@ -329,7 +329,7 @@ static int fork_from(struct drover_capture *k, struct drover_cluster *running, c
 		     size_t count, const struct drover_options *o, struct drover_cluster *ret[],
 		     int64_t *ret_held_ms, struct err *e)
 {
-	struct forking f = {.from = k, .running = running, .n = count, .began = uv_hrtime()};
+	struct forking f = {.from = k, .running = running, .n = count, .began = clock_ms()};
 	int r;
 
 	pthread_mutex_init(&f.telling, NULL);

@@ -2,6 +2,7 @@
 /* Members by name, whether they run or not; and the handle on a cluster that runs already. */
 #include "backend/remote/remote.h"
 #include "backend/remote/rpc.h"
+#include "base/clock.h"
 #include "base/files.h"
 #include "base/scoped.h"
 #include "client/client.h"
@@ -345,20 +346,16 @@ static void await_lock(const struct store *store, const char *name)
 	scoped(mem) char *path = store_member_path(store, name, ".lock");
 	scoped(lock) int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
 	scoped(fd) int events = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-	uint64_t end = uv_hrtime() / 1000000 + LOCK_MS;
-	struct pollfd p = {.fd = events, .events = POLLIN};
+	const struct giveup g = {.cancel_fd = -1, .end_ms = clock_ms() + LOCK_MS};
 	char drained[4096];
 
 	if (fd < 0 || events < 0 || !dir ||
 	    inotify_add_watch(events, dir, IN_CLOSE_WRITE | IN_MOVED_TO) < 0)
 		return;
-	while (flock(fd, LOCK_EX | LOCK_NB) < 0 && store_owner_alive(store, name) == 0) {
-		uint64_t now = uv_hrtime() / 1000000;
-
-		if (now >= end || poll(&p, 1, (int)(end - now)) <= 0 ||
+	while (flock(fd, LOCK_EX | LOCK_NB) < 0 && store_owner_alive(store, name) == 0)
+		if (giveup_wait(&g, events, POLLIN, -1, NULL) < 0 ||
 		    read(events, drained, sizeof(drained)) < 0)
 			return;
-	}
 }
 
 void member_await_owner(const struct store *store, const char *name)

@@ -188,11 +188,11 @@ static int spawn_session(const struct session_options *o, struct launch *l, pid_
 static int read_line(int fd, const char *log, const struct giveup *g, char *line, size_t size,
 		     struct err *e)
 {
-	int64_t end = giveup_now_ms() + READY_MS;
+	int64_t end = clock_ms() + READY_MS;
 	size_t len = 0;
 
 	while (len < size - 1 && !(len && line[len - 1] == '\n')) {
-		int64_t left = end - giveup_now_ms();
+		int64_t left = end - clock_ms();
 		int r = giveup_wait(g, fd, POLLIN, left > 0 ? left : 0, e);
 		ssize_t n;
 

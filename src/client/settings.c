@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* A call's options with every default filled in, and its progress. */
+#include "base/clock.h"
 #include "base/host.h"
 #include "base/scoped.h"
 #include "client/client.h"
@@ -53,7 +54,7 @@ struct giveup limits_giveup(const struct limits *l)
 {
 	return (struct giveup){
 		.cancel_fd = l->cancel ? l->cancel->event_fd : -1,
-		.end_ms = l->timeout_ms ? giveup_now_ms() + (int64_t)l->timeout_ms : 0,
+		.end_ms = l->timeout_ms ? clock_ms() + (int64_t)l->timeout_ms : 0,
 		.limit_s = (double)l->timeout_ms / 1000,
 	};
 }
@@ -235,7 +236,7 @@ int settings_from(const struct drover_options *options, struct settings *ret, st
 		.on_progress = o.on_progress,
 		.progress_arg = o.progress_arg,
 		.cancel = o.cancel,
-		.started = uv_hrtime(),
+		.started = clock_ms(),
 		.shares = o.shares,
 		.n_shares = o.n_shares,
 		.kernel = o.kernel,
@@ -271,12 +272,11 @@ void settings_progress(const struct settings *s, const char *member, const char 
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	s->on_progress(s->progress_arg,
-		       &(struct drover_progress){
-			       .member = member,
-			       .stage = stage,
-			       .text = text,
-			       .percent = percent,
-			       .elapsed_ms = (int64_t)((uv_hrtime() - s->started) / 1000000),
-		       });
+	s->on_progress(s->progress_arg, &(struct drover_progress){
+						.member = member,
+						.stage = stage,
+						.text = text,
+						.percent = percent,
+						.elapsed_ms = clock_ms() - s->started,
+					});
 }

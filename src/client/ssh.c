@@ -7,6 +7,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/giveup.h"
 #include "base/scoped.h"
 
 #include <fcntl.h>
@@ -19,7 +20,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <time.h>
 
 enum { CHUNK = 32768 };
 
@@ -39,36 +39,10 @@ static inline void scoped_key(ssh_key *key)
 /* What a wait is for and what ends it. */
 struct limit {
 	struct ssh_session *s;
-	uint64_t deadline; /* now_ms; 0: none */
-	int cancel_fd;
+	struct giveup giveup;
 	int input_fd;             /* readable or at its end: go on; or -1 */
 	const struct ssh_exec *x; /* whose loop runs meanwhile; or NULL */
 };
-
-static uint64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
-
-/* How long to poll; -1: without end. */
-static int wait_time(const struct limit *l)
-{
-	uint64_t now = now_ms();
-	uint64_t left = INT32_MAX;
-
-	if (l->deadline)
-		left = l->deadline > now ? l->deadline - now : 0;
-	if (l->x && l->x->loop) {
-		int loop_ms = uv_backend_timeout(l->x->loop);
-
-		if (loop_ms >= 0 && left > (uint64_t)loop_ms)
-			left = (uint64_t)loop_ms;
-	}
-	return left >= INT32_MAX ? -1 : (int)left;
-}
 
 /*
  * Reads what has come. libssh's own calls do not when a channel has ended in one of several ways, and what then waits in
@@ -101,14 +75,15 @@ static int wait_io(const struct limit *l, struct err *e)
 
 	while ((r = run_loop(l, e)) == 0) {
 		int out = ssh_get_poll_flags(l->s->ssh) & SSH_WRITE_PENDING;
+		uv_loop_t *loop = l->x ? l->x->loop : NULL;
 		struct pollfd p[] = {
 			{.fd = l->s->fd, .events = (short)(POLLIN | (out ? POLLOUT : 0))},
-			{.fd = l->cancel_fd, .events = POLLIN},
+			{.fd = l->giveup.cancel_fd, .events = POLLIN},
 			{.fd = l->input_fd, .events = POLLIN},
-			{.fd = l->x && l->x->loop ? uv_backend_fd(l->x->loop) : -1,
-			 .events = POLLIN},
+			{.fd = loop ? uv_backend_fd(loop) : -1, .events = POLLIN},
 		};
-		int n = poll(p, 4, wait_time(l));
+		int loop_ms = loop ? uv_backend_timeout(loop) : -1;
+		int n = poll(p, 4, giveup_poll_ms(&l->giveup, loop_ms));
 
 		if (p[1].revents)
 			return err_set(e, ERR_CANCELED, "canceled");
@@ -116,7 +91,7 @@ static int wait_io(const struct limit *l, struct err *e)
 			take_packets(l->s);
 		if (n > 0 && (p[0].revents || p[2].revents))
 			return 0;
-		if (l->deadline && now_ms() >= l->deadline)
+		if (l->giveup.end_ms && clock_ms() >= l->giveup.end_ms)
 			return err_set(e, ERR_TIMEOUT, "SSH to %s: not done in time", l->s->name);
 		if (n < 0 && errno != EINTR)
 			return err_errno(e, -errno, "wait for SSH");
@@ -204,8 +179,8 @@ int ssh_open(int fd, const struct ssh_options *o, struct ssh_session **ret, stru
 {
 	struct ssh_session *s = calloc(1, sizeof(*s));
 	struct limit l = {.s = s,
-			  .deadline = now_ms() + o->timeout_ms,
-			  .cancel_fd = o->cancel_fd,
+			  .giveup = {.cancel_fd = o->cancel_fd,
+				     .end_ms = clock_ms() + (int64_t)o->timeout_ms},
 			  .input_fd = -1};
 	struct stat st;
 	int one = 1;
@@ -500,11 +475,12 @@ int ssh_run(struct ssh_session *s, const struct ssh_exec *x, int *ret_status, bo
 	run->status = -1;
 	run->input = x->input;
 	run->input_len = x->input_len;
-	run->limit = (struct limit){.s = s,
-				    .deadline = x->timeout_ms ? now_ms() + x->timeout_ms : 0,
-				    .cancel_fd = x->cancel_fd,
-				    .input_fd = -1,
-				    .x = x};
+	run->limit = (struct limit){
+		.s = s,
+		.giveup = {.cancel_fd = x->cancel_fd,
+			   .end_ms = x->timeout_ms ? clock_ms() + (int64_t)x->timeout_ms : 0},
+		.input_fd = -1,
+		.x = x};
 	r = run_channel(run, ret_started, e);
 	if (r == 0)
 		*ret_status = run->status;

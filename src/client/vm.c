@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* One member: blocking wrappers of contract operations, and commands over SSH. */
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/files.h"
 #include "base/scoped.h"
 #include "client/capture.h"
@@ -368,7 +369,7 @@ struct exec {
 	struct drover_vm *vm;
 	struct drover_exec x;
 	char *command;
-	uint64_t deadline; /* uv_hrtime; 0: none */
+	int64_t end_ms; /* of clock_ms; 0: no deadline */
 	struct buf out;
 	struct buf err;
 };
@@ -383,14 +384,12 @@ static inline void scoped_exec(struct exec *x)
 /* What is left of the command's time, in ms; 0: no limit. */
 static int exec_time_left(const struct exec *x, uint64_t *ret, struct err *e)
 {
-	uint64_t now = uv_hrtime();
-
 	*ret = 0;
-	if (!x->deadline)
+	if (!x->end_ms)
 		return 0;
-	if (now >= x->deadline)
+	if (clock_ms() >= x->end_ms)
 		return err_set(e, ERR_TIMEOUT, "SSH to %s: not done in time", x->vm->name);
-	*ret = (x->deadline - now) / 1000000 + 1;
+	*ret = clock_left_ms(x->end_ms);
 	return 0;
 }
 
@@ -468,7 +467,7 @@ static int init_exec(struct exec *x, const struct drover_exec *from, struct err 
 	if (!x->command)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	if (x->x.timeout_ms)
-		x->deadline = uv_hrtime() + (uint64_t)x->x.timeout_ms * 1000000;
+		x->end_ms = clock_ms() + x->x.timeout_ms;
 	return 0;
 }
 

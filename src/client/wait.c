@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Waiting for a guest: its console tells by itself; ports and commands are tried until they answer. */
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/scoped.h"
 #include "client/client.h"
 
@@ -13,20 +14,15 @@ enum { DEFAULT_MS = 300000, PORT_AGAIN_MS = 100, COMMAND_AGAIN_MS = 500, LINE_MA
 struct waiting {
 	struct drover_vm *vm;
 	struct drover_wait o;
-	uint64_t deadline; /* ms, of uv_hrtime */
+	int64_t end_ms; /* of clock_ms */
 };
-
-static uint64_t now_ms(void)
-{
-	return uv_hrtime() / 1000000;
-}
 
 /* What is left, in ms; 0: nothing. */
 static uint64_t time_left(const struct waiting *w)
 {
-	uint64_t now = now_ms();
+	int64_t left = w->end_ms - clock_ms();
 
-	return now < w->deadline ? w->deadline - now : 0;
+	return left > 0 ? (uint64_t)left : 0;
 }
 
 static int init_waiting(struct waiting *w, const struct drover_wait *from, struct err *e)
@@ -38,7 +34,7 @@ static int init_waiting(struct waiting *w, const struct drover_wait *from, struc
 	if ((w->o.port != 0) + (w->o.console != NULL) + (w->o.command != NULL) != 1)
 		return err_set(e, ERR_INVALID,
 			       "a wait is for one of a port, a line of the console and a command");
-	w->deadline = now_ms() + (w->o.timeout_ms ? w->o.timeout_ms : DEFAULT_MS);
+	w->end_ms = clock_ms() + (w->o.timeout_ms ? w->o.timeout_ms : DEFAULT_MS);
 	if (!w->vm->handle)
 		return err_set(e, ERR_NOT_RUNNING, "member %s is not running", w->vm->name);
 	return vm_await_end(w->vm, e);
@@ -377,7 +373,7 @@ int drover_wait(const char *home, const char *name, const struct drover_wait *fr
 
 	if (r == 0)
 		r = name_check(name, &e);
-	w.deadline = now_ms() + (w.o.timeout_ms ? w.o.timeout_ms : DEFAULT_MS);
+	w.end_ms = clock_ms() + (w.o.timeout_ms ? w.o.timeout_ms : DEFAULT_MS);
 	if (r == 0)
 		r = wait_arrival(home, name, &w, &e);
 	if (r < 0)

@@ -8,6 +8,7 @@
  *
  * The guest tells nobody that it is behind, and nothing of ours is in it: `date` of whatever it has sets the clock.
  */
+#include "base/clock.h"
 #include "base/scoped.h"
 #include "client/client.h"
 
@@ -29,7 +30,7 @@ struct waking {
 	struct drover_cluster *cluster;
 	unsigned pending;
 	unsigned working;
-	uint64_t deadline;          /* uv_hrtime */
+	int64_t end_ms;             /* of clock_ms */
 	struct drover_cancel *stop; /* of the work threads; owned */
 	struct err first;           /* the first failure */
 	bool over;
@@ -46,13 +47,6 @@ static void wake_end(struct wake *w, const struct err *e)
 	all->pending--;
 }
 
-static uint64_t time_left_ms(const struct waking *all)
-{
-	uint64_t now = uv_hrtime();
-
-	return now < all->deadline ? (all->deadline - now) / 1000000 + 1 : 1;
-}
-
 static int forget_output(void *arg, int stream, const char *data, size_t len)
 {
 	return 0;
@@ -65,7 +59,7 @@ static int set_clock(struct wake *w, struct err *e)
 		.command = line,
 		.input_fd = -1,
 		.cancel_fd = w->all->stop->event_fd,
-		.timeout_ms = time_left_ms(w->all),
+		.timeout_ms = clock_left_ms(w->all->end_ms),
 		.on_output = forget_output,
 	};
 	bool started;
@@ -88,7 +82,8 @@ static void wake_work(uv_work_t *work)
 	struct drover_vm *vm = w->vm;
 
 	w->r = vm_ssh_open(&vm->cluster->store, vm->name, vm->user, take_fd(&w->fd),
-			   time_left_ms(w->all), w->all->stop->event_fd, &w->ssh, &w->error);
+			   clock_left_ms(w->all->end_ms), w->all->stop->event_fd, &w->ssh,
+			   &w->error);
 	if (w->r == 0)
 		w->r = set_clock(w, &w->error);
 }
@@ -131,7 +126,8 @@ static void on_state(void *arg, enum vm_state state)
 		return;
 	if (state == VM_PAUSED)
 		wake_end(w, NULL); /* it stays so */
-	else if (backend_dial(w->vm->handle, 22, time_left_ms(w->all), on_dialed, w, &e) < 0)
+	else if (backend_dial(w->vm->handle, 22, clock_left_ms(w->all->end_ms), on_dialed, w, &e) <
+		 0)
 		wake_end(w, &e);
 }
 
@@ -164,7 +160,7 @@ int cluster_wake(struct drover_cluster *c, uint64_t timeout_ms, struct drover_ca
 		 struct err *e)
 {
 	struct waking all = {
-		.cluster = c, .first = ERR_INIT, .deadline = uv_hrtime() + timeout_ms * 1000000};
+		.cluster = c, .first = ERR_INIT, .end_ms = clock_ms() + (int64_t)timeout_ms};
 	struct wake *wakes = calloc(c->n_vms + 1, sizeof(*wakes));
 	int r;
 

@@ -25,7 +25,6 @@
 #include <strings.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { CONNECT_SECONDS = 30, STALL_SECONDS = 60, STALL_BYTES = 1000 };
@@ -57,10 +56,10 @@ struct download {
 	char date[VALIDATOR_SIZE];
 	char validator
 		[VALIDATOR_SIZE]; /* of the bytes in the part file; "" when they cannot be added to */
-	struct timespec start;
-	int64_t at_start; /* bytes that were there at @start */
-	int percent;      /* last told */
-	int64_t second;   /* last told */
+	int64_t start;            /* clock_ms */
+	int64_t at_start;         /* bytes that were there at @start */
+	int percent;              /* last told */
+	int64_t second;           /* last told */
 };
 
 static inline void scoped_curl(CURL **c)
@@ -75,18 +74,10 @@ static inline void scoped_slist(struct curl_slist **l)
 
 /* --- Progress ------------------------------------------------------------------------------------------------ */
 
-static int64_t elapsed_ms(const struct download *d)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (now.tv_sec - d->start.tv_sec) * 1000 + (now.tv_nsec - d->start.tv_nsec) / 1000000;
-}
-
 /* Once a second, and once a percent. */
 static void tell(struct download *d, int64_t total)
 {
-	int64_t ms = elapsed_ms(d);
+	int64_t ms = clock_ms() - d->start;
 	double rate = ms > 0 ? (double)(d->have - d->at_start) * 1000 / (double)ms : 0;
 	int percent = total > 0 ? (int)(d->have * 100 / total) : -1;
 	char text[128];
@@ -462,7 +453,7 @@ int image_download(const char *url, const char *name, const char *part,
 	r = d.from && d.md ? open_part(&d) : -ENOMEM;
 	if (r < 0 && !giveup_is_why(g, r, e))
 		err_errno(e, r, "cannot make %s", part);
-	clock_gettime(CLOCK_MONOTONIC, &d.start);
+	d.start = clock_ms();
 	d.at_start = d.have;
 	if (r == 0)
 		r = transfer(&d, e);

@@ -342,7 +342,7 @@ static int check_unused(const struct store *s, const char *name, struct err *e)
 
 int image_remove(const struct store *s, const char *name, struct err *e)
 {
-	const struct giveup now = {.cancel_fd = -1, .end_ms = giveup_now_ms()};
+	const struct giveup now = {.cancel_fd = -1, .end_ms = clock_ms()};
 	scoped(lock) int lock = -1;
 	scoped(mem) char *path = image_cache_path(s, name, NULL);
 	scoped(mem) char *part = image_part_path(s, name);

@@ -12,6 +12,7 @@
  */
 #include "helper/helper.h"
 
+#include "base/clock.h"
 #include "base/scoped.h"
 #include "loop/keeper.h"
 
@@ -126,7 +127,7 @@ struct adoption {
 	struct helper *h;
 	unsigned pending; /* reservations, then members */
 	struct timer *deadline;
-	uint64_t since;
+	int64_t since; /* clock_ms */
 	bool listening;
 };
 
@@ -183,9 +184,8 @@ static void listen_all(void *arg)
 		n++;
 	}
 	keeper_drop_rest(h->o->keeper);
-	helper_log("took over %u members within %llu ms of a helper that ended by %s", n,
-		   (unsigned long long)((uv_hrtime() - a->since) / 1000000),
-		   keeper_reason(h->o->keeper));
+	helper_log("took over %u members within %lld ms of a helper that ended by %s", n,
+		   (long long)(clock_ms() - a->since), keeper_reason(h->o->keeper));
 	if (helper_start_signals(h, &e) < 0)
 		give_in("the signals", &e);
 	helper_check_done(h);
@@ -357,7 +357,7 @@ int helper_adopt(struct helper *h, struct err *e)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	h->adoption = a;
 	a->h = h;
-	a->since = uv_hrtime();
+	a->since = clock_ms();
 	if (!kept) { /* it had not come to a network */
 		take_members(a);
 		return 0;

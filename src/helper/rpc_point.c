@@ -18,6 +18,7 @@
  */
 #include "helper/helper.h"
 
+#include "base/clock.h"
 #include "base/scoped.h"
 #include "wire/point.h"
 
@@ -48,8 +49,8 @@ struct point_round {
 	size_t n;
 	unsigned waiting;
 	round_next *next;
-	struct err error; /* the first */
-	uint64_t held_since;
+	struct err error;   /* the first */
+	int64_t held_since; /* clock_ms */
 	int64_t held_ms;
 };
 
@@ -214,7 +215,7 @@ static bool has_saved(const struct round_member *rm)
 
 static void tidy(struct point_round *round)
 {
-	round->held_ms = (int64_t)((uv_hrtime() - round->held_since) / 1000000);
+	round->held_ms = clock_ms() - round->held_since;
 	if (round->verb != VERB_SAVE)
 		answer(round);
 	else if (round->error.code == ERR_NONE)
@@ -330,7 +331,7 @@ static bool is_running(const struct round_member *rm)
 
 static void hold(struct point_round *round)
 {
-	round->held_since = uv_hrtime();
+	round->held_since = clock_ms();
 	each(round, hold_one, is_running, after_hold);
 }
 

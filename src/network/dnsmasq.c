@@ -6,6 +6,7 @@
  */
 #include "network/dnsmasq.h"
 
+#include "base/clock.h"
 #include "base/crashes.h"
 #include "base/err.h"
 #include "base/files.h"
@@ -89,7 +90,7 @@ static void on_ended(void *arg, int status)
 	}
 	wait_status_text(status, text, sizeof(text));
 	fprintf(stderr, "network: dnsmasq ended by itself: %s\n", text);
-	if (d->ready && !crashes_add(&d->crashes, crashes_now())) {
+	if (d->ready && !crashes_add(&d->crashes, clock_ms())) {
 		if (start(d, &e) == 0) {
 			fprintf(stderr, "network: dnsmasq was started again\n");
 			return;

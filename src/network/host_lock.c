@@ -63,7 +63,7 @@ static int try_lock(int wait_ms, int *ret_fd, struct err *e)
 	fd = open(LOCK_FILE, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return errno == ENOENT ? 0 : err_errno(e, -errno, "open " LOCK_FILE);
-	r = lock_take(fd, &(struct giveup){.cancel_fd = -1, .end_ms = giveup_now_ms() + wait_ms});
+	r = lock_take(fd, &(struct giveup){.cancel_fd = -1, .end_ms = clock_ms() + wait_ms});
 	if (r < 0)
 		return r == -ETIMEDOUT ? say_holder(wait_ms, e)
 				       : err_errno(e, r, "lock " LOCK_FILE);

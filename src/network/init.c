@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "network/init.h"
 
+#include "base/clock.h"
 #include "base/crashes.h"
 #include "base/err.h"
 #include "base/fds.h"
@@ -246,7 +247,7 @@ static void after_helper(struct init *in)
 	if (!in->o->restart || !in->ready ||
 	    (WIFEXITED(in->status) && WEXITSTATUS(in->status) == 0))
 		_exit(wait_status_code(in->status));
-	if (crashes_add(&in->crashes, crashes_now())) {
+	if (crashes_add(&in->crashes, clock_ms())) {
 		snprintf(how, sizeof(how),
 			 "the helper crashed %d times within a minute, the last time by %s; its "
 			 "log says more",

@@ -5,6 +5,7 @@
  */
 #include "network/private_net.h"
 
+#include "base/clock.h"
 #include "base/crashes.h"
 #include "base/err.h"
 #include "base/files.h"
@@ -234,7 +235,7 @@ static void on_egress(void *arg, bool ready)
 		return;
 	}
 	fprintf(stderr, "network: slirp4netns ended by itself\n");
-	if (crashes_add(&n->egress_crashes, crashes_now()))
+	if (crashes_add(&n->egress_crashes, clock_ms()))
 		err_set(&e, ERR_HOST, "slirp4netns ended %d times within a minute", CRASHES_MAX);
 	else if (start_egress(n, &e) == 0)
 		fprintf(stderr, "network: slirp4netns was started again\n");

@@ -240,7 +240,7 @@ static void a_writer_whose_reader_stands_still_is_given_up(void **state)
 	enum { SOON_MS = 50, SIZE = 1 << 20 };
 	scoped(mem) char *path = NULL;
 	scoped(mem) char *noise = malloc(SIZE);
-	struct giveup g = {.cancel_fd = -1, .end_ms = giveup_now_ms() + SOON_MS, .limit_s = 0.05};
+	struct giveup g = {.cancel_fd = -1, .end_ms = clock_ms() + SOON_MS, .limit_s = 0.05};
 	struct bundle *b = NULL;
 	struct err e = ERR_INIT;
 	int fds[2];

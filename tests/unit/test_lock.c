@@ -34,7 +34,7 @@ static bool is_free(void)
 
 static void a_free_lock_is_taken_at_once(void **state)
 {
-	const struct giveup g = {.cancel_fd = -1, .end_ms = giveup_now_ms()};
+	const struct giveup g = {.cancel_fd = -1, .end_ms = clock_ms()};
 	int fd = open_lock();
 
 	assert_int_equal(lock_take(fd, &g), 0);
@@ -122,7 +122,7 @@ static void a_wait_that_is_canceled_leaves_the_lock_to_others(void **state)
 
 static void a_wait_ends_at_its_deadline(void **state)
 {
-	const struct giveup g = {.cancel_fd = -1, .end_ms = giveup_now_ms() + 20};
+	const struct giveup g = {.cancel_fd = -1, .end_ms = clock_ms() + 20};
 	int fd = open_lock();
 	int end;
 	pid_t holder = hold(&end);

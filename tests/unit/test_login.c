@@ -3,12 +3,11 @@
 
 #include "check.h"
 
-#define SECOND UINT64_C(1000000000)
-enum { BEGIN = 1000, DEADLINE = BEGIN + 600 };
+enum { SECOND_MS = 1000, BEGIN = 1000, DEADLINE = BEGIN + 600 };
 
 static bool at(struct login_tries *t, enum err_code code, unsigned second)
 {
-	return login_may_come(t, code, second * SECOND, DEADLINE * SECOND);
+	return login_may_come(t, code, (int64_t)second * SECOND_MS, DEADLINE * SECOND_MS);
 }
 
 static void test_a_key_that_is_refused_for_long_is_refused_for_good(void **state)

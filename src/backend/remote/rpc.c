@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "backend/remote/rpc.h"
 
+#include "base/clock.h"
 #include "base/scoped.h"
 #include "loop/stream.h"
 #include "loop/timer.h"
@@ -17,7 +18,7 @@ struct rpc {
 	const struct store *store;
 	struct name_list names;
 	struct buf line;
-	uint64_t window_end;
+	int64_t window_end; /* of clock_ms */
 	struct stream *stream;
 	struct framer in;
 	int fd; /* passed by the helper */
@@ -203,7 +204,7 @@ static void attempt(void *arg)
 	int fd = try_connect(rpc);
 
 	/* EAGAIN: the helper's queue of new connections is full for a moment. */
-	if (fd == -EAGAIN || (fd < 0 && uv_hrtime() / 1000000 < rpc->window_end))
+	if (fd == -EAGAIN || (fd < 0 && clock_ms() < rpc->window_end))
 		timer_start(rpc->loop, RETRY_MS, attempt, rpc, &rpc->retry);
 	else if (fd < 0 && rpc->again)
 		rpc_fail(rpc, ERR_UNREACHABLE, "closed the connection without a reply");
@@ -239,7 +240,7 @@ struct rpc *rpc_start(uv_loop_t *loop, const struct store *store, const struct n
 	rpc->done = done;
 	rpc->arg = arg;
 	rpc->timeout_ms = timeout_ms;
-	rpc->window_end = uv_hrtime() / 1000000 + window_ms;
+	rpc->window_end = clock_ms() + window_ms;
 	framer_init(&rpc->in, MAX_REPLY);
 	if (copy_names(&rpc->names, names) < 0 || request_encode(q, &rpc->line) < 0 ||
 	    !timer_start(loop, timeout_ms, on_deadline, rpc, &rpc->deadline) ||
