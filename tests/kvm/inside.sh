@@ -52,6 +52,8 @@ runs_by_kvm() {
 	done
 	return 1
 }
+# This kernel's shmem_enabled is never: a memfd would have none.
+has_huge_pages() { [ "$(awk '/^ShmemPmdMapped:/ { n += $2 } END { print n }' "/proc/$(pgrep -f qemu-system-x86_64)/smaps")" -gt 65536 ]; }
 guest_says_kvm() { drover exec "$1" -- sh -c 'dmesg 2>/dev/null || sudo dmesg' | grep -i 'hypervisor detected: kvm'; }
 # contract KIND: the suite's own lines go to a file; all its tests have to be there
 contract() {
@@ -161,6 +163,7 @@ case_qemu() {
 	ok "a member boots by QEMU" drover up q --image tiny --cpus 1 --backend qemu
 	ok "the probe chose KVM for it" runs_by_kvm
 	ok "its kernel says KVM" guest_says_kvm q
+	ok "its memory is in huge pages" has_huge_pages
 	ok "it stops" drover down q
 }
 case_qemu_vmlinux() { ok "QEMU boots a vmlinux" boots_vmlinux qemu; }

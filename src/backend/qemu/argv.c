@@ -2,6 +2,7 @@
 #include "backend/qemu/vm.h"
 
 #include "base/host.h"
+#include "base/memfile.h"
 #include "base/scoped.h"
 #include "base/str.h"
 
@@ -70,8 +71,9 @@ static void add_memory(struct args *a, const struct qemu_vm *vm)
 
 	add(a, "-m", str_format("size=%lluM", mib));
 	add(a, "-object",
-	    str_format("memory-backend-file,id=ram,size=%lluM,mem-path=/proc/self/fd/%d,share=%s",
-		       mib, CHILD_FD_MEMORY, vm->resumes ? "off" : "on"));
+	    str_format("memory-backend-file,id=ram,size=%lluM,align=%dM,"
+		       "mem-path=/proc/self/fd/%d,share=%s",
+		       mib, MEMFILE_ALIGN_MIB, CHILD_FD_MEMORY, vm->resumes ? "off" : "on"));
 	add_static(a, "-machine", "memory-backend=ram");
 	if (vm->resumes)
 		add_static(a, "-incoming", "defer");

@@ -2,15 +2,15 @@
 /*
  * The guest's memory, and what is captured of it for forks.
  *
- * How it works: the memory is a file without a name (a memfd) that QEMU maps shared. To capture a paused guest QEMU writes
- * its devices alone (a migration that leaves shared memory out), and a work thread copies the memory from the memfd and
- * then the disk, which QEMU has let go of by then. Most of both has been copied ahead, while the guest ran: what is read
- * then may be torn, and is compared, all of it, when the guest is held. The memory's copy is a file with the devices
- * behind it:
+ * How it works: the memory is a file without a name (base/memfile.h) that QEMU maps shared. To capture a paused guest QEMU
+ * writes its devices alone (a migration that leaves shared memory out), and a work thread copies the memory from that
+ * file and then the disk, which QEMU has let go of by then. Most of both has been copied ahead, while the guest ran: what is
+ * read then may be torn, and is compared, all of it, when the guest is held. The memory's copy is a file with the
+ * devices behind it:
  *
  *   0 .. size   memory, sparse          size ..   QEMU's stream
  *
- * A VM that goes on from such a file maps it privately and loads the stream. It has no memfd: when it is captured again
+ * A VM that goes on from such a file maps it privately and loads the stream. It has no such file: when it is captured again
  * the stream has its memory too, since that is not shared. Of a point only the disk is copied, which has it: QEMU's
  * caches of it are in the file when the guest is held. The file loses its name when it is opened: what
  * goes on from it once must not go on from it again, the disk has moved.
@@ -18,6 +18,7 @@
 #include "backend/qemu/vm.h"
 
 #include "base/copy.h"
+#include "base/memfile.h"
 #include "base/scoped.h"
 #include "base/str.h"
 
@@ -25,7 +26,6 @@
 #include <linux/fs.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -34,7 +34,7 @@ enum { MIB_SHIFT = 20 };
 struct capture {
 	struct qemu_vm *vm; /* NULL: the VM has ended meanwhile */
 	uv_work_t work;
-	int from; /* the guest's memfd, or -1: the stream has the memory */
+	int from; /* the guest's memory, or -1: the stream has it */
 	int to;
 	off_t size;
 	bool disk_only;
@@ -83,9 +83,9 @@ int memory_open(struct qemu_vm *vm, int *ret_memory, int *ret_state, struct err 
 	vm->resumes = false;
 	if (vm->spec.memory_path)
 		return open_captured(vm, ret_memory, ret_state, e);
-	fd = memfd_create("memory", MFD_CLOEXEC);
+	fd = memfile_open();
 	if (fd < 0)
-		return err_errno(e, -errno, "make the memory of %s", vm->spec.name);
+		return err_errno(e, fd, "make the memory of %s", vm->spec.name);
 	*ret_memory = fd;
 	*ret_state = -1;
 	return 0;
