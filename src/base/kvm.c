@@ -24,6 +24,8 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
 
 enum {
 	DEADLINE_MS = 100,
@@ -176,45 +178,102 @@ static int deadline_ms(void)
 							       : DEADLINE_MS;
 }
 
-static void child(int fd)
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* The answer may lie in the pipe for long before it is read, so that whether it came in time is told here. */
+static void child(int fd, int64_t end_ms)
 {
 	char yes = 1;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (run_guest() && write(fd, &yes, 1) == 1)
+	if (run_guest() && now_ms() <= end_ms && write(fd, &yes, 1) == 1)
 		_exit(0);
 	_exit(1);
 }
 
-bool kvm_is_usable(void)
+static void answered(struct kvm_probe *p, bool usable)
 {
-	struct pollfd p = {.events = POLLIN};
-	int fds[2];
-	char yes = 0;
-	pid_t pid;
+	p->state = KVM_ANSWERED;
+	p->usable = usable;
+}
 
-	if (access("/dev/kvm", R_OK | W_OK) < 0 || pipe2(fds, O_CLOEXEC) < 0)
-		return false;
-	pid = fork();
-	if (pid == 0)
-		child(fds[1]);
+void kvm_probe_begin(struct kvm_probe *p)
+{
+	int fds[2];
+
+	if (p->state != KVM_UNASKED)
+		return;
+	if (access("/dev/kvm", R_OK | W_OK) < 0 || pipe2(fds, O_CLOEXEC) < 0) {
+		answered(p, false);
+		return;
+	}
+	p->began_ms = now_ms();
+	p->pid = fork();
+	if (p->pid == 0)
+		child(fds[1], p->began_ms + deadline_ms());
 	close(fds[1]);
-	if (pid > 0) {
-		p.fd = fds[0];
-		if (poll(&p, 1, deadline_ms()) != 1 || read(fds[0], &yes, 1) != 1)
-			yes = 0;
-		kill(pid, SIGKILL);
-		waitpid(pid, NULL, 0);
+	p->fd = fds[0];
+	if (p->pid > 0) {
+		p->state = KVM_ASKED;
+		return;
 	}
 	close(fds[0]);
-	return yes == 1;
+	answered(p, false);
+}
+
+void kvm_probe_done(struct kvm_probe *p)
+{
+	if (p->state != KVM_ASKED)
+		return;
+	kill(p->pid, SIGKILL);
+	waitpid(p->pid, NULL, 0);
+	close(p->fd);
+	answered(p, false);
+}
+
+bool kvm_probe_answer(struct kvm_probe *p)
+{
+	struct pollfd ready = {.events = POLLIN};
+	int64_t left;
+	char yes = 0;
+
+	kvm_probe_begin(p);
+	if (p->state == KVM_ANSWERED)
+		return p->usable;
+	ready.fd = p->fd;
+	left = p->began_ms + deadline_ms() - now_ms();
+	if (poll(&ready, 1, left > 0 ? (int)left : 0) != 1 || read(p->fd, &yes, 1) != 1)
+		yes = 0;
+	kvm_probe_done(p);
+	answered(p, yes == 1);
+	return p->usable;
 }
 #else
-bool kvm_is_usable(void)
+void kvm_probe_begin(struct kvm_probe *p)
+{
+	*p = (struct kvm_probe){.state = KVM_ANSWERED};
+}
+
+void kvm_probe_done(struct kvm_probe *p) {}
+
+bool kvm_probe_answer(struct kvm_probe *p)
 {
 	return false;
 }
 #endif
+
+bool kvm_is_usable(void)
+{
+	struct kvm_probe p = {0};
+
+	return kvm_probe_answer(&p);
+}
 
 int accel_wanted(enum accel *ret, struct err *e)
 {

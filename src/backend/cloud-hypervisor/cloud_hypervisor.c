@@ -35,7 +35,19 @@ static const struct backend_ops ch_ops = {
 	LOCAL_BACKEND_OPS,
 };
 
-static int check_kvm(struct err *e)
+int ch_check_kvm(struct ch *ch, struct err *e)
+{
+	if (local_is_by_kvm(&ch->local))
+		return 0;
+	return err_hint(e,
+			err_set(e, ERR_HOST,
+				"cloud-hypervisor runs guests by KVM only, and KVM does not run "
+				"guests on this host (/dev/kvm)"),
+			"use the backend qemu");
+}
+
+/* Early what can be told without waiting; the rest is for ch_check_kvm, when the first VM is made. */
+static int choose_accel(struct ch *ch, struct err *e)
 {
 	enum accel accel;
 	int r = accel_wanted(&accel, e);
@@ -48,13 +60,8 @@ static int check_kvm(struct err *e)
 			err_set(e, ERR_UNSUPPORTED,
 				"DROVER_ACCEL=tcg: cloud-hypervisor runs guests by KVM only"),
 			"use the backend qemu");
-	if (!accel_is_kvm(accel))
-		return err_hint(e,
-				err_set(e, ERR_HOST,
-					"cloud-hypervisor runs guests by KVM only, and KVM does "
-					"not run guests on this host (/dev/kvm)"),
-				"use the backend qemu");
-	return 0;
+	local_choose_accel(&ch->local, accel);
+	return ch->local.kvm.state == KVM_ANSWERED ? ch_check_kvm(ch, e) : 0;
 }
 
 struct backend *cloud_hypervisor_backend_new(uv_loop_t *loop, const struct sandbox *sandbox,
@@ -63,8 +70,7 @@ struct backend *cloud_hypervisor_backend_new(uv_loop_t *loop, const struct sandb
 	scoped(mem) char *program = NULL;
 	struct ch *ch;
 
-	if (host_find_cloud_hypervisor(NULL, &program, e) < 0 || check_kvm(e) < 0 ||
-	    curl_load(e) < 0)
+	if (host_find_cloud_hypervisor(NULL, &program, e) < 0 || curl_load(e) < 0)
 		return NULL;
 	ch = calloc(1, sizeof(*ch));
 	if (!ch) {
@@ -73,6 +79,10 @@ struct backend *cloud_hypervisor_backend_new(uv_loop_t *loop, const struct sandb
 	}
 	if (local_backend_init(&ch->local, &ch_ops, &ch_hypervisor, loop, sandbox, dir, e) < 0) {
 		free(ch);
+		return NULL;
+	}
+	if (choose_accel(ch, e) < 0) {
+		ch_free(&ch->local.base);
 		return NULL;
 	}
 	ch->program = take_ptr(&program);

@@ -61,6 +61,8 @@ static int ch_check(struct local_vm *base, struct err *e)
 				err_set(e, ERR_UNSUPPORTED,
 					"%s: the backend cloud-hypervisor has no mounts", s->name),
 				"use a fixture, or the backend qemu");
+	if (ch_check_kvm(ch_of(base->base.backend), e) < 0)
+		return err_code_number(e->code);
 	if (s->kernel_path)
 		return 0;
 	vm->firmware = find_firmware();

@@ -36,6 +36,9 @@ static inline struct ch_vm *ch_vm_of(struct local_vm *vm)
 	return container_of(&vm->base, struct ch_vm, base);
 }
 
+/* cloud_hypervisor.c: waits for the answer whether KVM runs guests here. 0, or < 0 with the sentence that it does not. */
+int ch_check_kvm(struct ch *ch, struct err *e);
+
 /* vm.c */
 extern const struct hypervisor ch_hypervisor;
 

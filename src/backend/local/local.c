@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "backend/local/local.h"
 
+#include "backend/local/vm.h"
 #include "base/host.h"
+#include "loop/keeper.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -21,8 +23,21 @@ int local_backend_init(struct local_backend *l, const struct backend_ops *ops,
 	return 0;
 }
 
+void local_choose_accel(struct local_backend *l, enum accel accel)
+{
+	l->accel = accel;
+	if (accel == ACCEL_AUTO && keeper_restarts(local_keeper(&l->base)) == 0)
+		kvm_probe_begin(&l->kvm);
+}
+
+bool local_is_by_kvm(struct local_backend *l)
+{
+	return l->accel == ACCEL_KVM || (l->accel == ACCEL_AUTO && kvm_probe_answer(&l->kvm));
+}
+
 void local_backend_done(struct local_backend *l)
 {
+	kvm_probe_done(&l->kvm);
 	waiters_cancel(&l->ops);
 	free(l->dir);
 }

@@ -8,6 +8,7 @@
 
 #include "backend/backend.h"
 #include "backend/waiter.h"
+#include "base/kvm.h"
 #include "base/list.h"
 
 struct hypervisor;
@@ -19,6 +20,8 @@ struct local_backend {
 	const struct sandbox *sandbox;
 	char *dir;
 	struct waiters ops; /* end with the next turn */
+	enum accel accel;
+	struct kvm_probe kvm; /* of ACCEL_AUTO */
 };
 
 static inline struct local_backend *local_of(struct backend *b)
@@ -34,6 +37,13 @@ int local_backend_init(struct local_backend *l, const struct backend_ops *ops,
 		       const struct hypervisor *h, uv_loop_t *loop, const struct sandbox *sandbox,
 		       const char *dir, struct err *e);
 void local_backend_done(struct local_backend *l);
+/*
+ * By what guests are to run. ACCEL_AUTO: begins to find out whether KVM runs them here, so that it is known when the first
+ * VM is started; network and disks are made meanwhile. Not in a helper that follows another, whose VMs run.
+ */
+void local_choose_accel(struct local_backend *l, enum accel accel);
+/* Whether guests run by KVM; may block for what is left of kvm_is_usable's time. */
+bool local_is_by_kvm(struct local_backend *l);
 
 /* The operations of the contract that need no VM; network.h has the others. */
 bool local_nested_virt_supported(struct backend *b);

@@ -7,9 +7,7 @@
 
 bool qemu_use_kvm(struct qemu *q)
 {
-	if (q->accel == ACCEL_AUTO)
-		q->accel = accel_is_kvm(q->accel) ? ACCEL_KVM : ACCEL_TCG;
-	return q->accel == ACCEL_KVM;
+	return local_is_by_kvm(&q->local);
 }
 
 static void qemu_free(struct backend *b)
@@ -50,6 +48,6 @@ struct backend *qemu_backend_new(uv_loop_t *loop, const struct sandbox *sandbox,
 		free(q);
 		return NULL;
 	}
-	q->accel = accel;
+	local_choose_accel(&q->local, accel);
 	return &q->local.base;
 }

@@ -11,7 +11,6 @@
 
 struct qemu {
 	struct local_backend local;
-	enum accel accel; /* AUTO until the first start */
 };
 
 struct qemu_vm {
