@@ -6,6 +6,9 @@
  *
  *   reserve -> prepare (work thread) -> boot-member -> login (dial, then a work thread) -> ready
  *
+ * What a member is made of that needs no address is begun before, while the helper makes the network, by another work thread;
+ * prepare waits for it.
+ *
  * The first failure ends the run: steps are canceled, members that this run made are removed, others only stopped.
  */
 #include "client/boot.h"
@@ -40,6 +43,7 @@ struct boot {
 	struct err work_error;
 	int work_result;
 	bool working;
+	bool reserved;
 	struct backend_vm *handle;
 	int fd; /* dialed, for the login */
 	struct ssh_session *ssh;
@@ -79,6 +83,11 @@ static void boot_end(struct boot *b, const struct err *e)
 		run->error = *e;
 		run->pending = 0; /* leave the loop; roll_back ends the others */
 	}
+}
+
+static void end_without_memory(struct boot *b)
+{
+	boot_end(b, &(struct err){.code = ERR_NO_MEMORY, .msg = "out of memory"});
 }
 
 /* --- Login --------------------------------------------------------------------------------------------------- */
@@ -159,7 +168,7 @@ static void on_dialed(void *arg, int r, int fd, const struct err *e)
 	}
 	b->fd = fd;
 	if (queue(b, login_work, after_login) < 0)
-		boot_end(b, &(struct err){.code = ERR_NO_MEMORY, .msg = "out of memory"});
+		end_without_memory(b);
 }
 
 static void begin_login(void *arg)
@@ -245,11 +254,42 @@ static void after_prepare(uv_work_t *w, int status)
 		begin_boot(b);
 }
 
+/* Its files are there, and it has its address. */
+static void begin_prepare(struct boot *b)
+{
+	struct member_config *config = &b->prepare.config;
+
+	if (b->work_result < 0) {
+		boot_end(b, &b->work_error);
+		return;
+	}
+	memcpy(config->mac, b->reservation.mac, sizeof(config->mac));
+	memcpy(config->ip, b->reservation.ip, sizeof(config->ip));
+	if (queue(b, prepare_work, after_prepare) < 0)
+		end_without_memory(b);
+}
+
+static void files_work(uv_work_t *w)
+{
+	struct boot *b = w->data;
+
+	b->work_result = prepare_files(&b->prepare, &b->work_error);
+}
+
+static void after_files(uv_work_t *w, int status)
+{
+	struct boot *b = w->data;
+
+	b->run->working--;
+	b->working = false;
+	if (b->reserved && !b->ended && !b->run->failed)
+		begin_prepare(b);
+}
+
 static void on_reserved(void *arg, int r, const struct reservation *v, const struct err *e)
 {
 	struct boot *b = arg;
-	struct member_config *config = &b->prepare.config;
-	const char *from = b->prepare.warm_key[0] ? "warm" : config->image;
+	const char *from = b->prepare.warm_key[0] ? "warm" : b->prepare.config.image;
 
 	if (b->ended)
 		return;
@@ -258,11 +298,10 @@ static void on_reserved(void *arg, int r, const struct reservation *v, const str
 		return;
 	}
 	b->reservation = *v;
-	memcpy(config->mac, v->mac, sizeof(config->mac));
-	memcpy(config->ip, v->ip, sizeof(config->ip));
+	b->reserved = true;
 	tell_stage(b, "prepare", -1, from ? from : "");
-	if (queue(b, prepare_work, after_prepare) < 0)
-		boot_end(b, &(struct err){.code = ERR_NO_MEMORY, .msg = "out of memory"});
+	if (!b->working)
+		begin_prepare(b);
 }
 
 static void begin_member(struct boot *b)
@@ -352,13 +391,20 @@ void boot_run_done(struct boot_run *run)
 	drover_cancel_free(run->stop);
 }
 
+void boot_run_settle(struct boot_run *run)
+{
+	if (run->stop)
+		drover_cancel_now(run->stop);
+	while (run->working > 0)
+		uv_run(&run->cluster->loop, UV_RUN_ONCE); /* work hears of the stop */
+}
+
 /* Takes back the members of this run: their VMs are stopped, and what the run made is removed. */
 static void roll_back(struct boot_run *run)
 {
 	const struct limits l = {.timeout_ms = run->ends_helper ? ENDING_STOP_MS : STOP_MS};
 	struct drover_cluster *c = run->cluster;
 
-	drover_cancel_now(run->stop);
 	for (size_t i = 0; i < run->n; i++) {
 		struct boot *b = &run->boots[i];
 
@@ -366,8 +412,7 @@ static void roll_back(struct boot_run *run)
 		timer_stop(&b->retry);
 	}
 	remote_cancel_asked(c->backend);
-	while (run->working > 0)
-		uv_run(&c->loop, UV_RUN_ONCE); /* work hears of the stop */
+	boot_run_settle(run);
 	cluster_stop_vms(c, run->vms, run->n_vms, &l, NULL);
 }
 
@@ -434,4 +479,12 @@ int boot_run_init(struct boot_run *run, const struct name_list *names, const str
 		r = init_boot(run, &run->boots[i], names->names[i], image, e);
 	}
 	return r;
+}
+
+int boot_run_begin_files(struct boot_run *run, struct err *e)
+{
+	for (size_t i = 0; i < run->n; i++)
+		if (queue(&run->boots[i], files_work, after_files) < 0)
+			return err_set(e, ERR_NO_MEMORY, "out of memory");
+	return 0;
 }

@@ -32,8 +32,15 @@ struct boot_run {
  */
 int boot_run_init(struct boot_run *run, const struct name_list *names, const struct prepare *image,
 		  struct err *e);
+/*
+ * Begins to make the files of the members, which are locked, while somebody makes the network; boot_run goes on with them. On
+ * failure, and when boot_run is not called after all, boot_run_settle is the caller's.
+ */
+int boot_run_begin_files(struct boot_run *run, struct err *e);
 /* Boots them on the cluster's helper until each accepts a login. When one fails, the others are stopped. Blocks. */
 int boot_run(struct boot_run *run, struct err *e);
+/* Ends what work threads do, and waits for it. */
+void boot_run_settle(struct boot_run *run);
 /* After a failure, once the helper has let go of their locks: removes the members that this run made. */
 void boot_run_remove_made(struct boot_run *run);
 /* After a failure: takes those out of the handle that boot_run_init has put there. They are its last. */

@@ -166,6 +166,8 @@ struct prepare {
 	size_t n_credentials;
 };
 void prepare_done(struct prepare *p); /* frees what @p owns; a zeroed one is fine */
+/* Those of a member's files that know nothing of its addresses; then the others, with @p's config filled in. */
+int prepare_files(struct prepare *p, struct err *e);
 int prepare_member(struct prepare *p, struct err *e);
 /* What @image, of prepare_image, has for disk and memory of the new member. */
 void prepare_base(struct prepare *p, const struct prepare *image);

@@ -247,7 +247,7 @@ static void drop_begin(const struct prepare *p)
 	}
 }
 
-int prepare_member(struct prepare *p, struct err *e)
+int prepare_files(struct prepare *p, struct err *e)
 {
 	int r = kernel_check_member(&p->config, e);
 
@@ -265,12 +265,15 @@ int prepare_member(struct prepare *p, struct err *e)
 		r = p->is_fake ? make_placeholder(p, "disk.qcow2", e) : make_disk(p, e);
 	if (r == 0 && p->is_new && !p->is_fake)
 		r = make_firmware(p, e);
-	if (r == 0)
-		r = giveup_check(p->giveup, e);
-	if (r == 0)
-		r = p->is_fake ? make_placeholder(p, "seed.iso", e) : make_identity(p, e);
 	if (r == 0 && !p->is_fake)
 		r = make_points_file(p, e);
+	return r == 0 ? giveup_check(p->giveup, e) : r;
+}
+
+int prepare_member(struct prepare *p, struct err *e)
+{
+	int r = p->is_fake ? make_placeholder(p, "seed.iso", e) : make_identity(p, e);
+
 	if (r == 0)
 		r = shares_build(p, e);
 	if (r == 0)

@@ -112,6 +112,8 @@ static int start_cluster(struct store *store, const struct name_list *names, boo
 		r = s.undivided ? start_undivided(c, names, &s, e) : start_helper(c, names, &s, e);
 	if (r == 0)
 		r = boot_run_init(&run, names, &image, e);
+	if (r == 0)
+		r = boot_run_begin_files(&run, e);
 	if (r == 0) {
 		settings_progress(&s, "", "network", -1, "%s", "");
 		r = cluster_make_network(c, s.subnet, &(struct limits){.cancel = s.cancel}, e);
@@ -120,6 +122,7 @@ static int start_cluster(struct store *store, const struct name_list *names, boo
 		r = boot_run(&run, e);
 	member_config_done(&image.config);
 	if (r < 0 && c) {
+		boot_run_settle(&run);
 		if (is_shared(c, names))
 			leave_helper(c, names);
 		else
@@ -208,6 +211,8 @@ static int add_members(struct drover_cluster *c, const struct name_list *names, 
 		r = warm_image(&s, names->n, &image, warm, e);
 	if (r == 0)
 		r = boot_run_init(&run, names, &image, e);
+	if (r == 0)
+		r = boot_run_begin_files(&run, e);
 	if (r == 0 && !c->network)
 		r = cluster_make_network(c, NULL, &(struct limits){.cancel = s.cancel}, e);
 	lock_list_release(&locks); /* the helper takes them when it registers the members */
@@ -215,6 +220,7 @@ static int add_members(struct drover_cluster *c, const struct name_list *names, 
 		r = boot_run(&run, e);
 	member_config_done(&image.config);
 	if (r < 0) {
+		boot_run_settle(&run);
 		boot_run_remove_made(&run);
 		boot_run_forget(&run);
 	}
