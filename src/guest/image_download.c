@@ -9,6 +9,7 @@
  * any before.
  */
 #include "base/buf.h"
+#include "base/curl.h"
 #include "base/err.h"
 #include "base/files.h"
 #include "base/giveup.h"
@@ -16,11 +17,9 @@
 #include "base/str.h"
 #include "guest/image.h"
 
-#include <curl/curl.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <pthread.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
@@ -64,12 +63,12 @@ struct download {
 
 static inline void scoped_curl(CURL **c)
 {
-	curl_easy_cleanup(*c);
+	curl.easy_cleanup(*c);
 }
 
 static inline void scoped_slist(struct curl_slist **l)
 {
-	curl_slist_free_all(*l);
+	curl.slist_free_all(*l);
 }
 
 /* --- Progress ------------------------------------------------------------------------------------------------ */
@@ -215,7 +214,7 @@ static int begin_answer(struct download *d)
 	long status = 0;
 	int r;
 
-	curl_easy_getinfo(d->curl, CURLINFO_RESPONSE_CODE, &status);
+	curl.easy_getinfo(d->curl, CURLINFO_RESPONSE_CODE, &status);
 	if (status == PARTIAL_CONTENT)
 		return d->range == d->have ? 0 : -EPROTO;
 	r = begin_again(d);
@@ -263,11 +262,6 @@ static curl_socket_t on_socket(void *arg, curlsocktype purpose, struct curl_sock
 
 /* --- The request --------------------------------------------------------------------------------------------- */
 
-static void init_curl(void)
-{
-	curl_global_init(CURL_GLOBAL_DEFAULT);
-}
-
 static long stall_seconds(void)
 {
 	const char *text = getenv("DROVER_DOWNLOAD_STALL");
@@ -280,31 +274,31 @@ static long stall_seconds(void)
 
 static void set_options(struct download *d, CURL *c, char *error)
 {
-	curl_easy_setopt(c, CURLOPT_URL, d->url);
-	curl_easy_setopt(c, CURLOPT_ERRORBUFFER, error);
-	curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
-	curl_easy_setopt(c, CURLOPT_FAILONERROR, 1L);
-	curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 1L);
-	curl_easy_setopt(c, CURLOPT_MAXREDIRS, 10L);
-	curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https,file");
-	curl_easy_setopt(c, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
-	curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_SECONDS);
-	curl_easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, (long)STALL_BYTES);
-	curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME, stall_seconds());
-	curl_easy_setopt(c, CURLOPT_OPENSOCKETFUNCTION, on_socket);
-	curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, on_header);
-	curl_easy_setopt(c, CURLOPT_HEADERDATA, d);
-	curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_data);
-	curl_easy_setopt(c, CURLOPT_WRITEDATA, d);
-	curl_easy_setopt(c, CURLOPT_NOPROGRESS, 0L);
-	curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, on_transfer);
-	curl_easy_setopt(c, CURLOPT_XFERINFODATA, d);
+	curl.easy_setopt(c, CURLOPT_URL, d->url);
+	curl.easy_setopt(c, CURLOPT_ERRORBUFFER, error);
+	curl.easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
+	curl.easy_setopt(c, CURLOPT_FAILONERROR, 1L);
+	curl.easy_setopt(c, CURLOPT_FOLLOWLOCATION, 1L);
+	curl.easy_setopt(c, CURLOPT_MAXREDIRS, 10L);
+	curl.easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https,file");
+	curl.easy_setopt(c, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
+	curl.easy_setopt(c, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_SECONDS);
+	curl.easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, (long)STALL_BYTES);
+	curl.easy_setopt(c, CURLOPT_LOW_SPEED_TIME, stall_seconds());
+	curl.easy_setopt(c, CURLOPT_OPENSOCKETFUNCTION, on_socket);
+	curl.easy_setopt(c, CURLOPT_HEADERFUNCTION, on_header);
+	curl.easy_setopt(c, CURLOPT_HEADERDATA, d);
+	curl.easy_setopt(c, CURLOPT_WRITEFUNCTION, on_data);
+	curl.easy_setopt(c, CURLOPT_WRITEDATA, d);
+	curl.easy_setopt(c, CURLOPT_NOPROGRESS, 0L);
+	curl.easy_setopt(c, CURLOPT_XFERINFOFUNCTION, on_transfer);
+	curl.easy_setopt(c, CURLOPT_XFERINFODATA, d);
 }
 
 /* 0 with @ret_code, the server's @ret_status and libcurl's words; < 0: not even asked. */
 static int request(struct download *d, CURLcode *ret_code, long *ret_status, char *error)
 {
-	scoped(curl) CURL *c = curl_easy_init();
+	scoped(curl) CURL *c = curl.easy_init();
 	scoped(slist) struct curl_slist *headers = NULL;
 	char range[32];
 
@@ -314,19 +308,19 @@ static int request(struct download *d, CURLcode *ret_code, long *ret_status, cha
 	if (d->have > 0) {
 		scoped(mem) char *line = str_format("If-Range: %s", d->validator);
 
-		headers = line ? curl_slist_append(NULL, line) : NULL;
+		headers = line ? curl.slist_append(NULL, line) : NULL;
 		if (!headers)
 			return -ENOMEM;
 		snprintf(range, sizeof(range), "%" PRId64 "-", d->have);
-		curl_easy_setopt(c, CURLOPT_RANGE, range);
-		curl_easy_setopt(c, CURLOPT_HTTPHEADER, headers);
+		curl.easy_setopt(c, CURLOPT_RANGE, range);
+		curl.easy_setopt(c, CURLOPT_HTTPHEADER, headers);
 	}
 	d->curl = c;
 	d->is_begun = false;
 	d->range = -1;
 	d->r = 0;
-	*ret_code = curl_easy_perform(c);
-	curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, ret_status);
+	*ret_code = curl.easy_perform(c);
+	curl.easy_getinfo(c, CURLINFO_RESPONSE_CODE, ret_status);
 	d->curl = NULL;
 	return 0;
 }
@@ -377,7 +371,7 @@ static int failed(const struct download *d, CURLcode code, const char *error, st
 	if (code == CURLE_FILE_COULDNT_READ_FILE)
 		return err_set(e, ERR_NOT_FOUND, "there is no %s", d->url);
 	if (!*error)
-		error = curl_easy_strerror(code);
+		error = curl.easy_strerror(code);
 	if (is_offline)
 		return err_hint(
 			e, err_set(e, ERR_UNREACHABLE, "cannot download %s: %s", d->url, error),
@@ -435,7 +429,6 @@ int image_download(const char *url, const char *name, const char *part,
 		   char ret_sha256[SHA256_TEXT_SIZE], const struct giveup *g,
 		   guest_progress_fn *progress, void *arg, struct err *e)
 {
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	struct download d = {.url = url,
 			     .name = name,
 			     .part = part,
@@ -447,7 +440,8 @@ int image_download(const char *url, const char *name, const char *part,
 			     .second = -1};
 	int r;
 
-	pthread_once(&once, init_curl);
+	if (curl_load(CURL_GLOBAL_DEFAULT, e) < 0)
+		return err_code_number(e->code);
 	d.from = str_format("%s.from", part);
 	d.md = image_digest_begin();
 	r = d.from && d.md ? open_part(&d) : -ENOMEM;

@@ -2,9 +2,9 @@
 /* rest.c and events.c against fake_program.py, which plays cloud-hypervisor's side and misbehaves as it is told. */
 #include "unit/check.h"
 
-#include "backend/cloud-hypervisor/curl.h"
 #include "backend/cloud-hypervisor/events.h"
 #include "backend/cloud-hypervisor/rest.h"
+#include "base/curl.h"
 #include "base/err.h"
 #include "loop/child.h"
 
@@ -312,7 +312,7 @@ int main(void)
 	/* libuv opens two descriptors with its first loop and keeps them */
 	uv_loop_init(&loop);
 	uv_loop_close(&loop);
-	if (curl_load(&e) < 0) {
+	if (curl_load(CURL_GLOBAL_NOTHING, &e) < 0) {
 		fprintf(stderr, "%s\n", e.msg);
 		return 1;
 	}

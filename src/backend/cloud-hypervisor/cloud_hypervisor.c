@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "backend/cloud-hypervisor/cloud_hypervisor.h"
 
-#include "backend/cloud-hypervisor/curl.h"
 #include "backend/cloud-hypervisor/vm.h"
+#include "base/curl.h"
 #include "base/host.h"
 #include "base/kvm.h"
 #include "base/scoped.h"
@@ -70,7 +70,8 @@ struct backend *cloud_hypervisor_backend_new(uv_loop_t *loop, const struct sandb
 	scoped(mem) char *program = NULL;
 	struct ch *ch;
 
-	if (host_find_cloud_hypervisor(NULL, &program, e) < 0 || curl_load(e) < 0)
+	if (host_find_cloud_hypervisor(NULL, &program, e) < 0 ||
+	    curl_load(CURL_GLOBAL_NOTHING, e) < 0)
 		return NULL;
 	ch = calloc(1, sizeof(*ch));
 	if (!ch) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "backend/cloud-hypervisor/rest.h"
 
-#include "backend/cloud-hypervisor/curl.h"
 #include "base/buf.h"
+#include "base/curl.h"
 #include "base/list.h"
 #include "base/scoped.h"
 #include "base/str.h"
