@@ -65,7 +65,7 @@ static int take_until(int fd, const struct giveup *g)
 {
 	scoped(fd) int done = eventfd(0, EFD_CLOEXEC);
 	struct sleeper s = {.lock = fd, .done = done};
-	pthread_t thread;
+	pthread_t thread = 0;
 	int r = done < 0 ? -errno : start(&s, &thread);
 
 	if (r < 0)

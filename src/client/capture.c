@@ -27,11 +27,9 @@
 
 enum { MIB = 1 << 20, STAT_BLOCK = 512 };
 
-#define DISK "disk.qcow2"
-
 /* What a member has beside its configuration, its memory and its disk. */
-static const char *const keys[] = {"ssh_host_ed25519_key", "ssh_host_ed25519_key.pub", "seed.iso",
-				   CAPTURE_LOGIN_KEY};
+static const char *const keys[] = {MEMBER_HOST_KEY, MEMBER_HOST_PUBLIC, MEMBER_SEED,
+				   MEMBER_LOGIN_KEY};
 
 static int no_memory(struct err *e)
 {
@@ -142,7 +140,7 @@ int capture_add_member(struct drover_capture *k, const char *name, struct err *e
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]) && r == 0; i++)
 		r = give_if_there(&k->store, name, &k->inside, name, keys[i], GIVE_COPY, e);
 	if (r == 0)
-		r = give_if_there(&k->store, name, &k->inside, name, CAPTURE_EFI, GIVE_COPY, e);
+		r = give_if_there(&k->store, name, &k->inside, name, MEMBER_EFI, GIVE_COPY, e);
 	return r < 0 ? r : store_config_save(&k->inside, c, e);
 }
 
@@ -194,15 +192,15 @@ int64_t capture_memory_used(const struct drover_capture *k)
 	int64_t used = 0;
 
 	for (size_t i = 0; i < k->n; i++)
-		used += bytes_on_disk(&k->inside, k->configs[i].name, "memory");
+		used += bytes_on_disk(&k->inside, k->configs[i].name, MEMBER_MEMORY);
 	return used;
 }
 
 const char *capture_disk_of(const struct drover_capture *k, size_t i)
 {
-	scoped(mem) char *disk = store_member_path(&k->store, k->configs[i].name, DISK);
+	scoped(mem) char *disk = store_member_path(&k->store, k->configs[i].name, MEMBER_DISK);
 
-	return disk && files_exist(disk) ? DISK : CAPTURE_POINTS;
+	return disk && files_exist(disk) ? MEMBER_DISK : MEMBER_POINTS;
 }
 
 /* Whether the file system gives @path's blocks to a copy of it in @dir as well: then that takes no room. */
@@ -269,7 +267,7 @@ static int take(struct drover_capture *k, struct drover_cluster *c, const char *
 	int r = turn < 0 ? turn : cluster_capture(c, k->inside.root, point, l, ret_held_ms, e);
 
 	for (size_t i = 0; i < k->n && r == 0; i++) {
-		r = take_in(k, k->configs[i].name, "memory", "memory", e);
+		r = take_in(k, k->configs[i].name, "memory", MEMBER_MEMORY, e);
 		if (r == 0)
 			r = take_in(k, k->configs[i].name, "disk", capture_disk_of(k, i), e);
 	}
@@ -293,7 +291,7 @@ int capture_take(struct drover_capture *k, struct drover_cluster *c, const struc
 		 int64_t *ret_held_ms, struct err *e)
 {
 	int64_t memory = cluster_memory_used(c, l, e);
-	int r = memory < 0 ? (int)memory : check_space(k, memory + disk_bytes(k, DISK), e);
+	int r = memory < 0 ? (int)memory : check_space(k, memory + disk_bytes(k, MEMBER_DISK), e);
 
 	return r < 0 ? r : take(k, c, NULL, l, ret_held_ms, e);
 }
@@ -342,26 +340,26 @@ static int deal_boot_file(const struct drover_capture *k, const char *from, cons
 int capture_deal(const struct drover_capture *k, size_t i, const char *name, const char *cluster_id,
 		 bool last, struct err *e)
 {
-	static const char *const disks[] = {DISK, CAPTURE_POINTS};
+	static const char *const disks[] = {MEMBER_DISK, MEMBER_POINTS};
 	struct member_config c = k->configs[i]; /* its texts stay the capture's */
 	const char *from = k->configs[i].name;
 	scoped(mem) char *kernel = NULL;
 	scoped(mem) char *initrd = NULL;
-	int r = give_if_there(&k->inside, from, &k->store, name, "memory", GIVE_LINK, e);
+	int r = give_if_there(&k->inside, from, &k->store, name, MEMBER_MEMORY, GIVE_LINK, e);
 
 	for (size_t j = 0; j < sizeof(keys) / sizeof(keys[0]) && r == 0; j++)
 		r = give_if_there(&k->inside, from, &k->store, name, keys[j], GIVE_LINK, e);
 	if (r == 0)
-		r = give_if_there(&k->inside, from, &k->store, name, CAPTURE_EFI, GIVE_COPY, e);
+		r = give_if_there(&k->inside, from, &k->store, name, MEMBER_EFI, GIVE_COPY, e);
 	if (r == 0)
-		r = give_if_there(&k->inside, from, &k->store, name, CAPTURE_POINT, GIVE_LINK, e);
+		r = give_if_there(&k->inside, from, &k->store, name, MEMBER_POINT, GIVE_LINK, e);
 	for (size_t j = 0; j < sizeof(disks) / sizeof(disks[0]) && r == 0; j++)
 		r = give_if_there(&k->inside, from, &k->store, name, disks[j],
 				  last ? GIVE_MOVE : GIVE_COPY, e);
 	if (r == 0)
-		r = deal_boot_file(k, from, name, CAPTURE_KERNEL, &c.kernel_path, &kernel, e);
+		r = deal_boot_file(k, from, name, MEMBER_KERNEL, &c.kernel_path, &kernel, e);
 	if (r == 0)
-		r = deal_boot_file(k, from, name, CAPTURE_INITRD, &c.initrd_path, &initrd, e);
+		r = deal_boot_file(k, from, name, MEMBER_INITRD, &c.initrd_path, &initrd, e);
 	if (r < 0)
 		return r;
 	memcpy(c.name, name, strlen(name) + 1);

@@ -5,17 +5,6 @@
 
 #include "client/client.h"
 
-#define CAPTURE_EFI "efi.qcow2" /* written by the guest: each copy has its own */
-
-#define CAPTURE_POINTS "points.qcow2" /* keeps the points of a member without a disk */
-#define CAPTURE_POINT \
-	"point" /* of a capture of a point: what it is called in the disk; taken when it is loaded */
-
-/* What members have only when they came out of a file (export.c). */
-#define CAPTURE_KERNEL    "kernel"
-#define CAPTURE_INITRD    "initrd"
-#define CAPTURE_LOGIN_KEY "login_key" /* private: until the store's own is let in */
-
 struct drover_capture {
 	struct store store;            /* where copies are made */
 	struct store inside;           /* the capture itself; its root alone is set */

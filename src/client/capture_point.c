@@ -50,8 +50,8 @@ static const char *find_running(const struct store *store, const struct name_lis
 /* What @name's disk has, or the file in its place where there is no disk. */
 static int read_disk(const struct store *s, const char *name, struct point_list *ret, struct err *e)
 {
-	scoped(mem) char *disk = store_member_path(s, name, "disk.qcow2");
-	scoped(mem) char *points = store_member_path(s, name, CAPTURE_POINTS);
+	scoped(mem) char *disk = store_member_path(s, name, MEMBER_DISK);
+	scoped(mem) char *points = store_member_path(s, name, MEMBER_POINTS);
 	const char *path = disk && files_exist(disk) ? disk : points;
 
 	if (!disk || !points)
@@ -89,7 +89,7 @@ static int settle(struct drover_capture *k, const struct store *s, const char *w
 		return points_refuse(all.lists, all.n, who, point, e);
 	for (size_t i = 0; i < k->n && r == 0; i++) {
 		scoped(mem) char *path =
-			store_member_path(&k->inside, k->configs[i].name, CAPTURE_POINT);
+			store_member_path(&k->inside, k->configs[i].name, MEMBER_POINT);
 
 		r = path ? files_publish(path, best->name, strlen(best->name), 0600) : -ENOMEM;
 	}

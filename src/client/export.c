@@ -22,14 +22,10 @@
 
 enum { FORMAT = 1, MAX_MEMBERS = 250, EXEC_MS = 60000, CPUINFO_MAX = 4 << 20 };
 
-#define CONFIG "config.json"
-#define DISK   "disk.qcow2"
-#define MEMORY "memory"
-
 /* What of a member is in the file; what it has not is left out. */
 static const char *const parts[] = {
-	CONFIG,     MEMORY,         DISK,           CAPTURE_EFI,       "ssh_host_ed25519_key",
-	"seed.iso", CAPTURE_KERNEL, CAPTURE_INITRD, CAPTURE_LOGIN_KEY, "ssh_host_ed25519_key.pub",
+	MEMBER_CONFIG, MEMBER_MEMORY, MEMBER_DISK,   MEMBER_EFI,       MEMBER_HOST_KEY,
+	MEMBER_SEED,   MEMBER_KERNEL, MEMBER_INITRD, MEMBER_LOGIN_KEY, MEMBER_HOST_PUBLIC,
 };
 enum { N_PARTS = sizeof(parts) / sizeof(parts[0]) };
 
@@ -196,7 +192,7 @@ int cluster_take_keys(struct drover_cluster *c, struct err *e)
 
 	for (size_t i = 0; i < c->n_vms && r == 0; i++) {
 		struct drover_vm *vm = c->vms[i];
-		scoped(mem) char *path = store_member_path(&c->store, vm->name, CAPTURE_LOGIN_KEY);
+		scoped(mem) char *path = store_member_path(&c->store, vm->name, MEMBER_LOGIN_KEY);
 		scoped(mem) char *public = path ? str_format("%s.pub", path) : NULL;
 		scoped(mem) char *came = NULL;
 		scoped(mem) char *own = NULL;
@@ -220,7 +216,7 @@ int cluster_take_keys(struct drover_cluster *c, struct err *e)
 static int let_in(struct drover_capture *k, struct drover_cluster *c, const struct giveup *g,
 		  struct drover_cancel *cancel, char **ret, struct err *e)
 {
-	scoped(mem) char *path = str_format("%s/" CAPTURE_LOGIN_KEY, k->inside.root);
+	scoped(mem) char *path = str_format("%s/" MEMBER_LOGIN_KEY, k->inside.root);
 	scoped(mem) char *own = NULL;
 	scoped(mem) char *line = NULL;
 	int r = path ? keys_make(path, "export", ret, e)
@@ -261,11 +257,11 @@ static char *source_of(const struct drover_capture *k, size_t i, const char *par
 {
 	const struct member_config *c = &k->configs[i];
 
-	if (strcmp(part, CAPTURE_LOGIN_KEY) == 0)
-		return str_format("%s/" CAPTURE_LOGIN_KEY, k->inside.root);
-	if (strcmp(part, CAPTURE_KERNEL) == 0)
+	if (strcmp(part, MEMBER_LOGIN_KEY) == 0)
+		return str_format("%s/" MEMBER_LOGIN_KEY, k->inside.root);
+	if (strcmp(part, MEMBER_KERNEL) == 0)
 		return strdup(kernel_path(c) ? kernel_path(c) : "");
-	if (strcmp(part, CAPTURE_INITRD) == 0)
+	if (strcmp(part, MEMBER_INITRD) == 0)
 		return strdup(kernel_initrd(c) ? kernel_initrd(c) : "");
 	return store_member_path(&k->inside, c->name, part);
 }
@@ -273,7 +269,7 @@ static char *source_of(const struct drover_capture *k, size_t i, const char *par
 /* The captured disk without points and without the image below it. */
 static int flatten(const struct drover_capture *k, size_t i, const struct giveup *g, struct err *e)
 {
-	scoped(mem) char *disk = store_member_path(&k->inside, k->configs[i].name, DISK);
+	scoped(mem) char *disk = store_member_path(&k->inside, k->configs[i].name, MEMBER_DISK);
 
 	if (!disk)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
@@ -460,16 +456,16 @@ static int check_config(const struct drover_capture *k, const char *name,
 		wrong = "shares";
 	else if (!is_plain(c->user))
 		wrong = "user";
-	else if (!has_part(k, name, MEMORY))
-		wrong = MEMORY;
-	else if (!has_part(k, name, CAPTURE_LOGIN_KEY))
-		wrong = CAPTURE_LOGIN_KEY;
-	else if (kernel_path(c) && !has_part(k, name, CAPTURE_KERNEL))
-		wrong = CAPTURE_KERNEL;
-	else if (kernel_initrd(c) && !has_part(k, name, CAPTURE_INITRD))
-		wrong = CAPTURE_INITRD;
-	else if (has_part(k, name, DISK) && !str_equal(c->disk_format, "qcow2"))
-		wrong = DISK;
+	else if (!has_part(k, name, MEMBER_MEMORY))
+		wrong = MEMBER_MEMORY;
+	else if (!has_part(k, name, MEMBER_LOGIN_KEY))
+		wrong = MEMBER_LOGIN_KEY;
+	else if (kernel_path(c) && !has_part(k, name, MEMBER_KERNEL))
+		wrong = MEMBER_KERNEL;
+	else if (kernel_initrd(c) && !has_part(k, name, MEMBER_INITRD))
+		wrong = MEMBER_INITRD;
+	else if (has_part(k, name, MEMBER_DISK) && !str_equal(c->disk_format, "qcow2"))
+		wrong = MEMBER_DISK;
 	return wrong ? err_set(e, ERR_INVALID, "the file is damaged: the %s of %s is not valid",
 			       wrong, name)
 		     : 0;
@@ -489,8 +485,8 @@ static int settle_kernel(struct member_config *c, struct err *e)
 	char *line = has_kernel ? kernel_cmdline(c) : NULL;
 
 	replace(&c->cmdline, line);
-	replace(&c->kernel_path, has_kernel ? strdup(CAPTURE_KERNEL) : NULL);
-	replace(&c->initrd_path, has_initrd ? strdup(CAPTURE_INITRD) : NULL);
+	replace(&c->kernel_path, has_kernel ? strdup(MEMBER_KERNEL) : NULL);
+	replace(&c->initrd_path, has_initrd ? strdup(MEMBER_INITRD) : NULL);
 	replace(&c->own_kernel, NULL);
 	replace(&c->own_initrd, NULL);
 	replace(&c->append, NULL);
@@ -502,7 +498,7 @@ static int settle_kernel(struct member_config *c, struct err *e)
 /* A disk that stands on another file would have QEMU open that, whatever it is. */
 static int check_disks(const struct drover_capture *k, const char *name, struct err *e)
 {
-	static const char *const disks[] = {DISK, CAPTURE_EFI};
+	static const char *const disks[] = {MEMBER_DISK, MEMBER_EFI};
 	int r = 0;
 
 	for (size_t i = 0; i < sizeof(disks) / sizeof(disks[0]) && r == 0; i++) {

@@ -126,7 +126,8 @@ static int check_memory(const struct forking *f, struct err *e)
 /* What a client that died in a fork of this name has left: there is no member, and its lock is ours. */
 static void clear_away(const struct forking *f, const char *name)
 {
-	static const char *const files[] = {"memory", "disk.qcow2", CAPTURE_POINTS, CAPTURE_POINT};
+	static const char *const files[] = {MEMBER_MEMORY, MEMBER_DISK, MEMBER_POINTS,
+					    MEMBER_POINT};
 
 	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
 		scoped(mem) char *path = store_member_path(&f->from->store, name, files[i]);

@@ -524,13 +524,13 @@ char *drover_path(const char *home, const char *name, enum drover_path which)
 	case DROVER_PATH_DIR:
 		return store_member_path(&store, name, NULL);
 	case DROVER_PATH_SERIAL_LOG:
-		return store_member_path(&store, name, "serial.log");
+		return store_member_path(&store, name, MEMBER_SERIAL_LOG);
 	case DROVER_PATH_HELPER_LOG:
 		return helper_log(&store, name);
 	case DROVER_PATH_KNOWN_HOSTS:
-		return store_member_path(&store, name, "known_hosts");
+		return store_member_path(&store, name, MEMBER_KNOWN_HOSTS);
 	case DROVER_PATH_KEY:
-		return str_format("%s/id_ed25519", store.root);
+		return str_format("%s/" STORE_KEY, store.root);
 	case DROVER_PATH_SOCKET:
 		return store_socket_path(&store, name, "sock");
 	}

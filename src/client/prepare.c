@@ -86,7 +86,7 @@ static int make_placeholder(const struct prepare *p, const char *file, struct er
 
 static int make_disk(const struct prepare *p, struct err *e)
 {
-	scoped(mem) char *path = store_member_path(p->store, p->config.name, "disk.qcow2");
+	scoped(mem) char *path = store_member_path(p->store, p->config.name, MEMBER_DISK);
 
 	if (!path)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
@@ -98,7 +98,7 @@ static int make_disk(const struct prepare *p, struct err *e)
 /* Once, when the disk is made: which firmware starts it, and for UEFI the variables that it keeps between boots. */
 static int make_firmware(struct prepare *p, struct err *e)
 {
-	scoped(mem) char *path = store_member_path(p->store, p->config.name, "efi.qcow2");
+	scoped(mem) char *path = store_member_path(p->store, p->config.name, MEMBER_EFI);
 	char *chosen = p->config.firmware;
 	enum firmware wanted = FIRMWARE_BIOS;
 	const char *code;
@@ -127,8 +127,8 @@ static int make_firmware(struct prepare *p, struct err *e)
 /* What points are kept in where there is no disk: a few blocks, until one is saved. */
 static int make_points_file(const struct prepare *p, struct err *e)
 {
-	scoped(mem) char *path = store_member_path(p->store, p->config.name, "points.qcow2");
-	scoped(mem) char *disk = store_member_path(p->store, p->config.name, "disk.qcow2");
+	scoped(mem) char *path = store_member_path(p->store, p->config.name, MEMBER_POINTS);
+	scoped(mem) char *disk = store_member_path(p->store, p->config.name, MEMBER_DISK);
 
 	if (!path || !disk)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
@@ -169,9 +169,9 @@ static int read_texts(const struct prepare *p, struct seed_texts *t, struct seed
 	if (r == 0)
 		r = keys_ensure_host(p->store, p->config.name, e);
 	if (r == 0)
-		r = read_key(p, "ssh_host_ed25519_key", &t->host_key, e);
+		r = read_key(p, MEMBER_HOST_KEY, &t->host_key, e);
 	if (r == 0)
-		r = read_key(p, "ssh_host_ed25519_key.pub", &t->host_key_public, e);
+		r = read_key(p, MEMBER_HOST_PUBLIC, &t->host_key_public, e);
 	if (r < 0)
 		return r;
 	t->host_key_public[strcspn(t->host_key_public, "\n")] = '\0';
@@ -188,7 +188,7 @@ static int make_seed(struct prepare *p, const struct seed *seed, struct err *e)
 {
 	scoped(mem) char *path =
 		store_member_path(p->store, p->config.name,
-				  provides(p, PROVISION_CREDENTIALS) ? "credentials" : "seed.iso");
+				  provides(p, PROVISION_CREDENTIALS) ? "credentials" : MEMBER_SEED);
 	int r;
 
 	if (!path)
@@ -204,7 +204,7 @@ static int make_seed(struct prepare *p, const struct seed *seed, struct err *e)
 /* What makes of a copy of a template this member; for any other start there is nothing to say on the second line. */
 static int make_script(const struct prepare *p, const struct seed *seed, struct err *e)
 {
-	scoped(mem) char *path = store_member_path(p->store, p->config.name, "script");
+	scoped(mem) char *path = store_member_path(p->store, p->config.name, MEMBER_SCRIPT);
 	scoped(buf) struct buf b = BUF_INIT;
 	const struct identity identity = {.name = seed->name,
 					  .user = seed->user,
@@ -237,7 +237,7 @@ static int make_identity(struct prepare *p, struct err *e)
 /* What lies where a new member is made to go on from is of a fork whose client died: not this member's. */
 static void drop_begin(const struct prepare *p)
 {
-	static const char *const files[] = {"memory", "point"};
+	static const char *const files[] = {MEMBER_MEMORY, MEMBER_POINT};
 
 	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
 		scoped(mem) char *path = store_member_path(p->store, p->config.name, files[i]);
@@ -262,7 +262,7 @@ int prepare_files(struct prepare *p, struct err *e)
 	if (r == 0)
 		r = giveup_check(p->giveup, e);
 	if (r == 0 && p->is_new)
-		r = p->is_fake ? make_placeholder(p, "disk.qcow2", e) : make_disk(p, e);
+		r = p->is_fake ? make_placeholder(p, MEMBER_DISK, e) : make_disk(p, e);
 	if (r == 0 && p->is_new && !p->is_fake)
 		r = make_firmware(p, e);
 	if (r == 0 && !p->is_fake)
@@ -272,7 +272,7 @@ int prepare_files(struct prepare *p, struct err *e)
 
 int prepare_member(struct prepare *p, struct err *e)
 {
-	int r = p->is_fake ? make_placeholder(p, "seed.iso", e) : make_identity(p, e);
+	int r = p->is_fake ? make_placeholder(p, MEMBER_SEED, e) : make_identity(p, e);
 
 	if (r == 0)
 		r = shares_build(p, e);
@@ -296,19 +296,20 @@ static bool spec_files(const struct prepare *p, struct vm_spec *s)
 {
 	const char *name = p->config.name;
 
-	s->serial_log_path = store_member_path(p->store, name, "serial.log");
+	s->serial_log_path = store_member_path(p->store, name, MEMBER_SERIAL_LOG);
 	if (p->config.second_line) {
-		s->script_path = store_member_path(p->store, name, "script");
+		s->script_path = store_member_path(p->store, name, MEMBER_SCRIPT);
 		if (!s->script_path)
 			return false;
 	}
-	if (!s->serial_log_path || !existing(p, "disk.qcow2", &s->disk_path) ||
-	    !existing(p, "seed.iso", &s->seed_path) || !existing(p, "efi.qcow2", &s->efi_path) ||
-	    !existing(p, "memory", &s->memory_path) || !existing(p, "point", &s->point_path))
+	if (!s->serial_log_path || !existing(p, MEMBER_DISK, &s->disk_path) ||
+	    !existing(p, MEMBER_SEED, &s->seed_path) || !existing(p, MEMBER_EFI, &s->efi_path) ||
+	    !existing(p, MEMBER_MEMORY, &s->memory_path) ||
+	    !existing(p, MEMBER_POINT, &s->point_path))
 		return false;
 	if (s->disk_path)
 		return str_dup(p->config.disk_format, &s->disk_format);
-	return p->is_fake || existing(p, "points.qcow2", &s->points_path);
+	return p->is_fake || existing(p, MEMBER_POINTS, &s->points_path);
 }
 
 static bool spec_kernel(const struct prepare *p, struct vm_spec *s)

@@ -69,7 +69,7 @@ static int look(const struct prepare *p, const char *file, bool grow, struct err
 
 int sizes_apply(const struct prepare *p, struct err *e)
 {
-	scoped(mem) char *memory = store_member_path(p->store, p->config.name, "memory");
+	scoped(mem) char *memory = store_member_path(p->store, p->config.name, MEMBER_MEMORY);
 	int r;
 
 	if (!p->is_resized || p->is_fake)
@@ -78,6 +78,6 @@ int sizes_apply(const struct prepare *p, struct err *e)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	if (files_exist(memory))
 		return refuse(p, "memory", "boot it as it is first", e);
-	r = look(p, "points.qcow2", false, e);
-	return r < 0 ? r : look(p, "disk.qcow2", p->is_grown, e);
+	r = look(p, MEMBER_POINTS, false, e);
+	return r < 0 ? r : look(p, MEMBER_DISK, p->is_grown, e);
 }

@@ -336,17 +336,17 @@ int vm_await_end(struct drover_vm *vm, struct err *e)
 /* The store's, or what came with the member out of a file. */
 static char *login_key(const struct store *store, const char *name)
 {
-	scoped(mem) char *its = store_member_path(store, name, CAPTURE_LOGIN_KEY);
+	scoped(mem) char *its = store_member_path(store, name, MEMBER_LOGIN_KEY);
 
-	return its && files_exist(its) ? take_ptr(&its) : str_format("%s/id_ed25519", store->root);
+	return its && files_exist(its) ? take_ptr(&its) : str_format("%s/" STORE_KEY, store->root);
 }
 
 int vm_ssh_open(const struct store *store, const char *name, const char *user, int fd,
 		uint64_t timeout_ms, int cancel_fd, struct ssh_session **ret, struct err *e)
 {
 	scoped(mem) char *key = login_key(store, name);
-	scoped(mem) char *host_key = store_member_path(store, name, "ssh_host_ed25519_key.pub");
-	scoped(mem) char *known_hosts = store_member_path(store, name, "known_hosts");
+	scoped(mem) char *host_key = store_member_path(store, name, MEMBER_HOST_PUBLIC);
+	scoped(mem) char *known_hosts = store_member_path(store, name, MEMBER_KNOWN_HOSTS);
 	const struct ssh_options o = {
 		.name = name,
 		.user = user && *user ? user : "drover",

@@ -139,8 +139,8 @@ static int capture(struct making *m, struct err *e)
 	int r = cluster_capture(m->cluster, m->dir, NULL, &l, &held_ms, e);
 
 	if (r == 0)
-		r = move(m, "memory", "memory", e);
-	return r < 0 ? r : move(m, "disk", "disk.qcow2", e);
+		r = move(m, "memory", MEMBER_MEMORY, e);
+	return r < 0 ? r : move(m, "disk", MEMBER_DISK, e);
 }
 
 /* Under the template's lock. */
@@ -195,7 +195,7 @@ static int warm_find(const struct store *store, const struct settings *s,
 	scoped(mem) char *cmdline = NULL;
 	scoped(mem) char *qemu = files_find_program("qemu-system-x86_64");
 	struct template_of of;
-	enum accel accel;
+	enum accel accel = ACCEL_AUTO;
 	int r = prepare_config(&c, image, "template", s, e);
 
 	*ret = (struct warm){0};
@@ -232,7 +232,7 @@ static int warm_find(const struct store *store, const struct settings *s,
  */
 static int check_memory(const struct store *store, const struct warm *w, size_t n, struct err *e)
 {
-	scoped(mem) char *path = template_path(store, w->key, "memory");
+	scoped(mem) char *path = template_path(store, w->key, MEMBER_MEMORY);
 	int64_t have = host_available_mb();
 	struct stat st;
 	int64_t need;
@@ -311,7 +311,7 @@ static int deal(const struct prepare *p, const char *file, enum give how, struct
 
 int warm_deal(const struct prepare *p, struct err *e)
 {
-	int r = p->image_disk[0] ? deal(p, "disk.qcow2", GIVE_COPY, e) : 0;
+	int r = p->image_disk[0] ? deal(p, MEMBER_DISK, GIVE_COPY, e) : 0;
 
-	return r < 0 ? r : deal(p, "memory", GIVE_LINK, e);
+	return r < 0 ? r : deal(p, MEMBER_MEMORY, GIVE_LINK, e);
 }

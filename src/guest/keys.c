@@ -120,7 +120,7 @@ int keys_make(const char *path, const char *comment, char **ret, struct err *e)
 
 int keys_ensure(const struct store *s, char **ret_public, struct err *e)
 {
-	scoped(mem) char *path = str_format("%s/id_ed25519", s->root);
+	scoped(mem) char *path = str_format("%s/" STORE_KEY, s->root);
 	scoped(mem) char *public = NULL;
 	char *line;
 	int r;
@@ -139,8 +139,8 @@ int keys_ensure(const struct store *s, char **ret_public, struct err *e)
 
 int keys_ensure_host(const struct store *s, const char *name, struct err *e)
 {
-	scoped(mem) char *path = store_member_path(s, name, "ssh_host_ed25519_key");
-	scoped(mem) char *known_path = store_member_path(s, name, "known_hosts");
+	scoped(mem) char *path = store_member_path(s, name, MEMBER_HOST_KEY);
+	scoped(mem) char *known_path = store_member_path(s, name, MEMBER_KNOWN_HOSTS);
 	scoped(mem) char *public = NULL;
 	scoped(mem) char *known = NULL;
 	int r;

@@ -144,8 +144,8 @@ bool template_is_whole(const struct store *s, const char *key)
 {
 	scoped(json) json_t *root = read_json(s, key);
 
-	return root && fits(root, "memory_bytes", s, key, "memory") &&
-	       fits(root, "disk_bytes", s, key, "disk.qcow2");
+	return root && fits(root, "memory_bytes", s, key, MEMBER_MEMORY) &&
+	       fits(root, "disk_bytes", s, key, MEMBER_DISK);
 }
 
 int template_begin(const struct store *s, const char *key, char **ret_dir, struct err *e)
@@ -159,8 +159,8 @@ int template_begin(const struct store *s, const char *key, char **ret_dir, struc
 static int write_json(const char *dir, const struct template_of *t, struct err *e)
 {
 	scoped(mem) char *path = str_format("%s/" TEMPLATE_JSON, dir);
-	scoped(mem) char *memory = str_format("%s/memory", dir);
-	scoped(mem) char *disk = str_format("%s/disk.qcow2", dir);
+	scoped(mem) char *memory = str_format("%s/" MEMBER_MEMORY, dir);
+	scoped(mem) char *disk = str_format("%s/" MEMBER_DISK, dir);
 	scoped(buf) struct buf b = BUF_INIT;
 	struct json_out o;
 	int r;

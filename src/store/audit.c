@@ -215,7 +215,7 @@ static void tell_files(struct audit *a, const char *name, const char *path, pid_
 	while (dir && !is_over(a) && (entry = readdir(dir))) {
 		const char *file = entry->d_name;
 
-		if (strcmp(file, "pid") == 0 || strcmp(file, "owner") == 0)
+		if (strcmp(file, MEMBER_PID) == 0 || strcmp(file, MEMBER_OWNER) == 0)
 			add(a, "pidfile", str_format("%s/%s", path, file), name, owner);
 		else if (is_draft(file))
 			add(a, "file", str_format("%s/%s", path, file), name, owner);

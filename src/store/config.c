@@ -161,7 +161,7 @@ static int load_fields(struct fields *f, struct member_config *c)
 int store_config_load(const struct store *s, const char *name, struct member_config *ret,
 		      struct err *e)
 {
-	scoped(mem) char *path = store_member_path(s, name, "config.json");
+	scoped(mem) char *path = store_member_path(s, name, MEMBER_CONFIG);
 	scoped(mem) char *text = NULL;
 	scoped(json) json_t *root = NULL;
 	scoped(config) struct member_config c = {0};
@@ -222,7 +222,7 @@ static void save_shares(json_t *root, const struct member_config *c, const char 
 
 int store_config_save(const struct store *s, const struct member_config *c, struct err *e)
 {
-	scoped(mem) char *path = store_member_path(s, c->name, "config.json");
+	scoped(mem) char *path = store_member_path(s, c->name, MEMBER_CONFIG);
 	scoped(json) json_t *root = json_object();
 	scoped(mem) char *text = NULL;
 	int r;

@@ -48,8 +48,8 @@ static bool may_exist(const char *path)
 
 static bool is_member(const struct store *s, const char *name)
 {
-	scoped(mem) char *config = store_member_path(s, name, "config.json");
-	scoped(mem) char *pid = store_member_path(s, name, "pid");
+	scoped(mem) char *config = store_member_path(s, name, MEMBER_CONFIG);
+	scoped(mem) char *pid = store_member_path(s, name, MEMBER_PID);
 
 	return may_exist(config) || may_exist(pid);
 }

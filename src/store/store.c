@@ -337,14 +337,14 @@ int store_owner_write(const struct store *s, const char *name, const struct proc
 	snprintf(owner, sizeof(owner), "%d %llu %s\n", (int)id->pid,
 		 (unsigned long long)id->start_ticks, id->boot_id);
 	snprintf(pid, sizeof(pid), "%d", (int)id->pid);
-	r = write_owner_file(s, name, "owner", owner, like, e);
-	return r < 0 ? r : write_owner_file(s, name, "pid", pid, like, e);
+	r = write_owner_file(s, name, MEMBER_OWNER, owner, like, e);
+	return r < 0 ? r : write_owner_file(s, name, MEMBER_PID, pid, like, e);
 }
 
 void store_owner_clear(const struct store *s, const char *name)
 {
-	scoped(mem) char *owner_path = store_member_path(s, name, "owner");
-	scoped(mem) char *pid_path = store_member_path(s, name, "pid");
+	scoped(mem) char *owner_path = store_member_path(s, name, MEMBER_OWNER);
+	scoped(mem) char *pid_path = store_member_path(s, name, MEMBER_PID);
 
 	if (owner_path)
 		unlink(owner_path);
@@ -374,7 +374,7 @@ void store_failure_read(const struct store *s, const char *name, char *ret, size
 /* The pid that the member's pidfile holds, or 0. */
 static pid_t read_pid(const struct store *s, const char *name)
 {
-	scoped(mem) char *path = store_member_path(s, name, "pid");
+	scoped(mem) char *path = store_member_path(s, name, MEMBER_PID);
 	scoped(mem) char *text = NULL;
 	int64_t pid = 0;
 
@@ -387,7 +387,7 @@ static pid_t read_pid(const struct store *s, const char *name)
 
 pid_t store_owner_alive(const struct store *s, const char *name)
 {
-	scoped(mem) char *path = store_member_path(s, name, "owner");
+	scoped(mem) char *path = store_member_path(s, name, MEMBER_OWNER);
 	scoped(mem) char *text = NULL;
 	struct procid id = {0};
 	unsigned long long ticks = 0;
@@ -418,7 +418,7 @@ bool store_owner_serves(const struct store *s, pid_t pid)
 
 bool store_member_exists(const struct store *s, const char *name)
 {
-	scoped(mem) char *path = store_member_path(s, name, "config.json");
+	scoped(mem) char *path = store_member_path(s, name, MEMBER_CONFIG);
 
 	return path && files_exist(path);
 }
@@ -446,7 +446,7 @@ static void remove_cluster_dir(const struct store *s, const char *name)
 int store_member_remove(const struct store *s, const char *name, struct err *e)
 {
 	scoped(mem) char *dir = store_member_path(s, name, NULL);
-	scoped(mem) char *config = store_member_path(s, name, "config.json");
+	scoped(mem) char *config = store_member_path(s, name, MEMBER_CONFIG);
 	int r;
 
 	if (!dir || !config)
@@ -515,7 +515,7 @@ void store_sweep_owner(const struct store *s, pid_t pid, bool remove_members)
 
 void store_sweep_dead(const struct store *s, const char *name)
 {
-	scoped(mem) char *pid = store_member_path(s, name, "pid");
+	scoped(mem) char *pid = store_member_path(s, name, MEMBER_PID);
 	scoped(mem) char *net = store_network_path(s, name, read_pid(s, name));
 	scoped(lock) int lock = -1;
 

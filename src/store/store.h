@@ -27,6 +27,29 @@
 struct err;
 struct giveup;
 
+/* The files of a member. What is captured of one has some of them under the same names, a template two. */
+#define MEMBER_CONFIG      "config.json"
+#define MEMBER_DISK        "disk.qcow2"
+#define MEMBER_POINTS      "points.qcow2" /* keeps the points of a member without a disk */
+#define MEMBER_EFI         "efi.qcow2"    /* what UEFI keeps; written by the guest */
+#define MEMBER_SEED        "seed.iso"
+#define MEMBER_HOST_KEY    "ssh_host_ed25519_key"
+#define MEMBER_HOST_PUBLIC "ssh_host_ed25519_key.pub"
+#define MEMBER_KNOWN_HOSTS "known_hosts"
+#define MEMBER_SERIAL_LOG  "serial.log"
+#define MEMBER_PID         "pid"
+#define MEMBER_OWNER       "owner"
+/* Only until the first start of a copy has taken them. */
+#define MEMBER_MEMORY "memory"
+#define MEMBER_POINT  "point" /* what the point that it loads is called in the disk */
+#define MEMBER_SCRIPT "script"
+/* Only of members that came out of a file (client/export.c). */
+#define MEMBER_KERNEL    "kernel"
+#define MEMBER_INITRD    "initrd"
+#define MEMBER_LOGIN_KEY "login_key" /* private: until the store's own is let in */
+
+#define STORE_KEY "id_ed25519" /* below the root; private, .pub beside it */
+
 struct store {
 	char *root;
 	char *run;    /* sockets */

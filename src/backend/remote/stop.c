@@ -74,7 +74,7 @@ static void departure_end(struct departure *d, const struct err *e)
 static bool has_departed(const struct departure *d)
 {
 	const struct store *s = remote_of(d->vm->base.backend)->store;
-	scoped(mem) char *pid = store_member_path(s, d->vm->name, "pid");
+	scoped(mem) char *pid = store_member_path(s, d->vm->name, MEMBER_PID);
 	scoped(mem) char *sock = store_socket_path(s, d->vm->name, "sock");
 
 	if (pid && sock && !files_exist(pid) && !files_exist(sock))
