@@ -6,6 +6,7 @@
  */
 #include "base/kvm.h"
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/scoped.h"
 
@@ -24,7 +25,6 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -178,21 +178,13 @@ static int deadline_ms(void)
 							       : DEADLINE_MS;
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /* The answer may lie in the pipe for long before it is read, so that whether it came in time is told here. */
 static void child(int fd, int64_t end_ms)
 {
 	char yes = 1;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (run_guest() && now_ms() <= end_ms && write(fd, &yes, 1) == 1)
+	if (run_guest() && clock_ms() <= end_ms && write(fd, &yes, 1) == 1)
 		_exit(0);
 	_exit(1);
 }
@@ -213,7 +205,7 @@ void kvm_probe_begin(struct kvm_probe *p)
 		answered(p, false);
 		return;
 	}
-	p->began_ms = now_ms();
+	p->began_ms = clock_ms();
 	p->pid = fork();
 	if (p->pid == 0)
 		child(fds[1], p->began_ms + deadline_ms());
@@ -247,7 +239,7 @@ bool kvm_probe_answer(struct kvm_probe *p)
 	if (p->state == KVM_ANSWERED)
 		return p->usable;
 	ready.fd = p->fd;
-	left = p->began_ms + deadline_ms() - now_ms();
+	left = p->began_ms + deadline_ms() - clock_ms();
 	if (poll(&ready, 1, left > 0 ? (int)left : 0) != 1 || read(p->fd, &yes, 1) != 1)
 		yes = 0;
 	kvm_probe_done(p);
