@@ -3,6 +3,7 @@
 #include "helper/check.h"
 #include "helper/helper.h"
 
+#include "base/fds.h"
 #include "base/files.h"
 #include "base/scoped.h"
 #include "base/wait_status.h"
@@ -458,6 +459,7 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	set_limits();
 	r = parse_arguments(argc, argv, &a, &e);
+	fds_close_but(a.ready_fd); /* a lock that the caller holds is not ours to hold */
 	if (r < 0)
 		helper_tell_failure(a.ready_fd, &e);
 	r = r == 0 ? serve(&a, &e) : r > 0 ? 0 : r;

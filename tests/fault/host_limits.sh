@@ -118,6 +118,15 @@ END
 ok "a helper that has no descriptor for a peer does not work in vain, and serves the next" crowd
 ok "nothing is left of that" nothing_left
 
+# --- what the caller has open: a script that holds a lock by a descriptor, say
+lets_go_of_the_lock() {
+	exec 9>"$scratch/lock" && flock 9 && up a
+	exec 9>&-
+	flock -n "$scratch/lock" true && "$drover" ls a
+}
+ok "a lock that the caller holds ends with the caller, not with the cluster" lets_go_of_the_lock
+ok "rm of it" "$drover" rm -f a
+
 # --- clocks: monotonic and boot time that differ by a year between who starts a cluster and who looks at it
 if unshare -T --boottime 31536000 --monotonic 31536000 true 2>/dev/null; then
 	other_clock() {
