@@ -297,10 +297,7 @@ static int add_cluster(struct name_list *l, const char *member)
 	char cluster[NAME_SIZE];
 
 	name_cluster(member, cluster);
-	for (size_t i = 0; i < l->n; i++)
-		if (strcmp(l->names[i], cluster) == 0)
-			return 0;
-	return name_list_add(l, cluster);
+	return name_list_add_once(l, cluster);
 }
 
 static int compare(const void *a, const void *b)

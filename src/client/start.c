@@ -15,14 +15,6 @@
 /* What stopping may take that goes before an error's answer. */
 enum { LEAVE_MS = 10000 };
 
-static bool has_name(const struct name_list *l, const char *name)
-{
-	for (size_t i = 0; i < l->n; i++)
-		if (strcmp(l->names[i], name) == 0)
-			return true;
-	return false;
-}
-
 static int start_helper(struct drover_cluster *c, const struct name_list *names,
 			const struct settings *s, struct err *e)
 {
@@ -71,7 +63,7 @@ static bool is_shared(const struct drover_cluster *c, const struct name_list *na
 	if (!c->detached || !c->session.pid || store_list(&c->store, &all, NULL) < 0)
 		return false;
 	for (size_t i = 0; i < all.n; i++)
-		if (!has_name(names, all.names[i]) &&
+		if (!name_list_has(names, all.names[i]) &&
 		    store_owner_alive(&c->store, all.names[i]) == c->session.pid)
 			return true;
 	return false;

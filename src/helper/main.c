@@ -61,9 +61,8 @@ static int parse_members(const char *list, struct name_list *ret, struct err *e)
 
 		if (r < 0)
 			return r;
-		for (size_t i = 0; i < ret->n; i++)
-			if (strcmp(ret->names[i], name) == 0)
-				return err_set(e, ERR_INVALID, "member %s is named twice", name);
+		if (name_list_has(ret, name))
+			return err_set(e, ERR_INVALID, "member %s is named twice", name);
 		if (name_list_add(ret, name) < 0)
 			return err_set(e, ERR_NO_MEMORY, "out of memory");
 	}

@@ -175,10 +175,7 @@ static pid_t find_owner(const struct audit *a, const char *name)
 
 static void add_name(struct audit *a, const char *name)
 {
-	for (size_t i = 0; i < a->names.n; i++)
-		if (strcmp(a->names.names[i], name) == 0)
-			return;
-	if (name_list_add(&a->names, name) < 0)
+	if (name_list_add_once(&a->names, name) < 0)
 		a->out_of_memory = true;
 }
 

@@ -42,14 +42,6 @@ static void note_table(void *arg, const char *name)
 		a->out_of_memory = true;
 }
 
-static bool has_table(const struct host_audit *a, const char *name)
-{
-	for (size_t i = 0; i < a->tables.n; i++)
-		if (strcmp(a->tables.names[i], name) == 0)
-			return true;
-	return false;
-}
-
 /* Whose @r is, when it is to be told in an audit of @s: one of @s always, another store's (to root) when it is nobody's. */
 static bool is_told(const struct store *s, const struct host_record *r, pid_t *ret_owner)
 {
@@ -64,7 +56,8 @@ static void tell_table(const struct host_audit *a, const struct host_record *r, 
 	char table[HOST_TABLE_SIZE];
 
 	host_table_name(r->key, table);
-	if (!a->tables_known || r->net_ns != host_namespace("net") || has_table(a, table))
+	if (!a->tables_known || r->net_ns != host_namespace("net") ||
+	    name_list_has(&a->tables, table))
 		a->tell(a->arg, "table", table, r->member, owner);
 }
 

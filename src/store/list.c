@@ -25,6 +25,19 @@ int name_list_add(struct name_list *l, const char *name)
 	return 0;
 }
 
+bool name_list_has(const struct name_list *l, const char *name)
+{
+	for (size_t i = 0; i < l->n; i++)
+		if (strcmp(l->names[i], name) == 0)
+			return true;
+	return false;
+}
+
+int name_list_add_once(struct name_list *l, const char *name)
+{
+	return name_list_has(l, name) ? 0 : name_list_add(l, name);
+}
+
 /* By cluster, then web-2 before web-10. */
 static int compare_names(const void *a, const void *b)
 {

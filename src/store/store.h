@@ -214,11 +214,11 @@ int store_member_remove(const struct store *s, const char *name, struct err *e);
 /* Removes what is there of @name when it never became a member. The caller holds its lock. */
 void store_member_forget(const struct store *s, const char *name);
 
-/* Names of all members (those with a config, and those that run), by cluster, then naturally by number. */
 struct name_list {
 	char (*names)[NAME_SIZE]; /* owned */
 	size_t n;
 };
+/* Names of all members (those with a config, and those that run), by cluster, then naturally by number. */
 int store_list(const struct store *s, struct name_list *ret, struct err *e);
 void name_list_done(struct name_list *l);
 static inline void scoped_names(struct name_list *l)
@@ -226,5 +226,7 @@ static inline void scoped_names(struct name_list *l)
 	name_list_done(l);
 }
 int name_list_add(struct name_list *l, const char *name); /* 0 or -ENOMEM */
+bool name_list_has(const struct name_list *l, const char *name);
+int name_list_add_once(struct name_list *l, const char *name); /* the same, unless it is there */
 
 #endif

@@ -24,12 +24,7 @@ struct rpc *member_rpc(struct remote_vm *vm, const struct request *q, uint64_t t
 
 int remote_backend_know(struct backend *base, const char *name)
 {
-	struct remote *b = remote_of(base);
-
-	for (size_t i = 0; i < b->known.n; i++)
-		if (strcmp(b->known.names[i], name) == 0)
-			return 0;
-	return name_list_add(&b->known, name);
+	return name_list_add_once(&remote_of(base)->known, name);
 }
 
 /* --- The cluster's calls ------------------------------------------------------------------------------------- */
