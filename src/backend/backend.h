@@ -45,6 +45,8 @@ enum vm_state {
 
 const char *vm_state_name(enum vm_state s); /* "unknown" for a value out of range */
 
+enum { SSH_PORT = 22 }; /* of every guest */
+
 struct backend_ops;
 
 /* Each implementation embeds these as its first member. */

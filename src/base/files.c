@@ -30,6 +30,13 @@ int files_write_all(int fd, const void *data, size_t len)
 	return 0;
 }
 
+int files_write_into(const char *path, const char *text)
+{
+	scoped(fd) int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	return fd < 0 ? -errno : files_write_all(fd, text, strlen(text));
+}
+
 int files_write_at(int fd, const void *data, size_t len, off_t at)
 {
 	const char *p = data;

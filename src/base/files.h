@@ -9,6 +9,9 @@
 
 /* Writes all of it, whatever write(2) returns at a time. */
 int files_write_all(int fd, const void *data, size_t len);
+
+/* Writes @text into the file at @path, which is there, as the kernel's settings are. */
+int files_write_into(const char *path, const char *text);
 /* The same at a place, which the descriptor does not move to. */
 int files_write_at(int fd, const void *data, size_t len, off_t at);
 

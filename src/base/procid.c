@@ -78,10 +78,15 @@ int procid_of(pid_t pid, struct procid *ret)
 	return 0;
 }
 
+bool procid_equal(const struct procid *a, const struct procid *b)
+{
+	return a->pid == b->pid && a->start_ticks == b->start_ticks &&
+	       strcmp(a->boot_id, b->boot_id) == 0;
+}
+
 bool procid_is_alive(const struct procid *id)
 {
 	struct procid now;
 
-	return id->pid > 0 && procid_of(id->pid, &now) == 0 && now.start_ticks == id->start_ticks &&
-	       strcmp(now.boot_id, id->boot_id) == 0;
+	return id->pid > 0 && procid_of(id->pid, &now) == 0 && procid_equal(&now, id);
 }

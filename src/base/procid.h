@@ -21,6 +21,9 @@ struct procid {
 /* The identity of @pid now: 0, or -ESRCH when there is no such process (a zombie counts as none). */
 int procid_of(pid_t pid, struct procid *ret);
 
+/* Whether they name the same process. */
+bool procid_equal(const struct procid *a, const struct procid *b);
+
 /* True when the process that @id names is alive and no zombie. */
 bool procid_is_alive(const struct procid *id);
 

@@ -177,7 +177,7 @@ static void begin_login(void *arg)
 	struct err e = ERR_INIT;
 
 	tell_stage(b, "ssh", -1, b->vm->ip);
-	if (backend_dial(b->handle, 22, clock_left_ms(b->run->end_ms), on_dialed, b, &e) < 0)
+	if (backend_dial(b->handle, SSH_PORT, clock_left_ms(b->run->end_ms), on_dialed, b, &e) < 0)
 		boot_end(b, &e);
 }
 

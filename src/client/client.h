@@ -386,6 +386,8 @@ int cluster_capture(struct drover_cluster *c, const char *dir, const char *point
  */
 int cluster_wake(struct drover_cluster *c, uint64_t timeout_ms, struct drover_cancel *cancel,
 		 struct err *e);
+/* Adds to @ret the members that have a handle: what is asked of all is asked at the socket of any of them. */
+int cluster_doors(const struct drover_cluster *c, struct name_list *ret, struct err *e);
 /* Ends what is under way on the members' handles (as canceled) and gives them new ones. */
 void cluster_renew_handles(struct drover_cluster *c);
 

@@ -214,6 +214,14 @@ void cluster_drop_last(struct drover_cluster *c)
 		vm_free(c->vms[--c->n_vms]);
 }
 
+int cluster_doors(const struct drover_cluster *c, struct name_list *ret, struct err *e)
+{
+	for (size_t i = 0; i < c->n_vms; i++)
+		if (c->vms[i]->handle && name_list_add(ret, c->vms[i]->name) < 0)
+			return err_set(e, ERR_NO_MEMORY, "out of memory");
+	return 0;
+}
+
 static void renew_handle(struct drover_vm *vm)
 {
 	if (!vm->handle)

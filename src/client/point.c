@@ -47,9 +47,8 @@ static int ask_all(struct drover_cluster *c, const struct request *q, const stru
 	int r = q->point ? name_check(q->point, e) : 0;
 
 	*ret = (struct answer){.pending = 1};
-	for (size_t i = 0; i < c->n_vms && r == 0; i++)
-		if (c->vms[i]->handle && name_list_add(&doors, c->vms[i]->name) < 0)
-			r = err_set(e, ERR_NO_MEMORY, "out of memory");
+	if (r == 0)
+		r = cluster_doors(c, &doors, e);
 	if (r == 0 && doors.n == 0)
 		r = err_set(e, ERR_NOT_RUNNING, "the cluster is not running");
 	if (r == 0)

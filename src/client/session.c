@@ -108,8 +108,7 @@ static int move_up(int *fd)
 	return 0;
 }
 
-/* @l's log and names are the caller's matter. */
-/* @hypervisor may be NULL: the environment's. */
+/* @l's log and names are the caller's matter. @hypervisor may be NULL: the environment's. */
 static int prepare_launch(const struct store *store, const char *hypervisor, struct launch *l,
 			  struct err *e)
 {

@@ -100,11 +100,8 @@ int cluster_stats(struct drover_cluster *c, const struct limits *l, struct drove
 	struct gathering g = {.first = ERR_INIT};
 	struct name_list doors = {0};
 	struct asked asked = {&g, NULL};
-	int r = 0;
+	int r = cluster_doors(c, &doors, e);
 
-	for (size_t i = 0; i < c->n_vms && r == 0; i++)
-		if (c->vms[i]->handle && name_list_add(&doors, c->vms[i]->name) < 0)
-			r = err_set(e, ERR_NO_MEMORY, "out of memory");
 	if (r == 0 && doors.n > 0)
 		r = ask(&asked, &c->loop, &c->store, &doors, e);
 	if (r == 0)

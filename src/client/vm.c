@@ -402,7 +402,7 @@ static int ensure_ssh(struct exec *x, struct err *e)
 
 	if (r < 0 || vm->ssh)
 		return r;
-	r = vm_dial_wait(vm, 22, left, x->x.cancel, &fd, e);
+	r = vm_dial_wait(vm, SSH_PORT, left, x->x.cancel, &fd, e);
 	if (r == 0)
 		r = exec_time_left(x, &left, e);
 	if (r < 0) {

@@ -126,8 +126,8 @@ static void on_state(void *arg, enum vm_state state)
 		return;
 	if (state == VM_PAUSED)
 		wake_end(w, NULL); /* it stays so */
-	else if (backend_dial(w->vm->handle, 22, clock_left_ms(w->all->end_ms), on_dialed, w, &e) <
-		 0)
+	else if (backend_dial(w->vm->handle, SSH_PORT, clock_left_ms(w->all->end_ms), on_dialed, w,
+			      &e) < 0)
 		wake_end(w, &e);
 }
 

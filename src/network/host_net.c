@@ -181,11 +181,6 @@ static int make(const struct host_net_owner *o, const char *wanted, bool egress,
 	return r;
 }
 
-static bool is_owner(const struct host_record *r, const struct procid *id)
-{
-	return r->owner.pid == id->pid && r->owner.start_ticks == id->start_ticks;
-}
-
 /* Under the lock: all records, and of @n what follows from its owner. */
 static int begin(const struct host_net_owner *o, struct host_net *n, struct host_records *l,
 		 int *ret_lock, struct err *e)
@@ -213,7 +208,7 @@ static int clear_key(const struct host_net_owner *o, const struct host_net *n,
 		return 0;
 	if (r->problem)
 		return err_set(e, ERR_IO, "%s: %s", r->path, r->problem);
-	if (is_owner(r, &o->id))
+	if (procid_equal(&r->owner, &o->id))
 		return things_remove(r, l, e);
 	return err_set(e, ERR_EXISTS,
 		       "the network %s is recorded for member %s, pid %d, in %s; 'drover prune' "
@@ -249,7 +244,7 @@ pid_t host_net_holder(const struct host_net_owner *o)
 	if (begin(o, &n, &records, &lock, NULL) < 0)
 		return 0;
 	found = host_records_find(&records, n.record.key);
-	if (!found || found->problem || is_owner(found, &o->id) ||
+	if (!found || found->problem || procid_equal(&found->owner, &o->id) ||
 	    host_record_owner(found) != HOST_OWNER_LIVES)
 		return 0;
 	return found->owner.pid;
@@ -266,7 +261,8 @@ int host_net_adopt(const struct host_net_owner *o, struct host_net **ret, struct
 	if (r < 0)
 		return r;
 	found = host_records_find(&records, n->record.key);
-	if (!found || found->problem || !is_owner(found, &o->id) || if_nametoindex(n->bridge) == 0)
+	if (!found || found->problem || !procid_equal(&found->owner, &o->id) ||
+	    if_nametoindex(n->bridge) == 0)
 		return err_set(e, ERR_INTERNAL, "the network %s is there no more", n->bridge);
 	memcpy(n->record.subnet, found->subnet, sizeof(n->record.subnet));
 	n->record.owner = found->owner;
@@ -307,7 +303,7 @@ static int remove_recorded(const char *key, const struct procid *id, struct err 
 	if (result < 0)
 		return result;
 	r = host_records_find(&records, key);
-	if (!r || r->problem || !is_owner(r, id))
+	if (!r || r->problem || !procid_equal(&r->owner, id))
 		return 0;
 	return things_remove(r, &records, e);
 }

@@ -11,7 +11,6 @@
 #include "network/nft.h"
 #include "store/host_tables.h"
 
-#include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -33,15 +32,11 @@ bool forwarding_is_off(const char *ifname)
 
 int forwarding_set(const char *ifname, bool on, struct err *e)
 {
-	scoped(fd) int fd = -1;
 	char path[96];
 	int r;
 
 	forwarding_path(ifname, path, sizeof(path));
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		return err_errno(e, -errno, "open %s", path);
-	r = files_write_all(fd, on ? "1" : "0", 1);
+	r = files_write_into(path, on ? "1" : "0");
 	return r < 0 ? err_errno(e, r, "write %s", path) : 0;
 }
 

@@ -9,7 +9,6 @@
 #include "store/host_tables.h"
 #include "wire/json.h"
 
-#include <fcntl.h>
 #include <nftables/libnftables.h>
 #include <string.h>
 
@@ -40,8 +39,7 @@ static int run(const char *commands, unsigned flags, const char *what, char **re
 int nft_private_make(const char *subnet, const char *out, struct err *e)
 {
 	char commands[512];
-	scoped(fd) int fd = open("/proc/sys/net/ipv4/ip_forward", O_WRONLY | O_CLOEXEC);
-	int r = fd < 0 ? -errno : files_write_all(fd, "1", 1);
+	int r = files_write_into("/proc/sys/net/ipv4/ip_forward", "1");
 
 	if (r < 0)
 		return err_errno(e, r, "turn on forwarding");

@@ -62,13 +62,6 @@ static int refused(int r, const char *what, struct err *e)
 			"in a container: use a privileged one");
 }
 
-static int write_proc(const char *path, const char *text)
-{
-	scoped(fd) int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-	return fd < 0 ? -errno : files_write_all(fd, text, strlen(text));
-}
-
 /* One uid and one gid, the caller's, become root inside. */
 static int map_ids(uid_t uid, gid_t gid, struct err *e)
 {
@@ -78,11 +71,11 @@ static int map_ids(uid_t uid, gid_t gid, struct err *e)
 
 	snprintf(uid_map, sizeof(uid_map), "0 %u 1\n", uid);
 	snprintf(gid_map, sizeof(gid_map), "0 %u 1\n", gid);
-	r = write_proc("/proc/self/setgroups", "deny");
+	r = files_write_into("/proc/self/setgroups", "deny");
 	if (r == 0)
-		r = write_proc("/proc/self/uid_map", uid_map);
+		r = files_write_into("/proc/self/uid_map", uid_map);
 	if (r == 0)
-		r = write_proc("/proc/self/gid_map", gid_map);
+		r = files_write_into("/proc/self/gid_map", gid_map);
 	return r < 0 ? refused(r, "map the user into its namespace", e) : 0;
 }
 

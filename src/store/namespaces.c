@@ -107,8 +107,7 @@ static void end_dead(struct namespace_records *l, const struct procid *ended)
 {
 	for (size_t i = 0; i < l->n; i++) {
 		struct namespace_record *one = &l->all[i];
-		bool is_it = ended && one->owner.pid == ended->pid &&
-			     one->owner.start_ticks == ended->start_ticks;
+		bool is_it = ended && procid_equal(&one->owner, ended);
 
 		if (one->ended_ns == 0 && (is_it || !procid_is_alive(&one->owner)))
 			one->ended_ns = now_ns();

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "backend/local/dial.h"
 
+#include "backend/backend.h"
 #include "base/err.h"
 #include "base/scoped.h"
 #include "base/str.h"

@@ -10,8 +10,6 @@ struct err;
 struct dialer;
 struct banner;
 
-enum { SSH_PORT = 22 };
-
 /* @r 0: @fd is connected and the callee's; < 0: -errno (-ETIMEDOUT after the time). Runs once; the dialer is freed. */
 typedef void dialer_cb(void *arg, int r, int fd);
 
