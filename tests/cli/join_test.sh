@@ -139,5 +139,50 @@ after_a_failure() { # who joins a start that fails starts by itself
 }
 ok "who comes beside a start that fails runs all the same" after_a_failure
 run rm -f ann bob
+
+# --- copies: they are called inside what their originals are called, and each copy has an id
+# copy MEMBER NAME ID: what a fork leaves of it in the store once the copy has stopped; fake itself copies nothing
+copy() {
+	python3 - "$DROVER_HOME/clusters" "$@" <<-'EOF'
+		import json, pathlib, re, shutil, sys
+		clusters, member, name, cluster_id = sys.argv[1:]
+		there = [pathlib.Path(clusters, re.sub(r"-[0-9]+$", "", n), n) for n in (member, name)]
+		shutil.copytree(*there)
+		config = json.loads((there[0] / "config.json").read_text())
+		config.update(name=name, guest_name=member, cluster_id=cluster_id)
+		(there[1] / "config.json").write_text(json.dumps(config))
+	EOF
+}
+has_id() { grep -q "\"cluster_id\": *\"$2\"" "$DROVER_HOME"/clusters/*/"$1"/config.json; }
+reserved() { sed -n 's/.*"op":"reserve","name":"\([^"]*\)".*/\1/p' "$home/record" | sort | tr '\n' ' '; }
+up ann bob solo
+run down ann bob solo
+for member in ann bob; do
+	copy "$member" "f-$member" 00000000000000f1
+	copy "$member" "g-$member" 00000000000000f2
+done
+copy solo solo-1 00000000000000a1
+copy solo solo-2 00000000000000a2
+up ann bob
+DROVER_FAKE_RECORD=$home/record up f-ann f-bob
+up g-ann
+ok "a copy boots as a cluster of its own" eval "one_helper f-ann f-bob && two_helpers f-ann ann && two_helpers f-ann g-ann"
+ok "another of its kind joins its own copy" eval "up g-bob && one_helper g-ann g-bob"
+for member in f-ann ann; do
+	run down "$member"
+	ok "$member, stopped and started, joins those it ran with" eval "up $member && one_helper ann bob && one_helper f-ann f-bob"
+done
+ok "inside it is called what its original is" out_is "ann bob " reserved
+ok "and has its copy's id" eval "has_id f-ann 00000000000000f1 && has_id f-bob 00000000000000f1 && ! has_id ann 00000000000000f1"
+run down f-ann f-bob g-ann g-bob
+ok "a copy that stopped is one cluster again, whoever is first" eval "up f-bob && up f-ann && one_helper f-ann f-bob && two_helpers f-ann ann"
+up solo-1
+up solo-2
+ok "copies of one member have a name's beginning in common, and no cluster" two_helpers solo-1 solo-2
+run down solo-1
+ok "one that is started again does not join the other" eval "up solo-1 && two_helpers solo-1 solo-2"
+ok "nor does the original" eval "up solo && two_helpers solo solo-1 && two_helpers solo solo-2"
+ok "a new one of that name would have to join all" refused ".* and solo-. run in different clusters, and solo-3 cannot join both" "" up solo-3
+run rm -f --all
 ok "no directory is left of a cluster that has no members" eval '[ -z "$(ls "$DROVER_HOME/clusters")" ]'
 done_testing
