@@ -10,6 +10,7 @@
 #include "base/scoped.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -17,20 +18,43 @@
 #include <sys/eventfd.h>
 #include <sys/stat.h>
 
+struct wanted {
+	int fd;
+	off_t byte; /* ALL: of the file, else of that byte */
+};
+
+enum { ALL = -1 };
+
 struct sleeper {
-	int lock;
+	const struct wanted *lock;
 	int done; /* an eventfd */
 	int r;
 };
 
-static int take(int fd, int how)
+static int set_byte(const struct wanted *w, short type, bool wait)
+{
+	struct flock range = {.l_type = type, .l_whence = SEEK_SET, .l_start = w->byte, .l_len = 1};
+
+	return fcntl(w->fd, wait ? F_OFD_SETLKW : F_OFD_SETLK, &range);
+}
+
+static int take(const struct wanted *w, bool wait)
 {
 	int r;
 
 	do
-		r = flock(fd, how);
+		r = w->byte == ALL ? flock(w->fd, wait ? LOCK_EX : LOCK_EX | LOCK_NB)
+				   : set_byte(w, F_WRLCK, wait);
 	while (r < 0 && errno == EINTR);
 	return r < 0 ? -errno : 0;
+}
+
+static void let_go(const struct wanted *w)
+{
+	if (w->byte == ALL)
+		flock(w->fd, LOCK_UN);
+	else
+		set_byte(w, F_UNLCK, false);
 }
 
 static void *sleep_for_lock(void *arg)
@@ -40,7 +64,7 @@ static void *sleep_for_lock(void *arg)
 
 	/* At any instruction, but only in here, where nothing is held. */
 	pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, NULL);
-	s->r = take(s->lock, LOCK_EX);
+	s->r = take(s->lock, true);
 	pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, NULL);
 	if (write(s->done, &one, sizeof(one)) < 0)
 		s->r = -errno;
@@ -61,10 +85,10 @@ static int start(struct sleeper *s, pthread_t *ret)
 	return -r;
 }
 
-static int take_until(int fd, const struct giveup *g)
+static int take_until(const struct wanted *w, const struct giveup *g)
 {
 	scoped(fd) int done = eventfd(0, EFD_CLOEXEC);
-	struct sleeper s = {.lock = fd, .done = done};
+	struct sleeper s = {.lock = w, .done = done};
 	pthread_t thread = 0;
 	int r = done < 0 ? -errno : start(&s, &thread);
 
@@ -75,18 +99,28 @@ static int take_until(int fd, const struct giveup *g)
 		pthread_cancel(thread);
 	pthread_join(thread, NULL);
 	if (r < 0)
-		flock(fd, LOCK_UN); /* it may just have been taken */
+		let_go(w); /* it may just have been taken */
 	return r < 0 ? r : s.r;
 }
 
-int lock_take(int fd, const struct giveup *g)
+static int take_or_give_up(const struct wanted *w, const struct giveup *g)
 {
-	int r = take(fd, g ? LOCK_EX | LOCK_NB : LOCK_EX);
+	int r = take(w, !g);
 
 	if (!g || r != -EWOULDBLOCK)
 		return r;
 	r = giveup_check(g, NULL);
-	return r < 0 ? r : take_until(fd, g);
+	return r < 0 ? r : take_until(w, g);
+}
+
+int lock_take(int fd, const struct giveup *g)
+{
+	return take_or_give_up(&(struct wanted){fd, ALL}, g);
+}
+
+int lock_take_byte(int fd, off_t byte, const struct giveup *g)
+{
+	return take_or_give_up(&(struct wanted){fd, byte}, g);
 }
 
 bool lock_is_current(int fd, const char *path)

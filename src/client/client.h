@@ -220,22 +220,11 @@ int cluster_id_find(const struct store *store, const struct name_list *names,
 		    char ret[CLUSTER_ID_SIZE], struct err *e);
 
 /*
- * Starts of one cluster go one after the other: waits for another, and holds the next off until gate_close. < 0: members of
- * @names' cluster run by now (ERR_ALREADY_RUNNING), or @s was given up. Zero-initialised; to be closed in any case.
+ * Starts of one cluster go one after the other: waits for another, and holds the next off until @ret_fd is closed. < 0: members
+ * of @names' cluster run by now (ERR_ALREADY_RUNNING), or @s was given up.
  */
-struct gate {
-	const struct store *store; /* borrowed */
-	struct name_list clusters; /* whose directories are locked */
-	int *fds;                  /* owned; theirs */
-	size_t n_fds;
-};
-int gate_open(struct gate *g, const struct store *store, const char *const names[], size_t n,
-	      const struct settings *s, struct err *e);
-void gate_close(struct gate *g);
-static inline void scoped_gate(struct gate *g)
-{
-	gate_close(g);
-}
+int cluster_gate(const struct store *store, const char *const names[], size_t n,
+		 const struct settings *s, int *ret_fd, struct err *e);
 
 /* All that belong to @member's cluster, itself too, whether they run or not: by its id, without one by the names. */
 int cluster_members(const struct store *store, const char *member, struct name_list *ret,

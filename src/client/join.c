@@ -300,13 +300,8 @@ static int add_cluster(struct name_list *l, const char *member)
 	return name_list_add_once(l, cluster);
 }
 
-static int compare(const void *a, const void *b)
-{
-	return strcmp(a, b);
-}
-
-/* What two starts of one cluster have in common: a directory of @j's names, or of a member that they belong to. */
-static int find_directories(struct joining *j, struct name_list *ret, struct err *e)
+/* Of which two starts of one cluster have one in common: those of @j's names, and of all members that they belong to. */
+static int find_clusters(struct joining *j, struct name_list *ret, struct err *e)
 {
 	int r = load_ids(j, e);
 
@@ -317,54 +312,30 @@ static int find_directories(struct joining *j, struct name_list *ret, struct err
 	for (size_t i = 0; i < j->all.n && r == 0; i++)
 		if (matters(j, j->all.names[i]))
 			r = add_cluster(ret, j->all.names[i]);
-	if (r < 0)
-		return err_set(e, ERR_NO_MEMORY, "out of memory");
-	qsort(ret->names, ret->n, NAME_SIZE, compare); /* so that no two wait for each other */
-	return 0;
+	return r < 0 ? err_set(e, ERR_NO_MEMORY, "out of memory") : 0;
 }
 
-static int lock_directories(struct gate *g, const struct limits *l, struct err *e)
-{
-	const struct giveup giveup = limits_giveup(l);
-	int r = 0;
-
-	g->fds = calloc(g->clusters.n + 1, sizeof(*g->fds));
-	if (!g->fds)
-		return err_set(e, ERR_NO_MEMORY, "out of memory");
-	for (size_t i = 0; i < g->clusters.n && r == 0; i++) {
-		r = store_cluster_lock(g->store, g->clusters.names[i], &giveup, &g->fds[i], e);
-		g->n_fds += r == 0;
-	}
-	return r;
-}
-
-void gate_close(struct gate *g)
-{
-	for (size_t i = 0; i < g->n_fds; i++)
-		store_cluster_unlock(g->store, g->clusters.names[i], &g->fds[i]);
-	free(g->fds);
-	name_list_done(&g->clusters);
-	*g = (struct gate){0};
-}
-
-int gate_open(struct gate *g, const struct store *store, const char *const names[], size_t n,
-	      const struct settings *s, struct err *e)
+int cluster_gate(const struct store *store, const char *const names[], size_t n,
+		 const struct settings *s, int *ret_fd, struct err *e)
 {
 	const struct limits l = {.timeout_ms = s->timeout_ms, .cancel = s->cancel};
+	const struct giveup giveup = limits_giveup(&l);
 	scoped(joining) struct joining before = {.store = store, .names = names, .n = n};
 	scoped(joining) struct joining now = {.store = store, .names = names, .n = n};
+	scoped(names) struct name_list clusters = {0};
+	scoped(fd) int fd = -1;
 	const struct drover_member *m = NULL;
-	int r;
+	int r = find_clusters(&before, &clusters, e);
 
-	g->store = store;
-	r = find_directories(&before, &g->clusters, e);
 	if (r == 0)
-		r = lock_directories(g, &l, e);
+		r = store_starts_lock(store, &clusters, &giveup, &fd, e);
 	if (r == 0)
 		r = find(&now, &l, &m, e);
 	if (r == 0 && m)
 		r = err_set(e, ERR_ALREADY_RUNNING,
 			    "the cluster that %s belongs to is already running: %s (helper pid %d)",
 			    names[0], m->name, m->pid);
+	if (r == 0)
+		*ret_fd = take_fd(&fd);
 	return r;
 }

@@ -44,14 +44,14 @@ static int start_undivided(struct drover_cluster *c, const struct name_list *nam
 			   const struct settings *s, struct err *e)
 {
 	scoped(mem) const char **pointers = calloc(names->n + 1, sizeof(*pointers));
-	scoped(gate) struct gate gate = {0};
+	scoped(fd) int gate = -1;
 	int r;
 
 	if (!pointers)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	for (size_t i = 0; i < names->n; i++)
 		pointers[i] = names->names[i];
-	r = gate_open(&gate, &c->store, pointers, names->n, s, e);
+	r = cluster_gate(&c->store, pointers, names->n, s, &gate, e);
 	return r == 0 ? start_helper(c, names, s, e) : r;
 }
 

@@ -238,46 +238,53 @@ int store_member_lock(const struct store *s, const char *name, int *ret_fd, stru
 	return err_set(e, ERR_BUSY, "%s is being removed by another drover", name);
 }
 
-static char *cluster_path(const struct store *s, const char *cluster)
+/* Names that share one by chance only wait for each other. */
+static off_t byte_of(const char *cluster)
 {
-	return str_format("%s/clusters/%s", s->root, cluster);
+	char key[SOCKET_KEY_LEN + 1];
+
+	name_socket_key(cluster, key);
+	return (off_t)(strtoull(key, NULL, 16) >> 2);
 }
 
-int store_cluster_lock(const struct store *s, const char *cluster, const struct giveup *g,
-		       int *ret_fd, struct err *e)
+static int compare_bytes(const void *a, const void *b)
 {
-	scoped(mem) char *path = cluster_path(s, cluster);
+	off_t x = *(const off_t *)a;
+	off_t y = *(const off_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+static int take_bytes(int fd, const struct name_list *clusters, const struct giveup *g)
+{
+	scoped(mem) off_t *bytes = calloc(clusters->n + 1, sizeof(*bytes));
+	int r = bytes ? 0 : -ENOMEM;
+
+	for (size_t i = 0; i < clusters->n && bytes; i++)
+		bytes[i] = byte_of(clusters->names[i]);
+	if (bytes) /* in one order, so that no two wait for each other */
+		qsort(bytes, clusters->n, sizeof(*bytes), compare_bytes);
+	for (size_t i = 0; i < clusters->n && r == 0; i++)
+		r = lock_take_byte(fd, bytes[i], g);
+	return r;
+}
+
+int store_starts_lock(const struct store *s, const struct name_list *clusters,
+		      const struct giveup *g, int *ret_fd, struct err *e)
+{
+	scoped(mem) char *path = str_format("%s/.lock", s->root);
+	scoped(fd) int fd = path ? open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600) : -1;
+	int r;
 
 	if (!path)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
-	for (;;) {
-		scoped(lock) int fd = -1;
-		int r = make_dir(path, e);
-
-		if (r < 0)
-			return r;
-		fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		if (fd < 0 && errno == ENOENT)
-			continue; /* removed in between */
-		r = fd < 0 ? -errno : lock_take(fd, g);
-		if (r < 0 && giveup_is_why(g, r, e))
-			return r;
-		if (r < 0)
-			return err_errno(e, r, "lock %s", path);
-		if (!lock_is_current(fd, path))
-			continue;
-		*ret_fd = take_fd(&fd);
-		return 0;
-	}
-}
-
-void store_cluster_unlock(const struct store *s, const char *cluster, int *fd)
-{
-	scoped(mem) char *path = cluster_path(s, cluster);
-
-	if (path)
-		rmdir(path); /* refuses while there is a member */
-	unlock_fd(fd);
+	r = fd < 0 ? -errno : take_bytes(fd, clusters, g);
+	if (r < 0 && giveup_is_why(g, r, e))
+		return r;
+	if (r < 0)
+		return err_errno(e, r, "lock %s", path);
+	*ret_fd = take_fd(&fd);
+	return 0;
 }
 
 /* In place and always of one length: a disk that is full by then need not give anything. @flags: more of open's. */
@@ -438,7 +445,7 @@ static void remove_cluster_dir(const struct store *s, const char *name)
 	scoped(mem) char *path = NULL;
 
 	name_cluster(name, cluster);
-	path = cluster_path(s, cluster);
+	path = str_format("%s/clusters/%s", s->root, cluster);
 	if (path && rmdir(path) == 0) /* refuses while siblings live */
 		store_logs_remove(s, name);
 }

@@ -8,6 +8,7 @@
  *   <root>/captures/XXXXXX/               what is captured of a cluster, laid out as a store (captures.h)
  *   <images>/                             $XDG_CACHE_HOME/drover/images, or <root>/images under DROVER_HOME
  *   <root>/id_ed25519[.pub]               <root>/helper-<first name>.log
+ *   <root>/.lock                          of those who start clusters (store_starts_lock)
  *   <root>/namespaces                     which were a cluster's (namespaces.h)
  *
  * A member exists when its config.json exists, and that is written last. A member runs when its pidfile names a live
@@ -26,6 +27,7 @@
 
 struct err;
 struct giveup;
+struct name_list;
 
 /* The files of a member. What is captured of one has some of them under the same names, a template two. */
 #define MEMBER_CONFIG      "config.json"
@@ -94,12 +96,11 @@ int store_member_mkdir(const struct store *s, const char *name, struct err *e);
 int store_member_lock(const struct store *s, const char *name, int *ret_fd, struct err *e);
 
 /*
- * The lock of a cluster's directory (@cluster: as of name_cluster), which is made if need be: of whoever decides which members
- * start together. Waits until @g gives up. store_cluster_unlock removes the directory again if no member has come into it.
+ * For whoever decides which members start together: a lock for each of @clusters (as of name_cluster), until @ret_fd is closed.
+ * Waits until @g gives up.
  */
-int store_cluster_lock(const struct store *s, const char *cluster, const struct giveup *g,
-		       int *ret_fd, struct err *e);
-void store_cluster_unlock(const struct store *s, const char *cluster, int *fd);
+int store_starts_lock(const struct store *s, const struct name_list *clusters,
+		      const struct giveup *g, int *ret_fd, struct err *e);
 
 /*
  * For the holder of the lock: removes the files of a network that a killed owner left, and writes owner, then pid. @like,

@@ -148,6 +148,42 @@ static void a_file_that_was_removed_is_the_lock_no_more(void **state)
 	close(next);
 }
 
+static void each_byte_is_a_lock_of_its_own(void **state)
+{
+	const struct giveup now = {.cancel_fd = -1, .end_ms = clock_ms()};
+	const off_t far = (off_t)1 << 61;
+	int holder = open_lock();
+	int other = open_lock();
+
+	assert_int_equal(lock_take_byte(holder, far, &now), 0);
+	assert_int_equal(lock_take_byte(other, far + 1, &now), 0);
+	assert_int_equal(lock_take_byte(other, far, &now), -ETIMEDOUT);
+	close(holder);
+	assert_int_equal(lock_take_byte(other, far, NULL), 0);
+	assert_true(is_free()); /* of the file as a whole it is none */
+	close(other);
+}
+
+static void a_wait_for_a_byte_that_is_canceled_leaves_it_to_others(void **state)
+{
+	struct giveup g = {.cancel_fd = eventfd(0, EFD_CLOEXEC)};
+	int holder = open_lock();
+	int waiter = open_lock();
+	int third = open_lock();
+	pthread_t thread;
+
+	assert_int_equal(lock_take_byte(holder, 7, NULL), 0);
+	assert_int_equal(pthread_create(&thread, NULL, cancel, &g.cancel_fd), 0);
+	assert_int_equal(lock_take_byte(waiter, 7, &g), -ECANCELED);
+	pthread_join(thread, NULL);
+	close(holder);
+	assert_int_equal(lock_take_byte(third, 7, NULL),
+			 0); /* although the file that waited is open */
+	close(waiter);
+	close(third);
+	close(g.cancel_fd);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -156,6 +192,8 @@ int main(void)
 		TEST(a_wait_that_is_canceled_leaves_the_lock_to_others),
 		TEST(a_wait_ends_at_its_deadline),
 		TEST(a_file_that_was_removed_is_the_lock_no_more),
+		TEST(each_byte_is_a_lock_of_its_own),
+		TEST(a_wait_for_a_byte_that_is_canceled_leaves_it_to_others),
 	};
 	int r;
 
