@@ -497,12 +497,12 @@ static char *helper_log(const struct store *store, const char *name)
 
 	if (best && stat(best, &st) == 0)
 		newest = st.st_mtim;
-	if (store_list(store, &all, NULL) < 0)
+	if (cluster_members(store, name, &all, NULL) < 0)
 		return take_ptr(&best);
 	for (size_t i = 0; i < all.n; i++) {
 		scoped(mem) char *path = store_log_path(store, all.names[i]);
 
-		if (!path || !name_same_cluster(name, all.names[i]) || stat(path, &st) < 0)
+		if (!path || stat(path, &st) < 0)
 			continue;
 		if (st.st_mtim.tv_sec < newest.tv_sec ||
 		    (st.st_mtim.tv_sec == newest.tv_sec && st.st_mtim.tv_nsec <= newest.tv_nsec))

@@ -29,6 +29,8 @@ running() { up web -n 2 && rm_ web && log_is_there "$none"; }
 ok "the log of a cluster that is removed while it runs goes" running
 two_starts() { up web-2 && down web-2 && up web-1 && log_is_there "helper-web-1.log helper-web-2.log" && rm_ web && log_is_there "$none"; }
 ok "so do those of all its starts" two_starts
+found() { up a b && echo a line >>"$DROVER_HOME/helper-a.log" && [ "$("$drover" logs --helper b)" = "a line" ] && rm_ a b; }
+ok "it is found by each member of the cluster, whatever their names" found
 mixed() { up a b && rm_ a && log_is_there helper-a.log && rm_ b && log_is_there "$none"; }
 ok "a log whose first member is removed goes with the helper that writes it" mixed
 mixed_at_rest() { up a b && down a b && rm_ a && log_is_there "$none" && rm_ b; }
