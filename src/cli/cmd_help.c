@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include <stdio.h>
+#include <string.h>
 
 #include "cli/cli.h"
 #include "cli/commands.h"
@@ -33,17 +34,29 @@ static int help_all(void)
 	return say_done();
 }
 
+/* "save" of snapshot: a word of its usage that stands for itself. */
+static bool is_verb_of(const struct command *c, const char *word)
+{
+	size_t len = strlen(word);
+
+	for (const char *at = c->usage; len > 0 && (at = strstr(at, word)); at += len)
+		if ((at == c->usage || at[-1] == ' ') && (!at[len] || at[len] == ' ') &&
+		    word[strspn(word, "abcdefghijklmnopqrstuvwxyz")] == '\0')
+			return true;
+	return false;
+}
+
 static int run_help(const struct command *self, const void *settings, const struct args *a)
 {
 	const struct command *c;
 
 	if (a->count == 0)
 		return help_all();
-	if (a->count > 1)
-		return say_usage(NULL, "help takes one command");
 	c = cli_find_command(a->names[0]);
 	if (!c)
 		return cli_unknown_command(a->names[0]);
+	if (a->count > 2 || (a->count == 2 && !is_verb_of(c, a->names[1])))
+		return say_usage(NULL, "help takes one command");
 	options_help(c);
 	return say_done();
 }

@@ -136,6 +136,8 @@ fits() {
 ok "the options in help fit into 80 columns" fits
 alternatives() { [ "$("$drover" help snapshot | grep -c '^\(usage:\|      \) drover snapshot [a-z]* ')" = 6 ]; }
 ok "each way to use a command has a line in help" alternatives
+ok "help of a command's verb is that of the command" eval '"$drover" help snapshot save | grep -q "drover snapshot load"'
+ok "help of a command and another word is refused" refused "help takes one command" help snapshot frob
 ok "alternatives inside of brackets do not" eval '[ "$("$drover" help wait | grep -c "drover wait")" = 1 ]'
 
 done_testing
