@@ -3,6 +3,7 @@
 #include "cli/cli.h"
 #include "cli/commands.h"
 
+#include <stdio.h>
 #include <string.h>
 
 struct restart_settings {
@@ -64,6 +65,27 @@ static int check_kept(const struct names *names)
 	return r;
 }
 
+/* Points fit the sizes that they were saved with. */
+static int check_points(const struct drover_member *had, const struct member_settings *m)
+{
+	scoped(mem) struct drover_point *points = NULL;
+	const struct drover_call o = interrupt_call();
+	struct drover_error e = {0};
+
+	if ((!m->cpus || m->cpus == had->cpus) && (!m->mem || m->mem == had->memory_mb) &&
+	    (!m->disk || !had->disk_mb || m->disk == had->disk_mb))
+		return CLI_OK;
+	if (drover_points(NULL, had->name, &o, &points, &e) <= 0)
+		return CLI_OK; /* what is wrong, if anything, the boot says */
+	snprintf(e.sentence, sizeof(e.sentence),
+		 "member %s keeps its sizes while its cluster has points", had->name);
+	snprintf(e.hint, sizeof(e.hint),
+		 "the points are listed by 'drover snapshot ls %s' and forgotten by "
+		 "'drover snapshot rm %s POINT'",
+		 had->cluster, had->cluster);
+	return say_failed(NULL, &e);
+}
+
 /* What the boot would refuse, told while the members run. */
 static int check_sizes(const struct targets *t, const struct member_settings *m)
 {
@@ -73,6 +95,8 @@ static int check_sizes(const struct targets *t, const struct member_settings *m)
 		if (m->disk < t->hit[i]->disk_mb)
 			r = say_error("the disk of %s has %u MB: it can grow, not shrink",
 				      t->hit[i]->name, t->hit[i]->disk_mb);
+	for (size_t i = 0; i < t->count && r == CLI_OK; i++)
+		r = check_points(t->hit[i], m);
 	return r;
 }
 
