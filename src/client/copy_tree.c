@@ -282,7 +282,11 @@ static char *resolve(const char *path, struct err *e)
 		*slash = '\0';
 	real = realpath(!slash ? "." : slash == copy ? "/" : copy, NULL);
 	if (!real) {
-		err_errno(e, -errno, "the folder for %s", path);
+		bool is_missing = errno == ENOENT;
+		int r = err_errno(e, -errno, "the folder for %s", path);
+
+		if (is_missing)
+			err_hint(e, r, "make it first: mkdir -p %s", copy);
 		return NULL;
 	}
 	ret = str_format("%s/%s", strcmp(real, "/") == 0 ? "" : real, slash ? slash + 1 : path);
