@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The image calls, and the image of a start. These block in the caller's thread. */
+#include "guest/image.h"
 #include "base/host.h"
 #include "base/scoped.h"
 #include "client/client.h"
@@ -55,14 +56,29 @@ static void tell_age(const struct settings *s, const struct image *i)
 			i->name, i->name, i->name);
 }
 
-/* One in memory: a size is for nothing that its members have. */
-static void tell_no_disk(const struct settings *s, const struct image *i)
+/* The size that is asked for, if any. One in memory: it is for nothing that its members have. */
+static int check_disk(const struct settings *s, const struct image *i, struct err *e)
 {
-	if (s->wanted_disk_mb && !i->disk_path)
+	uint64_t bytes = 0;
+	int r;
+
+	if (!s->wanted_disk_mb)
+		return 0;
+	if (!i->disk_path) {
 		settings_progress(
 			s, "", "warning", -1,
 			"image %s runs from memory: its members have no disk, and get none of the size asked for",
 			i->name);
+		return 0;
+	}
+	r = image_file_check_as(i->disk_path, i->disk_format, &bytes, e);
+	if (r < 0 || bytes <= (uint64_t)s->wanted_disk_mb << 20)
+		return r;
+	return err_hint(e,
+			err_set(e, ERR_INVALID,
+				"image %s has a disk of %llu MB: a member's cannot be smaller",
+				i->name, (unsigned long long)((bytes + (1 << 20) - 1) >> 20)),
+			"ask for that or more, or leave the size out");
 }
 
 int prepare_image(const struct store *store, const struct settings *s, struct prepare *template,
@@ -79,8 +95,9 @@ int prepare_image(const struct store *store, const struct settings *s, struct pr
 	if (r < 0)
 		return r;
 	tell_age(s, &image);
-	tell_no_disk(s, &image);
-	r = take_image(&image, template, e);
+	r = check_disk(s, &image, e);
+	if (r == 0)
+		r = take_image(&image, template, e);
 	image_done(&image);
 	return r;
 }

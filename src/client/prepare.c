@@ -84,15 +84,20 @@ static int make_placeholder(const struct prepare *p, const char *file, struct er
 	return r < 0 ? err_errno(e, r, "write %s", path) : 0;
 }
 
-static int make_disk(const struct prepare *p, struct err *e)
+static int make_disk(struct prepare *p, struct err *e)
 {
 	scoped(mem) char *path = store_member_path(p->store, p->config.name, MEMBER_DISK);
+	int64_t mb;
 
 	if (!path)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	if (!p->image_disk[0] || files_exist(path))
 		return 0;
-	return disk_create(path, p->image_disk, p->image_format, (uint64_t)p->config.disk_mb, e);
+	mb = disk_create(path, p->image_disk, p->image_format, (uint64_t)p->config.disk_mb, e);
+	if (mb < 0)
+		return (int)mb;
+	p->config.disk_mb = mb; /* an image may have more than was asked for */
+	return 0;
 }
 
 /* Once, when the disk is made: which firmware starts it, and for UEFI the variables that it keeps between boots. */
@@ -129,12 +134,14 @@ static int make_points_file(const struct prepare *p, struct err *e)
 {
 	scoped(mem) char *path = store_member_path(p->store, p->config.name, MEMBER_POINTS);
 	scoped(mem) char *disk = store_member_path(p->store, p->config.name, MEMBER_DISK);
+	int64_t mb;
 
 	if (!path || !disk)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	if (files_exist(disk) || files_exist(path))
 		return 0;
-	return disk_create(path, NULL, NULL, 1, e);
+	mb = disk_create(path, NULL, NULL, 1, e);
+	return mb < 0 ? (int)mb : 0;
 }
 
 /* The texts that a seed is made of; the seed borrows them. */

@@ -149,8 +149,8 @@ int disk_read_head(const char *disk, const char *format, const char *near, uint8
 	return r;
 }
 
-int disk_create(const char *path, const char *base, const char *base_format, uint64_t size_mb,
-		struct err *e)
+int64_t disk_create(const char *path, const char *base, const char *base_format, uint64_t size_mb,
+		    struct err *e)
 {
 	uint64_t bytes = size_mb << 20;
 	uint64_t base_bytes = 0;
@@ -177,9 +177,11 @@ int disk_create(const char *path, const char *base, const char *base_format, uin
 	if (!tmp)
 		return r;
 	r = create(tmp, full, full_base, base_format, bytes, e);
-	if (r < 0)
+	if (r < 0) {
 		unlink(tmp);
-	return r;
+		return r;
+	}
+	return (int64_t)((bytes + (1 << 20) - 1) >> 20);
 }
 
 int disk_grow(const char *path, uint64_t size_mb, struct err *e)

@@ -65,11 +65,11 @@ int image_remove(const struct store *s, const char *name, struct err *e);
 /* --- disk.c --- */
 
 /*
- * A qcow2 file at @path of @size_mb, on top of @base (may be NULL: blank). Atomic. @size_mb is raised to the base's own
- * size when smaller. ERR_IMAGE when the base is damaged, ERR_NO_SPACE, ERR_MISSING_PROGRAM (qemu-img).
+ * A qcow2 file at @path of @size_mb, on top of @base (may be NULL: blank), or of the base's own size when that is larger.
+ * Atomic. Returns what it has, in MB that are begun. ERR_IMAGE when the base is damaged, ERR_NO_SPACE, ERR_MISSING_PROGRAM (qemu-img).
  */
-int disk_create(const char *path, const char *base, const char *base_format, uint64_t size_mb,
-		struct err *e);
+int64_t disk_create(const char *path, const char *base, const char *base_format, uint64_t size_mb,
+		    struct err *e);
 
 /*
  * A qcow2 file at @path, with nothing below it, of what a guest sees of @from ("raw" or "qcow2"), which may be @path itself.

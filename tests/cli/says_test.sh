@@ -67,6 +67,17 @@ new_member() {
 }
 ok "up of an image without a disk says that --disk is for nothing" new_member --disk 20G
 ok "and says nothing of it when no size is asked for" eval '! new_member && grep -q "ended before it was ready" "$home/err"'
+mkdir -p "$DROVER_IMAGE_CACHE/vol"
+qemu-img create -q -f qcow2 "$DROVER_IMAGE_CACHE/vol/disk.qcow2" 64M
+echo '{"name": "vol", "disk": "disk.qcow2", "disk_format": "qcow2", "origin": "imported"}' >"$DROVER_IMAGE_CACHE/vol/image.json"
+too_small() {
+	! DROVER_HELPER=$home/broken-helper "$drover" up v --image vol --disk 63 -q 2>"$home/err" &&
+		grep -qx "drover: image vol has a disk of 64 MB: a member's cannot be smaller" "$home/err" &&
+		grep -qx "hint: ask for that or more, or leave the size out" "$home/err" && log_is_there helper-m.log
+}
+ok "a disk that is to be smaller than the image's is refused before a helper is started" too_small
+large_enough() { ! DROVER_HELPER=$home/broken-helper "$drover" up v --image vol --disk 64 -q 2>"$home/err" && grep -q "ended before it was ready" "$home/err"; }
+ok "one of just that size is not" large_enough
 up m
 python3 - "$DROVER_HOME/clusters/m/m/config.json" <<-'PY'
 import json, sys

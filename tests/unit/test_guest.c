@@ -283,7 +283,7 @@ static void a_qcow2_cut_short_or_with_a_backing_file_is_refused(void **state)
 	struct err e = ERR_INIT;
 
 	assert_int_equal(run_program(make, NULL, NULL, NULL, &tail, &e), 0);
-	assert_int_equal(disk_create(at("part.qcow2"), make[7], "qcow2", 0, &e), 0);
+	assert_int_equal(disk_create(at("part.qcow2"), make[7], "qcow2", 0, &e), 4);
 	assert_int_equal(image_resolve(&st, at("part.qcow2"), NULL, NULL, NULL, &i, &e), 0);
 	image_done(&i);
 	assert_true(image_import(&st, at("part.qcow2"), "part", NULL, NULL, NULL, NULL, &e) < 0);
@@ -340,11 +340,11 @@ static void a_disk_grows_to_its_base_and_a_bad_base_is_named(void **state)
 	struct err e = ERR_INIT;
 
 	assert_int_equal(run_program(make, NULL, NULL, NULL, &tail, &e), 0);
-	assert_int_equal(disk_create(argv[3], make[5], "qcow2", 2, &e), 0);
+	assert_int_equal(disk_create(argv[3], make[5], "qcow2", 2, &e), 8);
 	assert_int_equal(run_program(argv, NULL, add_line, &out, &tail, &e), 0);
 	assert_non_null(strstr(out.data, "\"virtual-size\": 8388608"));
 	assert_non_null(strstr(out.data, "base.qcow2"));
-	assert_int_equal(disk_create(at("blank.qcow2"), NULL, NULL, 16, &e), 0);
+	assert_int_equal(disk_create(at("blank.qcow2"), NULL, NULL, 16, &e), 16);
 	put(at("base2.qcow2"), "garbage", 7, 0600);
 	assert_true(disk_create(at("e.qcow2"), at("base2.qcow2"), "qcow2", 2, &e) < 0);
 	assert_int_equal(e.code, ERR_IMAGE);
