@@ -320,9 +320,13 @@ static void note_differences(const struct up *u, const struct member_settings *s
 			fprintf(stderr,
 				"note: %s runs already: --kernel, --initrd and --append are for a boot\n",
 				m->name);
-		if (runs(m) && s->no_egress)
+		if (runs(m) && (s->no_egress || s->network))
 			fprintf(stderr,
-				"note: %s runs already and keeps its network: --no-egress is for a start\n",
+				"note: %s runs already and keeps its network: %s is for a start\n",
+				m->name, s->no_egress ? "--no-egress" : "--network");
+		if (s->firmware)
+			fprintf(stderr,
+				"note: %s is there already and keeps its firmware: --firmware is for new members\n",
 				m->name);
 		note_sizes(m, s);
 		if (s->fixtures.count || s->mounts.count)

@@ -133,6 +133,10 @@ ok "a digest that cannot be one is refused before the file is read" \
 no_name_to_make() { rm_ --all && ! "$drover" down .. 2>"$home/err" && grep -qx "hint: there are none yet; 'drover up web' makes one" "$home/err"; }
 ok "a hint offers no name that cannot be" no_name_to_make
 up web
+keeps() { "$drover" up web "$@" 2>"$home/err" >/dev/null && grep -qx "note: web runs already and keeps its network: --network is for a start" "$home/err"; }
+ok "up of what runs says that its network stays" keeps --network host
+keeps_firmware() { "$drover" up web --firmware uefi 2>"$home/err" >/dev/null && grep -qx "note: web is there already and keeps its firmware: --firmware is for new members" "$home/err"; }
+ok "and its firmware" keeps_firmware
 noted() { "$drover" events --for 1 wbe 2>"$home/err" >/dev/null && grep -qx "note: no member or cluster is called 'wbe' yet" "$home/err"; }
 ok "events says that it waits for a name that there is not" noted
 not_noted() { "$drover" events --for 1 web 2>"$home/err" >/dev/null && [ ! -s "$home/err" ]; }
