@@ -12,7 +12,7 @@ union control {
 	char space[CMSG_SPACE(FDS_MAX * sizeof(int))];
 };
 
-int fds_send(int sock, const void *data, size_t len, const int *fds, size_t n)
+ssize_t fds_send(int sock, const void *data, size_t len, const int *fds, size_t n, int flags)
 {
 	union control control = {0};
 	struct iovec iov = {.iov_base = (void *)(uintptr_t)data, .iov_len = len};
@@ -31,9 +31,10 @@ int fds_send(int sock, const void *data, size_t len, const int *fds, size_t n)
 		memcpy(CMSG_DATA(c), fds, n * sizeof(int));
 	}
 	do
-		r = sendmsg(sock, &msg, MSG_NOSIGNAL);
+		r = n > 0 ? sendmsg(sock, &msg, flags | MSG_NOSIGNAL)
+			  : send(sock, data, len, flags | MSG_NOSIGNAL);
 	while (r < 0 && errno == EINTR);
-	return r < 0 ? -errno : 0;
+	return r < 0 ? -errno : r;
 }
 
 ssize_t fds_receive(int sock, void *data, size_t len, int *fds, size_t n, int flags)

@@ -183,6 +183,7 @@ static int send_order(struct keeper *k, struct keep_order *o, const char *name, 
 	scoped(fd) int text_fd = text ? make_text(text) : -1;
 	int all[KEPT_MAX_FDS + 1] = {-1};
 	size_t n = 0;
+	ssize_t sent;
 
 	if (text && text_fd < 0)
 		return text_fd;
@@ -194,7 +195,8 @@ static int send_order(struct keeper *k, struct keep_order *o, const char *name, 
 		all[n++] = text_fd;
 	for (unsigned i = 0; i < o->n_fds; i++)
 		all[n++] = fds[i];
-	return fds_send(k->sock, o, sizeof(*o), all, n);
+	sent = fds_send(k->sock, o, sizeof(*o), all, n, 0);
+	return sent < 0 ? (int)sent : 0;
 }
 
 int keeper_put(struct keeper *k, const char *name, pid_t pid, const int *fds, unsigned n_fds,

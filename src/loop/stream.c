@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "loop/stream.h"
 
+#include "base/fds.h"
 #include "base/list.h"
 #include "base/scoped.h"
 #include "loop/timer.h"
@@ -137,35 +138,10 @@ void stream_close_drained(struct stream *s, unsigned ms)
 	watch(s);
 }
 
-static ssize_t send_with_fd(int fd, const char *data, size_t len, int passed)
+/* @passed: goes with them; -1: none. How many went, or -errno. */
+static ssize_t send_bytes(const struct stream *s, const char *data, size_t len, int passed)
 {
-	union {
-		struct cmsghdr align;
-		char space[CMSG_SPACE(sizeof(int))];
-	} control = {0};
-	struct iovec iov = {(void *)data, len};
-	struct msghdr msg = {.msg_iov = &iov,
-			     .msg_iovlen = 1,
-			     .msg_control = control.space,
-			     .msg_controllen = sizeof(control.space)};
-	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-
-	c->cmsg_level = SOL_SOCKET;
-	c->cmsg_type = SCM_RIGHTS;
-	c->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(c), &passed, sizeof(int));
-	return sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
-}
-
-static ssize_t send_bytes(int fd, const char *data, size_t len, int passed)
-{
-	ssize_t n;
-
-	do
-		n = passed >= 0 ? send_with_fd(fd, data, len, passed)
-				: send(fd, data, len, MSG_NOSIGNAL | MSG_DONTWAIT);
-	while (n < 0 && errno == EINTR);
-	return n < 0 ? -errno : n;
+	return fds_send(s->fd, data, len, &passed, passed >= 0, MSG_DONTWAIT);
 }
 
 /* Sends from the queue until the kernel is full. 0, or -errno of a dead peer. */
@@ -173,7 +149,7 @@ static int flush_queue(struct stream *s)
 {
 	while (!list_is_empty(&s->queue)) {
 		struct chunk *c = list_entry(s->queue.next, struct chunk, link);
-		ssize_t n = send_bytes(s->fd, c->data + c->sent, c->len - c->sent, c->fd);
+		ssize_t n = send_bytes(s, c->data + c->sent, c->len - c->sent, c->fd);
 
 		if (n == -EAGAIN || n == -EWOULDBLOCK)
 			return 0;
@@ -216,7 +192,7 @@ int stream_write_fd(struct stream *s, const void *data, size_t len, int fd)
 		return -EPIPE;
 	}
 	if (list_is_empty(&s->queue)) {
-		n = send_bytes(s->fd, bytes, len, fd);
+		n = send_bytes(s, bytes, len, fd);
 		if (n == -EAGAIN || n == -EWOULDBLOCK)
 			n = 0;
 		if (n != 0)
@@ -237,66 +213,33 @@ int stream_write(struct stream *s, const void *data, size_t len)
 	return stream_write_fd(s, data, len, -1);
 }
 
-/* The first passed descriptor of @msg, or -1; further ones are closed. */
-static int received_fd(struct msghdr *msg)
+static ssize_t receive(const struct stream *s, char *bytes, size_t size, int flags)
 {
-	int got = -1;
+	ssize_t n = recv(s->fd, bytes, size, flags | MSG_DONTWAIT);
 
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
-		size_t n;
-
-		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-			continue;
-		n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-		for (size_t i = 0; i < n; i++) {
-			int fd;
-
-			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
-			if (got < 0)
-				got = fd;
-			else
-				close(fd);
-		}
-	}
-	return got;
+	return n < 0 ? -errno : n;
 }
 
-static ssize_t receive_with_fd(int fd, char *data, size_t size, int *ret_fd)
-{
-	union {
-		struct cmsghdr align;
-		char space[CMSG_SPACE(4 * sizeof(int))];
-	} control;
-	struct iovec iov = {data, size};
-	struct msghdr msg = {.msg_iov = &iov,
-			     .msg_iovlen = 1,
-			     .msg_control = control.space,
-			     .msg_controllen = sizeof(control.space)};
-	ssize_t n = recvmsg(fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-
-	if (n > 0)
-		*ret_fd = received_fd(&msg);
-	return n;
-}
-
-/* What is new behind the bytes that were looked at before, or, when that is much, a chunk that is taken at once. */
+/*
+ * What is new behind the bytes that were looked at before, or, when that is much, a chunk that is taken at once. How much
+ * that is, 0 at the end, or -errno.
+ */
 static ssize_t peek(struct stream *s, char *bytes, const char **ret_new)
 {
 	/* without room for them the kernel closes passed descriptors */
-	ssize_t n = recv(s->fd, bytes, PEEK_SIZE, MSG_DONTWAIT | MSG_PEEK);
+	ssize_t n = receive(s, bytes, PEEK_SIZE, MSG_PEEK);
 	size_t seen = s->peeked;
 
 	*ret_new = bytes;
 	if (n == PEEK_SIZE) {
 		take_peeked(s);
-		return recv(s->fd, bytes, READ_CHUNK, MSG_DONTWAIT);
+		return receive(s, bytes, READ_CHUNK, 0);
 	}
 	if (n <= 0)
 		return n;
 	if ((size_t)n <= seen) {
 		take_peeked(s);
-		errno = EAGAIN;
-		return -1;
+		return -EAGAIN;
 	}
 	s->peeked = (size_t)n;
 	*ret_new = bytes + seen;
@@ -313,16 +256,14 @@ static enum took read_once(struct stream *s)
 
 	do
 		n = s->without_fds ? peek(s, bytes, &new)
-				   : receive_with_fd(s->fd, bytes, sizeof(bytes), &fd);
-	while (n < 0 && errno == EINTR);
-	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+				   : fds_receive(s->fd, bytes, sizeof(bytes), &fd, 1, MSG_DONTWAIT);
+	while (n == -EINTR);
+	if (n == -EAGAIN || n == -EWOULDBLOCK)
 		return TOOK_NOTHING;
 	if (n <= 0) {
-		int r = n < 0 ? -errno : 0;
-
 		s->held = true; /* the end is told once */
 		watch(s);
-		s->on_read(s->arg, NULL, r, -1);
+		s->on_read(s->arg, NULL, n, -1);
 		return TOOK_SOME;
 	}
 	s->on_read(s->arg, new, n, fd);

@@ -82,7 +82,7 @@ static bool obey(int sock)
 		answer.r = -errno;
 	for (int i = 0; i < LAUNCHER_N_FDS; i++)
 		close_fd(&fds[i]);
-	fds_send(sock, &answer, sizeof(answer), &pidfd, pidfd >= 0);
+	fds_send(sock, &answer, sizeof(answer), &pidfd, pidfd >= 0, 0);
 	return true;
 }
 
@@ -167,7 +167,7 @@ bool launcher_serve(int sock, pid_t init, bool is_user_ns)
 		return false;
 	fd = fork_beside(init, is_user_ns);
 	answer.r = fd < 0 ? fd : 0;
-	fds_send(sock, &answer, sizeof(answer), &fd, fd >= 0);
+	fds_send(sock, &answer, sizeof(answer), &fd, fd >= 0, 0);
 	return true;
 }
 
@@ -196,12 +196,11 @@ static int ask(int sock, const void *data, size_t len, const int *fds, size_t n_
 	uint64_t number = *(const uint64_t *)data;
 	struct answer answer;
 	ssize_t n;
-	int r;
 
 	setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-	r = fds_send(sock, data, len, fds, n_fds);
-	if (r < 0)
-		return r;
+	n = fds_send(sock, data, len, fds, n_fds, 0);
+	if (n < 0)
+		return (int)n;
 	while ((n = fds_receive(sock, &answer, sizeof(answer), ret_fd, 1, 0)) == sizeof(answer)) {
 		if (answer.number == number && answer.r < 0)
 			return answer.r;

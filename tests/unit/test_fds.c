@@ -37,7 +37,7 @@ static void a_message_comes_with_its_descriptors(void **state)
 	char text[8];
 	int fds[3];
 
-	assert_int_equal(fds_send(s.sock[0], "ab", 2, s.passed, 2), 0);
+	assert_int_equal(fds_send(s.sock[0], "ab", 2, s.passed, 2, 0), 2);
 	assert_int_equal(fds_receive(s.sock[1], text, sizeof(text), fds, 3, 0), 2);
 	assert_memory_equal(text, "ab", 2);
 	assert_true(fds[0] >= 0 && fds[1] >= 0);
@@ -56,7 +56,7 @@ static void descriptors_beyond_those_asked_for_are_closed(void **state)
 		char text[8];
 		int fds[3];
 
-		assert_int_equal(fds_send(s.sock[0], "a", 1, s.passed, 3), 0);
+		assert_int_equal(fds_send(s.sock[0], "a", 1, s.passed, 3, 0), 1);
 		assert_int_equal(fds_receive(s.sock[1], text, sizeof(text), fds, room, 0), 1);
 		for (size_t i = 0; i < room; i++) {
 			assert_true(fds[i] >= 0);
