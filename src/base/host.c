@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MEMINFO_MAX = 65536, MAX_CPUS = 255, MIN_MEMORY_MB = 32 };
+enum { MEMINFO_MAX = 65536 };
 
 #ifdef __x86_64__
 /* What the module of the CPU's make was loaded with. */
@@ -134,16 +134,16 @@ int host_check_sizes(unsigned cpus, unsigned memory_mb, struct err *e)
 {
 	int64_t total = total_mb();
 
-	if (cpus > MAX_CPUS)
-		return err_hint(
-			e,
-			err_set(e, ERR_INVALID, "%u CPUs: a member has at most %d", cpus, MAX_CPUS),
-			"this host has %ld: more than these make a member slower",
-			sysconf(_SC_NPROCESSORS_ONLN));
-	if (memory_mb && memory_mb < MIN_MEMORY_MB)
+	if (cpus > VM_MAX_CPUS)
+		return err_hint(e,
+				err_set(e, ERR_INVALID, "%u CPUs: a member has at most %d", cpus,
+					VM_MAX_CPUS),
+				"this host has %ld: more than these make a member slower",
+				sysconf(_SC_NPROCESSORS_ONLN));
+	if (memory_mb && memory_mb < VM_MIN_MEMORY_MB)
 		return err_hint(e,
 				err_set(e, ERR_INVALID, "%u MB of memory: at least %d", memory_mb,
-					MIN_MEMORY_MB),
+					VM_MIN_MEMORY_MB),
 				"it is in MB: %u GB are %u", memory_mb, memory_mb << 10);
 	if (total > 0 && memory_mb > total)
 		return err_hint(

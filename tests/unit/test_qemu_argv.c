@@ -3,6 +3,8 @@
 #include "check.h"
 
 #include "backend/qemu/vm.h"
+#include "base/host.h"
+#include "base/scoped.h"
 #include "wire/names.h"
 
 #include <string.h>
@@ -117,6 +119,29 @@ static void a_spec_may_have_as_many_paths_as_its_limits_allow(void **unused)
 	argv_free(argv);
 }
 
+static bool is_taken(unsigned cpus, unsigned memory_mb)
+{
+	const struct vm_spec spec = {.name = (char[]){"m"},
+				     .kernel_path = (char[]){"/proc/self/exe"},
+				     .cpus = cpus,
+				     .memory_bytes = (uint64_t)memory_mb << 20};
+	scoped(mem) char *format = NULL;
+	bool before = host_check_sizes(cpus, memory_mb, NULL) == 0;
+
+	assert_int_equal(check_spec(&spec, &format, NULL) == 0, before);
+	return before;
+}
+
+/* Before anything is made; else a restart would stop a member that then does not start. */
+static void sizes_that_the_host_is_said_to_have_are_what_a_member_may_have(void **state)
+{
+	assert_true(is_taken(1, 128));
+	assert_true(is_taken(255, 128));
+	assert_false(is_taken(256, 128));
+	assert_true(is_taken(1, 32));
+	assert_false(is_taken(1, 31));
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -126,6 +151,7 @@ int main(void)
 		TEST(a_kernel_is_started_without_an_initial_file_system_when_there_is_none),
 		TEST(a_disk_without_a_kernel_is_left_to_firmware),
 		TEST(a_spec_may_have_as_many_paths_as_its_limits_allow),
+		TEST(sizes_that_the_host_is_said_to_have_are_what_a_member_may_have),
 	};
 
 	return RUN_TESTS(tests);

@@ -2,6 +2,7 @@
 /* What can be wrong with a spec, told before anything is started. */
 #include "backend/local/vm.h"
 
+#include "base/host.h"
 #include "base/scoped.h"
 #include "base/str.h"
 
@@ -9,7 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { MAX_CPUS = 64, MIN_MEMORY_MIB = 64, MIB = 1 << 20 };
+enum { MIB = 1 << 20 };
 
 static int check_file(const char *name, const char *what, const char *path, int flags,
 		      struct err *e)
@@ -77,12 +78,13 @@ int check_spec(const struct vm_spec *s, char **ret_format, struct err *e)
 {
 	int r;
 
-	if (s->cpus < 1 || s->cpus > MAX_CPUS)
+	if (s->cpus < 1 || s->cpus > VM_MAX_CPUS)
 		return err_set(e, ERR_INVALID, "%s wants %lld cpus: 1 to %d are possible", s->name,
-			       (long long)s->cpus, MAX_CPUS);
-	if (s->memory_bytes < (uint64_t)MIN_MEMORY_MIB * MIB)
+			       (long long)s->cpus, VM_MAX_CPUS);
+	if (s->memory_bytes < (uint64_t)VM_MIN_MEMORY_MB * MIB)
 		return err_set(e, ERR_INVALID, "%s wants %llu MiB of memory: %d is the least",
-			       s->name, (unsigned long long)s->memory_bytes / MIB, MIN_MEMORY_MIB);
+			       s->name, (unsigned long long)s->memory_bytes / MIB,
+			       VM_MIN_MEMORY_MB);
 	if (!s->disk_path && !s->kernel_path)
 		return err_set(e, ERR_INVALID, "%s has neither a disk nor a kernel", s->name);
 	r = check_files(s, e);
