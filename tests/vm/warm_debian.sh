@@ -19,6 +19,7 @@ mkdir "$home/images" && ln "$DROVER_IMAGE_CACHE/debian-12" -s "$home/images/" # 
 export DROVER_IMAGE_CACHE=$home/images
 ok "three members go on from one template" "$DROVER" up -q w -n 3 --image debian-12 --mem 512M --cpus 1 --warm
 ok "they did not boot" one_boot "${all[@]}"
+ok "the id of their boot is one, since systemd has read it" says "$(guest w-1 'cat /proc/sys/kernel/random/boot_id')" 'cat /proc/sys/kernel/random/boot_id'
 ok "each has its own MAC address" differ 'cat /sys/class/net/eth0/address' "${all[@]}"
 ok "each has its own address" differ 'ip -4 addr show eth0 | grep inet' "${all[@]}"
 ok "each has its own host name" differ hostname "${all[@]}"
