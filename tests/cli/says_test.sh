@@ -57,6 +57,20 @@ pruned() { "$drover" prune && log_is_there "$none"; }
 ok "prune removes it" pruned
 ok "nothing is left" eval '[ -z "$("$drover" audit)" ] && [ "$(find "$DROVER_HOME" -type f -not -name .lock)" = "" ]'
 
+# --- directories of the host are not forked: said before the backend is asked, which would hold the member first, and fake cannot
+not_forked() {
+	! "$drover" "$@" >"$home/out" 2>"$home/err" && [ ! -s "$home/out" ] &&
+		grep -qE '^drover: (.*: )?dir has directories of the host \(--fixture, --mount\), and these are not forked$' "$home/err" ||
+		{ cat "$home/out" "$home/err"; return 1; }
+}
+ok "a member has a directory of the host" up dir --mount "$home:/srv"
+ok "a fork of it is refused" not_forked fork dir new
+ok "so is a command on a copy" not_forked run --from dir -- true
+ok "and its export" not_forked snapshot export dir "$home/file"
+ok "which leaves no member, no capture and no file" eval \
+	'[ "$("$drover" ls -q)" = dir ] && [ -z "$(find "$home" -name "file*" -o -path "*/captures/*" -not -name .lock)" ]'
+ok "it goes" rm_ dir
+
 # --- a size for a disk that there is not
 mkdir -p "$DROVER_IMAGE_CACHE/mem"
 echo kernel >"$DROVER_IMAGE_CACHE/mem/vmlinuz"

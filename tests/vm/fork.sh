@@ -21,6 +21,20 @@ forks() {
 	echo "fork $*: originals held for $held ms" | tee -a "$home/figures"
 	[ "$held" -le $((600 * slack)) ] # with as much traffic as there can be; bench/warm has the goal
 }
+# What QEMU goes on from, by its descriptors, since it has no name any more; whatever the umask was.
+private_memory() { # MEMBER...
+	local m pid fd seen
+	for m; do
+		seen=0
+		pid=$(processes | awk -v of="guest=$m" '/ *[0-9]+ qemu-system/ && index($0, of " ") { print $1 }')
+		for fd in "/proc/${pid:?}"/fd/*; do
+			[[ $(readlink "$fd") == *"/memory (deleted)" ]] || continue
+			seen=1
+			[ "$(stat -L -c %a "$fd")" = 600 ] || { stat -L "$fd"; return 1; }
+		done
+		[ "$seen" = 1 ] || { echo "$m has none"; ls -l "/proc/$pid/fd"; return 1; }
+	done
+}
 no_memory_file() { [ -z "$(find "$home/clusters" "$home/captures" -name memory -o -name '*.memory')" ]; }
 reclaimed() { "$DROVER" prune && no_memory_file && [ -z "$(find "$home/captures" -mindepth 1 -type d)" ]; }
 # A fork whose client is killed as soon as it has made something in the store: the originals run on.
@@ -38,6 +52,7 @@ EOF
 	! "$DROVER" ls k-1 2>/dev/null && "$DROVER" exec -t 30 s-1 -- true && "$DROVER" exec -t 30 s-2 -- true
 }
 
+umask 0 # what is to be private is made so
 ok "image tiny is there" "$DROVER" image build tiny
 ok "two members boot" "$DROVER" up s -n 2 --image tiny --mem 256M --cpus 1
 ok "a connection between them" connect
@@ -46,6 +61,7 @@ ok "they are asked for the id of their boot, which the kernel makes then" asked
 ok "one sends much to the other" sends
 ok "two copies are made meanwhile" forks f -n 2
 ok "their memory has no name any more" no_memory_file
+ok "it is its owner's alone" private_memory f-1-1 f-2-2
 ok "the first copy's state is the original's" is_state f-1-1 before
 ok "inside it is called the same, with the same address, and did not boot" same_inside f-1 1
 ok "its other member too" same_inside f-1 2

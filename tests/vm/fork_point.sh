@@ -17,6 +17,9 @@ ok "they have a state" state s-1 before
 boot=$(guest s-1 'cat /proc/sys/kernel/random/boot_id')
 ok "they are saved" "$DROVER" snapshot save s clean
 ok "and change" state s-1 after
+fails "copies of the point are refused where memory is low, with figures" 1 \
+	'2 fork\(s\) may need [0-9]{3,} MB of memory, and 40 MB are available' with_little_memory "$DROVER" fork s:clean f -n 2
+ok "which leaves nothing of them" only_s
 ok "two copies of the point" "$DROVER" fork -q s:clean f -n 2
 ok "one is as it was saved" is_state f-1-1 before
 ok "the other too" is_state f-2-1 before

@@ -45,6 +45,12 @@ nothing_left() {
 	[ -z "$rest" ] || { echo "left: $rest"; return 1; }
 }
 
+# A command on a host of which little memory is left: 40 MB.
+with_little_memory() {
+	sed 's/^MemAvailable:.*/MemAvailable:     40960 kB/' /proc/meminfo >"$home/meminfo"
+	unshare -m sh -c 'mount --bind "$1" /proc/meminfo && shift && exec "$@"' _ "$home/meminfo" "$@"
+}
+
 # stage DIR [IMAGE]: the programs and the image (tiny) where an ordinary user reaches them, whoever may read the tree that is tested;
 # $staged has what env then needs to run them.
 stage() {

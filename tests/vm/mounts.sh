@@ -63,6 +63,8 @@ ok "and what changes" follows
 ok "a read-only mount stays that, even for root" is_read_only
 ok "what root of the guest writes to the other is on the host, the user's own" writes_back
 fails "it has no points" 1 'm-1 has mounts, which no point can put back' "$DROVER" snapshot save m here
+fails "it is not forked" 1 'm-1 has directories of the host .*not forked' "$DROVER" fork m copy
+fails "nor exported" 1 'm-1 has directories of the host .*not forked' "$DROVER" snapshot export m "$home/m.drover"
 ok "the guest restarts itself, and all is there again" reboots
 ok "a server that dies ends the member, which says so" loses_a_server
 ok "no server outlives its member" is_served_by 0

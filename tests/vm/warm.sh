@@ -36,12 +36,6 @@ cold_again() {
 		[ "$(guest w-1 hostname)" = w-1 ] && ! one_boot w-1 w-2
 }
 
-# A command on a host of which little memory is left.
-with_little_memory() {
-	sed 's/^MemAvailable:.*/MemAvailable:     40960 kB/' /proc/meminfo >"$home/meminfo"
-	unshare -m sh -c 'mount --bind "$1" /proc/meminfo && shift && exec "$@"' _ "$home/meminfo" "$@"
-}
-
 ok "image tiny is there" "$DROVER" image build tiny
 mkdir "$home/images" && cp -r "$DROVER_IMAGE_CACHE/tiny" "$home/images/"
 export DROVER_IMAGE_CACHE=$home/images
@@ -56,9 +50,11 @@ ok "it is there once" one_template
 ok "its files are its owner's alone" private
 ok "three members go on from it" finds w -n 3
 ok "they did not boot" one_boot w-1 w-2 w-3 x y
+ok "nor do two that a C program's options start from it" env DROVER_REQUIRE=1 timeout 120 "${DROVER_FIXTURE_TESTS:?}/on_tap_warm"
 ok "each has its own MAC address" differ 'cat /sys/class/net/eth0/address' w-1 w-2 w-3 x y
 ok "each has its own address in their network" differ 'ip -4 addr show eth0 | grep inet' w-1 w-2 w-3
 ok "each has its own host name" differ hostname w-1 w-2 w-3 x y
+ok "each has its own id of the boot, for which nobody asked the template" differ 'cat /proc/sys/kernel/random/boot_id' w-1 w-2 w-3 x y
 ok "each has its own SSH host key" differ 'md5sum </run/host_key' w-1 w-2 w-3 x y
 ok "each has random numbers of its own" differ 'head -c 16 /dev/urandom | od -An -tx1' w-1 w-2 w-3 x y
 ok "each knows what time it is" on_time w-1 w-2 w-3 x y
