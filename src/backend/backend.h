@@ -177,9 +177,10 @@ struct backend_ops {
 	int (*points)(struct backend_vm *vm, backend_points_done *done, void *arg, struct err *e);
 	/*
 	 * For a helper that follows one that crashed: the handle of a VM that runs already, as that one left it with
-	 * init (loop/keeper.h). @spec and @res are what it was made with. ERR_NOT_FOUND: it left none. @done when the VM's
-	 * state is known: then it is running or paused, or the error says how it ended (ERR_NOT_RUNNING: it powered
-	 * itself off); release either way.
+	 * init (loop/keeper.h). @spec and @res are what it was made with. < 0: ERR_NOT_FOUND: it left none; ERR_INTERNAL: too
+	 * little, and the VM is ended; anything else: the VM runs on for the next helper, and this one is to end at once,
+	 * since what it had opened by then is not closed. @done when the VM's state is known: then it is running or
+	 * paused, or the error says how it ended (ERR_NOT_RUNNING: it powered itself off); release either way.
 	 */
 	int (*adopt)(struct backend *b, struct backend_network *net, const struct vm_spec *spec,
 		     const struct reservation *res, struct backend_vm **ret, backend_done *done,

@@ -131,8 +131,7 @@ struct adoption {
 	bool listening;
 };
 
-/* What cannot be gone on with is left to the next helper, and after the third to init. */
-static void __attribute__((noreturn)) give_in(const char *what, const struct err *e)
+void helper_give_in(const char *what, const struct err *e)
 {
 	helper_log("cannot take over %s: %s", what, e->msg);
 	_exit(1);
@@ -146,7 +145,7 @@ static void read_entry(const struct kept *kept, struct value_tree *ret)
 	if (!text)
 		err_set(&e, ERR_INTERNAL, "it has no text");
 	if (!text || value_tree_parse(text, strlen(text), ret, &e) < 0)
-		give_in(kept->name, &e);
+		helper_give_in(kept->name, &e);
 }
 
 /* Borrowed from @entry; "" when there is none. */
@@ -180,14 +179,14 @@ static void listen_all(void *arg)
 	a->listening = true;
 	list_for_each (pos, &h->members) {
 		if (member_listen(list_entry(pos, struct member, link), &e) < 0)
-			give_in(list_entry(pos, struct member, link)->name, &e);
+			helper_give_in(list_entry(pos, struct member, link)->name, &e);
 		n++;
 	}
 	keeper_drop_rest(h->o->keeper);
 	helper_log("took over %u members within %lld ms of a helper that ended by %s", n,
 		   (long long)(clock_ms() - a->since), keeper_reason(h->o->keeper));
 	if (helper_start_signals(h, &e) < 0)
-		give_in("the signals", &e);
+		helper_give_in("the signals", &e);
 	helper_check_done(h);
 }
 
@@ -216,7 +215,7 @@ static void read_spec(const struct value_tree *entry, struct member *m)
 	struct err e;
 
 	if (spec && vm_spec_decode(spec, &m->spec, &e) < 0)
-		give_in(m->name, &e);
+		helper_give_in(m->name, &e);
 }
 
 /* The member without its VM. */
@@ -227,7 +226,7 @@ static void read_member(struct helper *h, struct kept *kept, const struct value_
 
 	if (!m || kept->n_fds != N_KEPT) {
 		err_set(&e, ERR_INTERNAL, "it is incomplete");
-		give_in(kept->name, &e);
+		helper_give_in(kept->name, &e);
 	}
 	member_init(m, h, text_of(entry, "name"));
 	m->fresh = true;
@@ -293,7 +292,7 @@ static void on_reserved(void *arg, int r, const struct reservation *value, const
 	struct adoption *a = op->adoption;
 
 	if (r < 0)
-		give_in(op->v->name, e);
+		helper_give_in(op->v->name, e);
 	op->v->value = *value;
 	op->v->ready = true;
 	free(op);
@@ -313,7 +312,7 @@ static void take_reserved(struct adoption *a, struct kept *kept)
 	read_entry(kept, &entry);
 	if (!v || !op) {
 		err_set(&e, ERR_NO_MEMORY, "out of memory");
-		give_in("an address", &e);
+		helper_give_in("an address", &e);
 	}
 	*op = (struct reservation_op){a, v};
 	snprintf(v->name, sizeof(v->name), "%s", text_of(&entry, "name"));
@@ -321,7 +320,7 @@ static void take_reserved(struct adoption *a, struct kept *kept)
 	v->helper = h;
 	list_init(&v->calls);
 	if (backend_reserve(h->network, v->name, *ip ? ip : NULL, on_reserved, op, &e) < 0)
-		give_in("an address", &e);
+		helper_give_in("an address", &e);
 	value_tree_done(&entry);
 	list_append(&h->reserved, &v->link);
 	a->pending++;
@@ -334,7 +333,7 @@ static void on_network(void *arg, int r, struct backend_network *net, const stru
 	struct kept *kept = NULL;
 
 	if (r < 0)
-		give_in("the network", e);
+		helper_give_in("the network", e);
 	a->h->network = net;
 	a->h->network_pending = false;
 	keeper_take(k, CLUSTER_KEY);

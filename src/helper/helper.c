@@ -302,6 +302,8 @@ int helper_run(const struct helper_options *o, struct err *e)
 	list_init(&h.network_calls);
 	list_init(&h.calls);
 	r = begin(&h, e);
+	if (r < 0 && keeper_restarts(o->keeper) > 0)
+		helper_give_in("the cluster", e);
 	tell_ready(&h, r, e);
 	if (r == 0)
 		keeper_ready(o->keeper);

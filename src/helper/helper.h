@@ -169,6 +169,11 @@ bool member_go_on(struct member *m, member_adopted_cb *cb, void *arg);
 /* Takes over what an earlier helper left with init; 0: it goes on from the loop. */
 int helper_adopt(struct helper *h, struct err *e);
 void helper_adopt_done(struct helper *h);
+/*
+ * What cannot be taken over is left as it is to the next helper, and after the third to init: ends the process at once, so that
+ * nothing is undone that runs on.
+ */
+void helper_give_in(const char *what, const struct err *e) __attribute__((noreturn));
 /* Leave with init what there is now. They do nothing where nobody starts a helper again. */
 void network_keep(struct helper *h);
 void reserved_keep(struct helper *h, const struct reserved *v);

@@ -586,6 +586,8 @@ bool member_go_on(struct member *m, member_adopted_cb *cb, void *arg)
 	else if (backend_adopt(h->backend, h->network, &m->spec, &v->value, &m->vm, on_vm_adopted,
 			       m, &e) == 0)
 		return true;
+	if (e.code != ERR_NOT_FOUND && e.code != ERR_INTERNAL)
+		helper_give_in(m->name, &e); /* it runs, and something else is lacking */
 	go_on_without(m, v, &e);
 	return false;
 }

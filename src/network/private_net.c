@@ -142,11 +142,26 @@ void private_net_close(struct private_net *n, private_net_close_cb *done, void *
 	begin_close(n);
 }
 
+/* By n->open_error. What was made is undone; what was taken over runs on, for a next helper: this one is about to end. */
+static void end_open(struct private_net *n)
+{
+	private_net_open_cb *done = n->open_done;
+
+	if (!n->adopted) {
+		begin_close(n);
+		return;
+	}
+	timer_stop(&n->deadline);
+	n->open_done = NULL;
+	if (done)
+		done(n->open_arg, err_code_number(n->open_error.code), NULL, &n->open_error);
+}
+
 static void fail_open(struct private_net *n, enum err_code code, const char *text)
 {
 	err_hint(&n->open_error, err_set(&n->open_error, code, "%s", text),
 		 "the helper's log says more");
-	begin_close(n);
+	end_open(n);
 }
 
 static void on_deadline(void *arg)
@@ -194,7 +209,7 @@ static void fail_dnsmasq(struct private_net *n)
 	}
 	err_set(&n->open_error, ERR_NO_SPACE,
 		"dnsmasq does not start, and the file system that holds %s is full", n->dir);
-	begin_close(n);
+	end_open(n);
 }
 
 static void on_dnsmasq(void *arg, bool ready)
@@ -395,6 +410,8 @@ int private_net_open(uv_loop_t *loop, const struct private_net_options *o,
 		return r;
 	}
 	r = make_parts(n, e);
+	if (r < 0 && n->adopted)
+		return r; /* nor is @n freed: its parts are as end_open has them */
 	if (r < 0) {
 		begin_close(n); /* nobody is told */
 		return r;

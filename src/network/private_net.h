@@ -29,7 +29,10 @@ struct private_net_options {
 /* @e is NULL if and only if @r >= 0; then @net is the callee's until private_net_close. Runs once, from the loop. */
 typedef void private_net_open_cb(void *arg, int r, struct private_net *net, const struct err *e);
 
-/* Makes it; done when DHCP answers and (with egress) the way out stands. < 0: @e is set and @done never runs. */
+/*
+ * Makes it, or takes over what an earlier helper left; done when DHCP answers and (with egress) the way out stands. < 0: @e is
+ * set and @done never runs. What fails is undone, but not what is taken over: that is the next helper's, and this process ends.
+ */
 int private_net_open(uv_loop_t *loop, const struct private_net_options *o,
 		     private_net_open_cb *done, void *arg, struct err *e);
 

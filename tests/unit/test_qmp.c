@@ -31,7 +31,7 @@ static struct heard hear(const char *said, char *ret_sent, size_t size)
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
 	assert_int_equal(write(pair[1], said, strlen(said)), strlen(said));
 	uv_loop_init(&loop);
-	q = qmp_adopt(&loop, pair[0], on_event, &h);
+	assert_int_equal(qmp_adopt(&loop, pair[0], on_event, &h, &q), 0);
 	assert_non_null(q);
 	assert_true(recv(pair[1], ret_sent, size, MSG_DONTWAIT) > 0);
 	uv_run(&loop, UV_RUN_NOWAIT);

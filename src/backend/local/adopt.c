@@ -120,9 +120,10 @@ int vm_adopt(struct backend *b, struct backend_network *net, const struct vm_spe
 	r = take_over(vm, kept, e);
 	if (r == 0)
 		r = vm_await_state(vm, done, arg, e);
-	if (r < 0)
-		vm_release(&vm->base);
-	else
+	if (r == 0)
 		*ret = &vm->base;
+	else if (e->code == ERR_INTERNAL)
+		vm_release(&vm->base);
+	/* else the VM runs on, and so does what is @vm's: this process is about to end, and the next one adopts it. */
 	return r;
 }

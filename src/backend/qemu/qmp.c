@@ -112,15 +112,17 @@ static void on_read(void *arg, const char *data, ssize_t len, int fd)
 		qmp_free(q);
 }
 
-static struct qmp *begin(uv_loop_t *loop, int fd, bool adopted, qmp_event_cb *on_event, void *arg)
+static int begin(uv_loop_t *loop, int fd, bool adopted, qmp_event_cb *on_event, void *arg,
+		 struct qmp **ret)
 {
 	/* QEMU's parser begins anew at this byte, whatever came before; it complains, and nobody listens. */
 	static const char flush[] = "\xff";
 	struct qmp *q = calloc(1, sizeof(*q));
+	int r = 0;
 
 	if (!q) {
 		close(fd);
-		return NULL;
+		return -ENOMEM;
 	}
 	list_init(&q->calls);
 	framer_init(&q->in, MAX_MESSAGE);
@@ -129,23 +131,32 @@ static struct qmp *begin(uv_loop_t *loop, int fd, bool adopted, qmp_event_cb *on
 	q->stream = stream_open(loop, fd, on_read, q);
 	q->resync = adopted;
 	q->last_id = adopted ? (int64_t)(uv_hrtime() / 1000) : 0; /* no other's */
-	if (!q->stream || (adopted && stream_write(q->stream, flush, 1) < 0) ||
-	    qmp_call(q, "qmp_capabilities", NULL, NULL) < 0) {
+	if (!q->stream)
+		r = -ENOMEM;
+	else if (adopted)
+		r = stream_write(q->stream, flush, 1);
+	if (r == 0)
+		r = qmp_call(q, "qmp_capabilities", NULL, NULL);
+	if (r < 0) {
 		stream_close(q->stream);
 		qmp_free(q);
-		return NULL;
+		return r;
 	}
-	return q;
+	*ret = q;
+	return 0;
 }
 
 struct qmp *qmp_open(uv_loop_t *loop, int fd, qmp_event_cb *on_event, void *arg)
 {
-	return begin(loop, fd, false, on_event, arg);
+	struct qmp *q = NULL;
+
+	begin(loop, fd, false, on_event, arg, &q);
+	return q;
 }
 
-struct qmp *qmp_adopt(uv_loop_t *loop, int fd, qmp_event_cb *on_event, void *arg)
+int qmp_adopt(uv_loop_t *loop, int fd, qmp_event_cb *on_event, void *arg, struct qmp **ret)
 {
-	return begin(loop, fd, true, on_event, arg);
+	return begin(loop, fd, true, on_event, arg, ret);
 }
 
 /* @arguments: "" or a member of the command's object with the comma before it. */

@@ -23,9 +23,9 @@ struct qmp *qmp_open(uv_loop_t *loop, int fd, qmp_event_cb *on_event, void *arg)
 
 /*
  * The same for a connection that an earlier process used until it was killed, at any byte: what that one left half
- * written is ended, and what it left half read is passed over.
+ * written is ended, and what it left half read is passed over. 0, -ENOMEM, or what else a QEMU that has gone leads to.
  */
-struct qmp *qmp_adopt(uv_loop_t *loop, int fd, qmp_event_cb *on_event, void *arg);
+int qmp_adopt(uv_loop_t *loop, int fd, qmp_event_cb *on_event, void *arg, struct qmp **ret);
 
 /* Sends @command without arguments; @on_reply may be NULL. 0 or -errno. */
 int qmp_call(struct qmp *q, const char *command, qmp_reply_cb *on_reply, void *arg);

@@ -215,7 +215,8 @@ static int qemu_adopt(struct local_vm *base, int *lines, unsigned n, struct err 
 		return err_set(e, ERR_INTERNAL, "what was left of %s is incomplete", vm->spec.name);
 	vm->memory_fd = n == 3 ? take_fd(&lines[2]) : -1;
 	vm->resumes = n == 2;
-	vm->qmp = qmp_adopt(loop, take_fd(&lines[0]), on_event, vm);
+	if (qmp_adopt(loop, take_fd(&lines[0]), on_event, vm, &vm->qmp) == -ENOMEM)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	vm->console = console_open(loop, take_fd(&lines[1]));
 	/* A QEMU that does not listen any more has ended, which is told; one that hangs meets the deadline. */
 	if (vm->qmp && vm->ready)

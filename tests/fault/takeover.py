@@ -1,0 +1,144 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""A helper that follows one that was killed and lacks a descriptor, at each call that needs one: nothing of the cluster is lost,
+and the helper that follows it takes all over. A helper of the qemu backend in its own namespaces, with this file in QEMU's place.
+
+usage: takeover.py SHORTAGE   environment: DROVER_HELPER, PYTHONPATH (tests/protocol)
+"""
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+
+QMP_FD = 4
+
+
+def play_qemu():
+    """Runs, and answers whatever it is asked, until it is killed; no guest."""
+    with socket.socket(fileno=QMP_FD) as qmp, qmp.makefile("r") as orders:
+        qmp.sendall(b'{"QMP":{}}\n')
+        for line in orders:
+            order = json.loads(line)
+            result = {"status": "running"} if order["execute"] == "query-status" else {}
+            qmp.sendall(json.dumps({"return": result, "id": order["id"]}).encode() + b"\n")
+
+
+if os.path.basename(sys.argv[0]) == "qemu-system-x86_64":
+    play_qemu()
+    sys.exit()
+
+import harness
+from harness import TESTS, Helper, Skip, expect, main, test
+
+MOST = 200  # calls that a takeover may make
+SHORTAGE = os.path.realpath(sys.argv[1])
+
+
+def children(pid):
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+        return [int(child) for child in file.read().split()]
+
+
+def name_of(pid):
+    with open(f"/proc/{pid}/comm", encoding="ascii") as file:
+        return file.read().strip()
+
+
+def has_sandbox():
+    told = subprocess.run([os.environ["DROVER_HELPER"], "--check"], check=True, capture_output=True, text=True).stdout
+    checks = {row["check"]: row for row in map(json.loads, told.splitlines())}
+    return all(checks[check]["state"] == "ok" for check in ("tun", "namespaces"))
+
+
+class Cluster(Helper):
+    """One of a member, a, whose VM has been started and never answers; booting is what it does."""
+
+    def __init__(self, home):
+        shutil.copy(__file__, os.path.join(home, "qemu-system-x86_64"))
+        with open(os.path.join(home, "disk"), "wb") as file:
+            file.truncate(1 << 20)
+        self.token = os.path.join(home, "token")
+        env = {"PATH": home + ":" + os.environ["PATH"], "LD_PRELOAD": SHORTAGE, "SHORTAGE_FILE": self.token}
+        super().__init__("a", home=home, env=env, arguments=("--backend", "qemu"))
+        expect("ready", "ready\n", self.ready)
+        self.call({"cmd": "createnetwork", "no_egress": True})
+        self.call({"cmd": "reserve", "name": "a"})
+        spec = {"name": "a", "disk_path": os.path.join(home, "disk"), "cpus": 1, "memory_bytes": 64 << 20}
+        self.boot_conn = self.connect().request({"cmd": "boot-member", "spec": spec})
+        with self.watch() as watch:
+            watch.until(lambda event: event["event"] == "stage")
+        self.init = children(self.pid)[0]
+
+    def helper(self):
+        return [pid for pid in children(self.init) if name_of(pid) == "drover-helper"][0]
+
+    def others(self):
+        """What must outlive helpers: of init's children after a crash, or its helper's."""
+        found = {}
+        for parent in (self.init, *children(self.init)):
+            for pid in children(parent):
+                found[name_of(pid)] = pid
+        return {name: found[name] for name in ("dnsmasq", "qemu-system-x86")}
+
+    def bridge(self):
+        """The number of the bridge, and of the interfaces on it."""
+        told = subprocess.run(["nsenter", f"--net=/proc/{self.init}/ns/net", *self.as_user(), "ip", "-json", "link"],
+                              check=True, capture_output=True).stdout
+        links = {link["ifname"]: link for link in json.loads(told)}
+        return links["br0"]["ifindex"], [n for n, link in links.items() if link.get("master") == "br0"]
+
+    def as_user(self):
+        return [] if os.geteuid() == 0 else [f"--user=/proc/{self.init}/ns/user", "--preserve-credentials"]
+
+    def crash(self, lacks):
+        with open(self.token, "w", encoding="ascii") as file:
+            file.write(str(lacks))
+        pid = self.helper()
+        pidfd = os.pidfd_open(pid)
+        os.kill(pid, 9)
+        harness.select.select([pidfd], [], [], harness.DEADLINE)
+        os.close(pidfd)
+
+    def answer(self, request):
+        """Of whichever helper gets to answer; one that crashes in between ends the connection."""
+        for _ in range(4):
+            with self.connect() as c:
+                reply = c.request(request).reply()
+            if reply:
+                return reply
+        return None
+
+
+def lack(call):
+    """The call of the takeover that failed, "" when there were fewer than that."""
+    home = tempfile.mkdtemp(prefix="drv-")
+    with Cluster(home) as c:
+        before = c.others(), c.bridge()
+        c.crash(call)
+        status = c.answer({"cmd": "status"})
+        stats = c.answer({"cmd": "stats"})
+        found = re.search(r"^shortage: (\w+)", c.log(), re.M)
+        name = found[1] if found else ""
+        expect(f"call {call}, {name}: state", "starting", status["status"]["state"])
+        expect(f"call {call}, {name}: the hypervisor answers", ["a"], [row["name"] for row in stats["stats"]["members"]])
+        expect(f"call {call}, {name}: VM, dnsmasq, bridge and what is on it", before, (c.others(), c.bridge()))
+        c.boot_conn.close()
+    return name
+
+
+@test
+def a_takeover_that_lacks_a_descriptor_loses_nothing_and_the_next_one_works():
+    if not has_sandbox():
+        raise Skip("this host makes no namespaces")
+    for call in range(1, MOST):
+        if not lack(call):
+            break
+        print(f"# {call}", flush=True)
+    expect("the takeover came to its end", True, 3 < call < MOST - 1)
+
+
+main(TESTS)
