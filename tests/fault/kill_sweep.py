@@ -6,7 +6,7 @@ usage: kill_sweep.py DROVER HELPER
 
 SIGKILL of `up`, of its helper or of both; SIGINT and SIGTERM, in turn, of what makes, changes or ends members. A helper over
 namespaces is asked by SIGTERM to end at such moments of its own start. A run that is left alone tells how long one takes.
-After each: ls works; audit tells; the next up gives two members that run; rm works; nothing is left. An interrupted `up` or
+After each: ls works; audit tells; prune removes what is no member; the next up gives two members that run; rm works; nothing is left. An interrupted `up` or
 `run` moreover takes back what it made, and no other. TAP, one line for each victim.
 """
 import json
@@ -102,7 +102,22 @@ class Sweep(Home):
             os.close(pidfd)
         child.wait(PATIENCE)
         self.do("ls")
-        json.loads(self.do("audit", "--json", good=(0, 1)))
+        told = {thing["what"] for thing in json.loads(self.do("audit", "--json", good=(0, 1)))}
+        if victim == VICTIMS[2]:  # else one of the two goes on with the members
+            self.await_helpers()
+            self.check_strays(told)
+
+    def strays(self):
+        """Directories of members that there are not, which no `ls` tells of."""
+        return {str(d) for d in (self.store / "clusters").glob("*/*") if not (d / "config.json").exists()}
+
+    def check_strays(self, told):
+        if not self.strays() <= told:
+            raise Wrong(f"the audit does not tell of {self.strays() - told}")
+        self.do("prune")
+        empty = [str(d) for d in (self.store / "clusters").iterdir() if not any(d.iterdir())]
+        if self.strays() or empty:
+            raise Wrong(f"after prune there is {self.strays()} {empty}")
 
     def interrupt_at(self, after, command, before, want, sig):
         for args in before:
