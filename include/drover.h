@@ -245,8 +245,8 @@ DROVER_API int drover_cluster_destroy(struct drover_cluster *c, const struct dro
 				      struct drover_error *e);
 
 /*
- * Frees the handle. A bound cluster ends, which is waited for, up to 60 s (its disks stay); a detached one runs on. NULL is
- * harmless.
+ * Frees the handle. A bound cluster ends at once, its power cut, and its disks stay; that is some ms, or 30 s with a helper
+ * that stands still. A detached one runs on. NULL is harmless. To let guests shut down: drover_cluster_stop before.
  */
 DROVER_API void drover_cluster_close(struct drover_cluster *c);
 

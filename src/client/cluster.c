@@ -11,6 +11,9 @@
 
 enum { STOP_ALL_MS = 60000, END_MS = 60000 };
 
+/* A bound helper whose client has let go cuts the power: one that is not gone by then stands still, and is killed. */
+enum { CLOSE_MS = 30000 };
+
 const char *drover_version(void)
 {
 	return DROVER_VERSION;
@@ -387,6 +390,6 @@ void drover_cluster_close(struct drover_cluster *c)
 {
 	if (!c)
 		return;
-	session_end(&c->session, c->detached ? 0 : END_MS, NULL);
+	session_end(&c->session, c->detached ? 0 : CLOSE_MS, NULL);
 	cluster_free(c);
 }
