@@ -304,15 +304,13 @@ static int start_dnsmasq(struct private_net *n, struct err *e)
 
 static int make_parts(struct private_net *n, struct err *e)
 {
-	int r = 0;
+	int r = start_dnsmasq(n, e); /* first: it takes longest to stand */
 
-	if (n->want_slirp) {
-		r = n->adopted ? 0 : nft_private_make(n->subnet, EGRESS_IFNAME, e);
-		n->has_nat = r == 0;
-	}
-	if (r == 0)
-		r = start_dnsmasq(n, e);
 	if (r < 0 || !n->want_slirp)
+		return r;
+	r = n->adopted ? 0 : nft_private_make(n->subnet, EGRESS_IFNAME, e);
+	n->has_nat = r == 0;
+	if (r < 0)
 		return r;
 	r = start_egress(n, e);
 	if (r < 0 && n->adopted)
