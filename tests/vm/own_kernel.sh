@@ -36,6 +36,25 @@ ok "those words are there, the others are not" eval 'words " other=1" && ! words
 ok "QEMU was started with the image's kernel" started_with "$DROVER_IMAGE_CACHE/tiny/vmlinuz"
 ok "rm" "$DROVER" rm -f k-1
 
+# DROVER_TEST_KERNEL: a bzImage or vmlinux that has an initial file system built in (docs/verification.md says how one is made).
+given_no_initrd() {
+	local pid
+	for pid in $(processes | grep qemu-system | cut -d' ' -f1); do
+		tr '\0' '\n' <"/proc/$pid/cmdline" | grep -qx -- -initrd && return 1
+	done
+	[ -n "${pid-}" ]
+}
+claim="a kernel that has an initial file system built in boots without another"
+if [ -n "${DROVER_TEST_KERNEL-}" ]; then
+	ok "$claim" "$DROVER" up k-3 --image tiny --kernel "$DROVER_TEST_KERNEL" --initrd none
+	ok "QEMU was given none" given_no_initrd
+	ok "down with it" "$DROVER" down k-3
+	ok "it has none at its next boot" eval '"$DROVER" up k-3 && given_no_initrd'
+	ok "rm of that too" "$DROVER" rm -f k-3
+else
+	tap_skip "$claim" "DROVER_TEST_KERNEL names none"
+fi
+
 "$DROVER" image build debian-12-cloudinit >/dev/null 2>&1
 image=$DROVER_IMAGE_CACHE/debian-12-cloudinit
 fails "where a disk of the user's has its root must be said" 1 "nobody knows where .*disk.qcow2 has its root" \
