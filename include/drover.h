@@ -330,7 +330,8 @@ struct drover_reset {
  * Puts all members back to a point, in place: memory, devices and disks; no boot. Members run or are paused afterwards as
  * they were before. Of those that run, the clock is set to the host's time over SSH, and the call ends when that is
  * done. Connections into the cluster end; those between members are again as they were at the point. Returns for how
- * many ms the members were held. not_found: there is no such point, and nothing was touched. @o may be NULL. Blocks up to
+ * many ms the members were held. not_found: there is no such point, and nothing was touched; not_running: it is of a member
+ * too that does not run now. @o may be NULL. Blocks up to
  * 120 s, and then for the guests. When it gives up, members may have been put back and their clocks not set.
  */
 DROVER_API int drover_cluster_reset(struct drover_cluster *c, const struct drover_reset *o,

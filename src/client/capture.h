@@ -36,6 +36,8 @@ int capture_prepare(struct drover_cluster *c, const struct giveup *g, struct dro
  */
 int capture_reserve(struct drover_capture *k, size_t n, struct err *e);
 int capture_add_member(struct drover_capture *k, const char *name, struct err *e);
+/* Whether @name, which does not run, has its part of @point: 0, 1, or < 0. */
+int capture_stopped_has(const struct store *s, const char *name, const char *point, struct err *e);
 /* Of member @i: the name of the file that has its disk, or its points where it has none; static. */
 const char *capture_disk_of(const struct drover_capture *k, size_t i);
 /* Whether there is room for a copy of the disks. */

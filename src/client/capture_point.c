@@ -120,6 +120,18 @@ static int read_stopped(const struct store *s, const char *name, struct point_li
 	return r < 0 || strcmp(c.backend, "fake") == 0 ? r : read_disk(s, name, ret, e);
 }
 
+int capture_stopped_has(const struct store *s, const char *name, const char *point, struct err *e)
+{
+	struct point_list all = {0};
+	int r = read_stopped(s, name, &all, e);
+	bool has = false;
+
+	for (size_t i = 0; i < all.n && r == 0; i++)
+		has = has || point_is_named(&all.points[i], point);
+	free(all.points);
+	return r < 0 ? r : has;
+}
+
 /* Nothing is locked: a disk that is being written meanwhile may be told as unreadable. */
 static int list_stopped(const struct store *s, const struct name_list *names,
 			const struct giveup *g, struct drover_point **ret, struct err *e)

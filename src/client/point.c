@@ -2,6 +2,7 @@
 /* Points of a cluster: one request to its helper each; after a load the guests are woken (wake.c). */
 #include "backend/remote/rpc.h"
 #include "base/scoped.h"
+#include "client/capture.h"
 #include "client/client.h"
 
 #include <string.h>
@@ -152,6 +153,26 @@ static int find_last(struct drover_cluster *c, const struct limits *l, char ret[
 	return r;
 }
 
+/* A point that was saved of members that do not run now, too: those that do would be put back without them. */
+static int check_all_run(const struct drover_cluster *c, const char *point, struct err *e)
+{
+	scoped(names) struct name_list all = {0};
+	int r = c->n_vms ? cluster_members(&c->store, c->vms[0]->name, &all, e) : 0;
+
+	for (size_t i = 0; i < all.n && r == 0; i++) {
+		if (store_owner_alive(&c->store, all.names[i]))
+			continue;
+		r = capture_stopped_has(&c->store, all.names[i], point, e);
+		if (r > 0)
+			return err_hint(e,
+					err_set(e, ERR_NOT_RUNNING,
+						"%s does not run, and the point '%s' is of it too",
+						all.names[i], point),
+					"drover up %s", all.names[i]);
+	}
+	return r;
+}
+
 int drover_cluster_reset(struct drover_cluster *c, const struct drover_reset *from,
 			 struct drover_error *pe)
 {
@@ -164,6 +185,8 @@ int drover_cluster_reset(struct drover_cluster *c, const struct drover_reset *fr
 
 	if (r == 0 && !o.point)
 		r = find_last(c, &l, last, &e);
+	if (r == 0)
+		r = check_all_run(c, o.point ? o.point : last, &e);
 	if (r == 0)
 		r = ask(c, VERB_LOAD, o.point ? o.point : last, &l, &a, &e);
 	if (r == 0)

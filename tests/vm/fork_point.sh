@@ -38,6 +38,8 @@ fails "a point that there is not is refused, with those that there are" 1 "has n
 fails "a fork of it too" 1 "has no point 'other'; it has clean" "$DROVER" fork s:other f
 ok "one of them is stopped" "$DROVER" down s-2
 fails "then there is no copy, since the point is of both" 1 "s-2 does not run, and others of its cluster do" "$DROVER" fork s:clean f
+fails "nor is the rest of the cluster put back without it" 1 "s-2 does not run, and the point 'clean' is of it too" "$DROVER" reset s
+ok "which goes on as it was" is_state s-1 after
 ok "the other is stopped" "$DROVER" down s-1
 ok "the points of a stopped cluster are listed" out_is clean "$DROVER" snapshot ls -q s
 ok "and completed" bash -c '"$0" __complete -- fork s:c | grep -qx "s:clean	point"' "$DROVER"
