@@ -24,11 +24,15 @@ enum { RANDOM_BYTES = 64, MACHINE_ID_BYTES = 16 };
  *
  * udev is told to put events off: what it makes of a card that comes (rules, a unit of systemd's, an ifup that finds nothing
  * to do) takes an emulated guest a second, which the first login would have to share.
+ *
+ * What this guest has not done when it is captured, each copy does. So sudo does not wait for the shell, and its session is
+ * over; and the last line comes when there is nothing else to do, which is when a process that gives way to all others has
+ * had its turn. Files that each copy fills are emptied here: ext4 writes one that is emptied and filled out at once.
  */
 const char identity_take[] =
 	"[ -c /dev/snapshot ] || command -v perl >/dev/null || exit 3\n"
 	"s=; [ \"$(id -u)\" = 0 ] || s='sudo -n'\n"
-	"$s setsid sh -c '\n"
+	"$s sh -c 'setsid sh -c \"$1\" drover $2 $3 </dev/null >/dev/null 2>&1 &' drover '\n"
 	"exec </dev/ttyS1\n"
 	"stty raw -echo || exit\n"
 	"kill $1\n"
@@ -38,11 +42,14 @@ const char identity_take[] =
 	"echo $nic >/sys/bus/pci/drivers/virtio-pci/unbind\n"
 	"! command -v udevadm || { udevadm settle; udevadm control --stop-exec-queue; }\n"
 	"rm -f /etc/ssh/ssh_host_* /var/lib/systemd/random-seed\n"
-	"[ ! -s /etc/machine-id ] || true >/etc/machine-id\n"
+	"for file in /etc/machine-id /root/.ssh/authorized_keys $2/.ssh/authorized_keys; do\n"
+	"[ ! -s $file ] || true >$file\n"
+	"done\n"
 	"sync\n"
+	"chrt -i 0 true </dev/null\n"
 	"echo \"" TEMPLATE_READY "\" >/dev/console\n"
 	". /dev/ttyS1\n"
-	"' drover $PPID </dev/null >/dev/null 2>&1 &\n";
+	"' $PPID ~ || true\n";
 
 /* First, and without a new process, which would take random numbers itself. */
 static int give_random(struct buf *b)
@@ -82,7 +89,7 @@ static int give_names(struct buf *b, const char *name)
 		"for i in 1 2 3; do { read -r next </sys/class/rtc/rtc0/since_epoch; } 2>/dev/null &&"
 		" [ $next != $now ] || break; now=$next; date -u -s @$now </dev/null >/dev/null; done\n"
 		"printf %%s '%s' >/proc/sys/kernel/hostname\n"
-		"[ ! -e /etc/machine-id ] || printf '%%s\\n' %s >/etc/machine-id\n",
+		"[ ! -e /etc/machine-id ] || printf '%%s\\n' %s >>/etc/machine-id\n",
 		name, hex);
 }
 
@@ -124,11 +131,11 @@ static int give_host_key(struct buf *b, const struct identity *i)
 /* Whoever else uses the template has keys of his own. Both servers read their host key anew for each connection. */
 static int give_keys(struct buf *b, const struct identity *i)
 {
-	int r = buf_addf(b, "umask 077\nprintf '%%s\\n' '%s' >/root/.ssh/authorized_keys\n",
+	int r = buf_addf(b, "umask 077\nprintf '%%s\\n' '%s' >>/root/.ssh/authorized_keys\n",
 			 i->public_key);
 
 	if (r == 0 && strcmp(i->user, "root") != 0)
-		r = buf_addf(b, "printf '%%s\\n' '%s' >/home/%s/.ssh/authorized_keys\n",
+		r = buf_addf(b, "printf '%%s\\n' '%s' >>/home/%s/.ssh/authorized_keys\n",
 			     i->public_key, i->user);
 	return r < 0 ? r : give_host_key(b, i);
 }

@@ -249,7 +249,7 @@ static void a_script_gives_names_and_keys_and_the_network_last(void **state)
 
 	assert_int_equal(identity_give(&i, &b), 0);
 	assert_non_null(strstr(b.data, "'web-1'"));
-	assert_non_null(strstr(b.data, "'ssh-ed25519 AAAA' >/home/drover/.ssh/authorized_keys"));
+	assert_non_null(strstr(b.data, "'ssh-ed25519 AAAA' >>/home/drover/.ssh/authorized_keys"));
 	assert_non_null(strstr(b.data, private_key));
 	assert_non_null(strstr(b.data, dropbear_key));
 	assert_non_null(strstr(b.data, "@NOW@"));

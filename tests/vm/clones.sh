@@ -29,3 +29,10 @@ on_time() {
 			{ echo "$m says $now between $before and $after"; return 1; }
 	done
 }
+# Not also that of who made the template, which is the same here.
+lets_in_one() {
+	local m
+	for m; do
+		[ "$(guest "$m" 'for f in /root/.ssh/authorized_keys /home/*/.ssh/authorized_keys; do [ ! -e $f ] || grep -c . $f; done' | sort -u)" = 1 ] || return 1
+	done
+}

@@ -57,6 +57,7 @@ ok "each has its own host name" differ hostname w-1 w-2 w-3 x y
 ok "each has its own id of the boot, for which nobody asked the template" differ 'cat /proc/sys/kernel/random/boot_id' w-1 w-2 w-3 x y
 ok "each has its own SSH host key" differ 'md5sum </run/host_key' w-1 w-2 w-3 x y
 ok "each has random numbers of its own" differ 'head -c 16 /dev/urandom | od -An -tx1' w-1 w-2 w-3 x y
+ok "each lets in one key" lets_in_one w-1 w-2 w-3 x y
 ok "each knows what time it is" on_time w-1 w-2 w-3 x y
 ok "they reach each other by name" guest w-1 'ping -c 1 -W 5 w-3'
 ok "up again leaves them alone" warm w -n 3

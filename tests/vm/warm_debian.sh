@@ -13,6 +13,17 @@ says() {
 		[ "$(guest "$m" "$line" | tee "$home/says")" = "$word" ] || { echo "$m:"; cat "$home/says"; return 1; }
 	done
 }
+# The journal's first two lines on sessions of sudo are one session's, and of one host: the template's.
+over_before() {
+	local m
+	for m in "${all[@]}"; do
+		guest "$m" 'journalctl -t sudo --no-pager' |
+			sed -nE 's/^.* ([^ ]+ sudo\[[0-9]+\]): pam_unix\(sudo:session\): session (opened|closed) .*/\1 \2/p' | head -n 2 >"$home/sessions"
+		cat "$home/sessions"
+		[ "$(cut -d' ' -f1,2 "$home/sessions" | sort -u | grep -c '^template-')" = 1 ] &&
+			[ "$(cut -d' ' -f3 "$home/sessions" | tr '\n' ' ')" = "opened closed " ] || return 1
+	done
+}
 
 ok "image debian-12 is there" "$DROVER" image build debian-12
 mkdir "$home/images" && ln "$DROVER_IMAGE_CACHE/debian-12" -s "$home/images/" # a cache without templates
@@ -26,7 +37,9 @@ ok "each has its own host name" differ hostname "${all[@]}"
 ok "each has its own machine id" differ 'sort -u /etc/machine-id /var/lib/dbus/machine-id' "${all[@]}"
 ok "each has its own SSH host keys, and no other" differ 'test -s /etc/ssh/ssh_host_ed25519_key && md5sum /etc/ssh/ssh_host_*' "${all[@]}"
 ok "each has random numbers of its own" differ 'head -c 16 /dev/urandom | od -An -tx1' "${all[@]}"
+ok "each lets in one key" lets_in_one "${all[@]}"
 ok "each knows what time it is" on_time "${all[@]}"
+ok "the session in which the template was made was over when they began" over_before
 ok "udev has nothing left to do" says 0 'udevadm settle; echo $?'
 ok "the network's unit is active" says active 'systemctl is-active ifup@eth0'
 ok "no unit has failed" says '' 'systemctl --failed --no-legend --plain'
