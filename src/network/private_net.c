@@ -22,6 +22,7 @@
 #include "network/tap.h"
 #include "wire/json.h"
 
+#include <errno.h>
 #include <string.h>
 #include <sys/statvfs.h>
 
@@ -302,6 +303,12 @@ static int start_dnsmasq(struct private_net *n, struct err *e)
 	return dnsmasq_open(n->loop, &o, on_dnsmasq, n, &n->dnsmasq, e);
 }
 
+/* Of this process: a next one may not have it. */
+static bool is_shortage(int r)
+{
+	return r == -EMFILE || r == -ENFILE || r == -ENOMEM;
+}
+
 static int make_parts(struct private_net *n, struct err *e)
 {
 	int r = start_dnsmasq(n, e); /* first: it takes longest to stand */
@@ -313,9 +320,10 @@ static int make_parts(struct private_net *n, struct err *e)
 	if (r < 0)
 		return r;
 	r = start_egress(n, e);
-	if (r < 0 && n->adopted)
-		lose_egress(n, e); /* dnsmasq is not ready yet, so nobody is told from here */
-	return n->adopted ? 0 : r;
+	if (r == 0 || !n->adopted || is_shortage(r))
+		return r;
+	lose_egress(n, e); /* dnsmasq is not ready yet, so nobody is told from here */
+	return 0;
 }
 
 static int adopt_bridge(struct private_net *n, const struct sandbox *s, struct err *e)

@@ -36,6 +36,7 @@ from harness import TESTS, Helper, Skip, expect, main, test
 
 MOST = 200  # calls that a takeover may make
 SHORTAGE = os.path.realpath(sys.argv[1])
+EGRESS = shutil.which("slirp4netns") is not None
 
 
 def children(pid):
@@ -65,7 +66,7 @@ class Cluster(Helper):
         env = {"PATH": home + ":" + os.environ["PATH"], "LD_PRELOAD": SHORTAGE, "SHORTAGE_FILE": self.token}
         super().__init__("a", home=home, env=env, arguments=("--backend", "qemu"))
         expect("ready", "ready\n", self.ready)
-        self.call({"cmd": "createnetwork", "no_egress": True})
+        self.call({"cmd": "createnetwork", "no_egress": not EGRESS})
         self.call({"cmd": "reserve", "name": "a"})
         spec = {"name": "a", "disk_path": os.path.join(home, "disk"), "cpus": 1, "memory_bytes": 64 << 20}
         self.boot_conn = self.connect().request({"cmd": "boot-member", "spec": spec})
@@ -82,7 +83,9 @@ class Cluster(Helper):
         for parent in (self.init, *children(self.init)):
             for pid in children(parent):
                 found[name_of(pid)] = pid
-        return {name: found[name] for name in ("dnsmasq", "qemu-system-x86")}
+        for pid in list(found.values()):  # the launcher's child
+            found.update({name_of(child): child for child in children(pid)})
+        return {name: found[name] for name in ("dnsmasq", "qemu-system-x86", *(["slirp4netns"] if EGRESS else []))}
 
     def bridge(self):
         """The number of the bridge, and of the interfaces on it."""
@@ -125,7 +128,8 @@ def lack(call):
         name = found[1] if found else ""
         expect(f"call {call}, {name}: state", "starting", status["status"]["state"])
         expect(f"call {call}, {name}: the hypervisor answers", ["a"], [row["name"] for row in stats["stats"]["members"]])
-        expect(f"call {call}, {name}: VM, dnsmasq, bridge and what is on it", before, (c.others(), c.bridge()))
+        expect(f"call {call}, {name}: VM, dnsmasq, way out, bridge and what is on it", before, (c.others(), c.bridge()))
+        expect(f"call {call}, {name}: the way out goes on", False, "no way out" in c.log())
         c.boot_conn.close()
     return name
 
