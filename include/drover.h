@@ -181,8 +181,9 @@ struct drover_vm;
  * that is not there yet. A start that fails or is canceled returns when what it made is taken back: some ms, up to 15 s with
  * a helper or a guest that does not answer.
  *
- * already_running: a member, or with @o's undivided its cluster; not_found, bad_image: the image; missing_program, host_not_ready: what this host lacks, with
- * the remedy as the hint; no_free_address; boot_failed; ssh_failed; timeout; canceled.
+ * already_running: a member, or with @o's undivided its cluster; not_found, bad_image: the image; missing_program,
+ * host_not_ready: what this host lacks, with the remedy as the hint; no_free_address; boot_failed; kernel_panic; ssh_failed;
+ * timeout; canceled.
  */
 DROVER_API int drover_cluster_start(const char *const names[], size_t n,
 				    const struct drover_options *o, struct drover_cluster **ret,

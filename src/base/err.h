@@ -43,7 +43,8 @@
 	X(UNREACHABLE, "unreachable", -EHOSTUNREACH)       \
 	X(PROTOCOL, "protocol_mismatch", -EPROTO)          \
 	X(IO, "io_error", -EIO)                            \
-	X(NO_MEMORY, "out_of_memory", -ENOMEM)
+	X(NO_MEMORY, "out_of_memory", -ENOMEM)             \
+	X(PANIC, "kernel_panic", -EIO)
 
 #define X(id, wire, ret) ERR_##id,
 enum err_code { ERR_MAP(X) ERR_MAX };

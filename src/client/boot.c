@@ -62,6 +62,24 @@ static void tell_stage(struct boot *b, const char *stage, int percent, const cha
 	settings_progress(b->run->settings, b->vm->name, stage, percent, "%s", text);
 }
 
+/*
+ * Where the guest's last words are. A member that this run made goes, but its console's log stays. What a template is made
+ * with goes as a whole.
+ */
+static void hint_log(const struct boot *b, struct err *e)
+{
+	const struct store *store = &b->run->cluster->store;
+	scoped(mem) char *path = NULL;
+
+	if ((e->code != ERR_PANIC && e->code != ERR_NOT_RUNNING && e->code != ERR_BOOT) ||
+	    e->hint[0] || b->run->settings->second_line)
+		return;
+	path = b->made ? store_console_keep(store, b->vm->name)
+		       : store_member_path(store, b->vm->name, MEMBER_SERIAL_LOG);
+	if (path && files_exist(path))
+		err_hint(e, err_code_number(e->code), "what the guest said is in %s", path);
+}
+
 static void boot_end(struct boot *b, const struct err *e)
 {
 	struct boot_run *run = b->run;
@@ -81,6 +99,7 @@ static void boot_end(struct boot *b, const struct err *e)
 	if (!run->failed) {
 		run->failed = true;
 		run->error = *e;
+		hint_log(b, &run->error);
 		run->pending = 0; /* leave the loop; roll_back ends the others */
 	}
 }

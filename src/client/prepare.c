@@ -262,8 +262,10 @@ int prepare_files(struct prepare *p, struct err *e)
 		r = store_member_mkdir(p->store, p->config.name, e);
 	if (r == 0)
 		r = sizes_apply(p, e);
-	if (r == 0 && p->is_new)
+	if (r == 0 && p->is_new) {
 		drop_begin(p);
+		store_console_forget(p->store, p->config.name);
+	}
 	if (r == 0 && p->is_new && p->warm_key[0])
 		r = warm_deal(p, e);
 	if (r == 0)

@@ -276,9 +276,9 @@ int warm_image(struct settings *s, size_t n, struct prepare *image, struct warm 
 /* Memory that does not load, a guest that hangs, one that is not who it should be. */
 static bool may_be_its_fault(enum err_code code)
 {
-	return code == ERR_BOOT || code == ERR_INVALID || code == ERR_IO || code == ERR_TIMEOUT ||
-	       code == ERR_NOT_RUNNING || code == ERR_UNREACHABLE || code == ERR_SSH ||
-	       code == ERR_DENIED || code == ERR_PROTOCOL;
+	return code == ERR_BOOT || code == ERR_PANIC || code == ERR_INVALID || code == ERR_IO ||
+	       code == ERR_TIMEOUT || code == ERR_NOT_RUNNING || code == ERR_UNREACHABLE ||
+	       code == ERR_SSH || code == ERR_DENIED || code == ERR_PROTOCOL;
 }
 
 bool warm_try_again(const struct warm *w, const struct settings *s, int r, const struct err *e)

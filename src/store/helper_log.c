@@ -5,6 +5,7 @@
  * Whoever may write to one holds a shared lock on it, which a helper has with its stderr. The logs of a cluster go with
  * its last member; one that is written then, because its helper has members of other names, goes with that helper. What
  * a helper wrote that did not come up stays: its member may never have been made, and somebody will want to know why.
+ * For the same reason the console of a guest stays whose member is removed for a failed start: <root>/console-NAME.log.
  */
 #include "base/err.h"
 #include "base/lock.h"
@@ -16,14 +17,40 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-#define PREFIX "helper-"
-#define SUFFIX ".log"
+#define PREFIX  "helper-"
+#define SUFFIX  ".log"
+#define CONSOLE "console-" /* of guests whose members went with their failed start */
 
 char *store_log_path(const struct store *s, const char *first_name)
 {
 	return str_format("%s/" PREFIX "%s" SUFFIX, s->root, first_name);
+}
+
+static char *console_path(const struct store *s, const char *name)
+{
+	return str_format("%s/" CONSOLE "%s" SUFFIX, s->root, name);
+}
+
+char *store_console_keep(const struct store *s, const char *name)
+{
+	scoped(mem) char *from = store_member_path(s, name, MEMBER_SERIAL_LOG);
+	scoped(mem) char *to = console_path(s, name);
+	struct stat st;
+
+	if (!from || !to || stat(from, &st) < 0 || st.st_size == 0 || rename(from, to) < 0)
+		return NULL;
+	return take_ptr(&to);
+}
+
+void store_console_forget(const struct store *s, const char *name)
+{
+	scoped(mem) char *path = console_path(s, name);
+
+	if (path)
+		unlink(path);
 }
 
 int store_log_open(const char *path)
@@ -58,15 +85,16 @@ static void remove_unwritten(const char *path)
 		unlink(path);
 }
 
-/* Whose log @file is: false when it is none. */
-static bool read_name(const char *file, char ret[NAME_SIZE])
+/* Whose log @file is: false when it is none, of those that begin with @prefix. */
+static bool read_name(const char *file, const char *prefix, char ret[NAME_SIZE])
 {
 	size_t len = strlen(file);
+	size_t around = strlen(prefix) + strlen(SUFFIX);
 
-	if (!str_starts(file, PREFIX) || !str_ends(file, SUFFIX) ||
-	    len < strlen(PREFIX SUFFIX) + 1 || len >= strlen(PREFIX SUFFIX) + NAME_SIZE)
+	if (!str_starts(file, prefix) || !str_ends(file, SUFFIX) || len < around + 1 ||
+	    len >= around + NAME_SIZE)
 		return false;
-	snprintf(ret, NAME_SIZE, "%.*s", (int)(len - strlen(PREFIX SUFFIX)), file + strlen(PREFIX));
+	snprintf(ret, NAME_SIZE, "%.*s", (int)(len - around), file + strlen(prefix));
 	return name_is_valid(ret);
 }
 
@@ -80,7 +108,10 @@ void store_logs_remove(const struct store *s, const char *name)
 		char its[NAME_SIZE];
 		char cluster[NAME_SIZE];
 
-		if (!read_name(entry->d_name, its) || (name && !name_same_cluster(its, name)))
+		if (!name && read_name(entry->d_name, CONSOLE, its))
+			store_console_forget(s, its);
+		if (!read_name(entry->d_name, PREFIX, its) ||
+		    (name && !name_same_cluster(its, name)))
 			continue;
 		name_cluster(its, cluster);
 		path = store_log_path(s, its);

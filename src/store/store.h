@@ -8,6 +8,7 @@
  *   <root>/captures/XXXXXX/               what is captured of a cluster, laid out as a store (captures.h)
  *   <images>/                             $XDG_CACHE_HOME/drover/images, or <root>/images under DROVER_HOME
  *   <root>/id_ed25519[.pub]               <root>/helper-<first name>.log
+ *   <root>/console-<name>.log            of a member that went with its failed start
  *   <root>/.lock                          of those who start clusters (store_starts_lock)
  *   <root>/namespaces                     which were a cluster's (namespaces.h)
  *
@@ -78,6 +79,12 @@ char *store_socket_path(const struct store *s, const char *name,
 /* Where the helper of @supervisor has its network's files: another's may not have gone yet. Heap; NULL: out of memory. */
 char *store_network_path(const struct store *s, const char *name, pid_t supervisor);
 char *store_log_path(const struct store *s, const char *first_name);
+/*
+ * Moves what the guest of a member wrote, which is about to be removed for its failed start, to <root>/console-NAME.log. It
+ * goes with store_console_forget, or a prune. The path (heap), or NULL: it wrote nothing.
+ */
+char *store_console_keep(const struct store *s, const char *name);
+void store_console_forget(const struct store *s, const char *name);
 
 /* An empty log for a helper that is to be started: a descriptor that holds it, or -errno. */
 int store_log_open(const char *path);

@@ -72,6 +72,8 @@ ok "image tiny is there" "$DROVER" image build tiny
 up_fails old 'version 36\.0\.0; 41 or newer is needed'
 up_fails refuse 'did not take the VM: The VM could not be created: the disk is.broken'
 up_fails die 'cloud-hypervisor ended with exit status 3: cannot open the firmware'
+up_fails panic "the guest's kernel panicked: Kernel panic - not syncing: played"
+up_fails reboot 'the guest has reset itself 3 times and was not ready; the console.s last: hello from the serial line'
 ok "a member boots, pauses, resumes, counts and stops" boot ''
 ok "nothing is left" nothing_left
 ok "a helper that is killed is followed by one that has the member" boot crash

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 """Plays the program cloud-hypervisor for tests: its REST API and its events, and no VM at all.
 
-FAKE_CH says how it misbehaves (nothing: not at all): old, refuse, text, truncated, no-json, flood, hang, die, mute-button.
+FAKE_CH says how it misbehaves (nothing: not at all): old, refuse, text, truncated, no-json, flood, hang, die, mute-button,
+panic, reboot (the guest).
 A "guest" with an initial file system, or with firmware, answers on SSH, by a banner on its address, which this program takes itself.
 """
 import glob
@@ -45,13 +46,18 @@ def play_serial():
     while True:
         peer = state["serial"].accept()[0]
         peer.sendall(b"hello from the serial line\r\n")
+        if MODE == "panic":
+            peer.sendall(b"[    1.0] Kernel panic - not syncing: played\r\n[    1.0] ---[ end Kernel panic - not syncing: played ]---\r\n")
         state["peer"] = peer  # or it would be closed
 
 
 def play_guest(config):
     """Its serial line, and its SSH server when it has something to run."""
     threading.Thread(target=play_serial, daemon=True).start()
-    if not {"initramfs", "firmware"} & set(config["payload"]):
+    if MODE == "reboot":
+        for _ in range(3):
+            event("vm", "booted")
+    if MODE in ("panic", "reboot") or not {"initramfs", "firmware"} & set(config["payload"]):
         return
     where = os.path.dirname(config["serial"]["socket"])
     leases = "".join(open(f, encoding="ascii").read() for f in glob.glob(where + "/dhcp/*"))

@@ -120,6 +120,31 @@ static char *damage(struct store *s, const char *text)
 	return path;
 }
 
+static void the_console_of_a_failed_start_outlives_its_member_until_a_prune(void **state)
+{
+	struct err e = ERR_INIT;
+	scoped(mem) char *log = NULL;
+	scoped(mem) char *kept = NULL;
+	struct store s;
+
+	open_store(&s);
+	save(&s, "a");
+	assert_null(store_console_keep(&s, "a")); /* nothing was written */
+	log = store_member_path(&s, "a", "serial.log");
+	assert_int_equal(files_publish(log, "words", 5, 0600), 0);
+	kept = store_console_keep(&s, "a");
+	assert_non_null(kept);
+	assert_false(files_exist(log));
+	assert_int_equal(store_member_remove(&s, "a", &e), 0);
+	assert_true(files_exist(kept));
+	store_logs_remove(&s, NULL);
+	assert_false(files_exist(kept));
+	assert_int_equal(files_publish(kept, "words", 5, 0600), 0);
+	store_console_forget(&s, "a");
+	assert_false(files_exist(kept));
+	close_store(&s);
+}
+
 static void a_damaged_config_is_named(void **state)
 {
 	struct member_config c = {0};
@@ -332,6 +357,7 @@ int main(void)
 		TEST(the_layout_is_the_references),
 		TEST(a_config_comes_back_and_is_listed_in_order),
 		TEST(a_removed_member_takes_its_cluster_when_it_was_the_last),
+		TEST(the_console_of_a_failed_start_outlives_its_member_until_a_prune),
 		TEST(a_damaged_config_is_named),
 		TEST(a_field_of_the_wrong_type_is_named),
 		TEST(a_cluster_that_cannot_be_read_is_listed_beside_the_rest),

@@ -82,10 +82,14 @@ static void on_event(void *arg, const char *source, const char *event)
 {
 	struct local_vm *vm = arg;
 
-	if (strcmp(source, "vm") == 0 && strcmp(event, "booted") == 0)
+	bool booted = strcmp(source, "vm") == 0 && strcmp(event, "booted") == 0;
+
+	if (booted && vm->state == VM_RUNNING)
+		vm_was_reset(vm); /* it boots once more by itself */
+	else if (booted)
 		vm_running(vm);
 	else if (strcmp(source, "guest") == 0 && strcmp(event, "panic") == 0)
-		vm_end_with(vm, ERR_BOOT, "the guest's kernel panicked");
+		vm_end_with(vm, ERR_PANIC, "the guest's kernel panicked");
 }
 
 static void end_refused(struct local_vm *vm, const char *what, const char *error)
@@ -144,18 +148,18 @@ static int open_console(struct ch_vm *vm, struct err *e)
 	const char *log = vm->spec.serial_log_path;
 	struct sockaddr_un address;
 	int fd = unix_socket(vm->serial_path, &address, e);
+	int r;
 
 	if (fd < 0)
 		return fd;
 	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
-		int r = err_errno(e, -errno, "connect to %s", vm->serial_path);
-
+		r = err_errno(e, -errno, "connect to %s", vm->serial_path);
 		close(fd);
 		return r;
 	}
-	vm->console = console_open(vm->base.backend->loop, fd);
-	if (!vm->console)
-		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	r = vm_open_console(local_vm_of(&vm->base), fd, e);
+	if (r < 0)
+		return r;
 	return log ? console_log(vm->console, log, e) : 0;
 }
 

@@ -19,6 +19,8 @@ struct console {
 	struct buf last;
 	int log_fd; /* -1: none */
 	struct list clients;
+	console_output_cb *on_output;
+	void *arg;
 };
 
 struct client {
@@ -57,6 +59,7 @@ static void on_guest_read(void *arg, const char *data, ssize_t len, int fd)
 		return;
 	}
 	tail_add(&c->last, data, (size_t)len, SCROLLBACK);
+	c->on_output(c->arg, data, (size_t)len);
 	/* A regular file: as quick as the page cache. One that cannot be written any more is given up. */
 	if (c->log_fd >= 0 && files_write_all(c->log_fd, data, (size_t)len) < 0)
 		close_fd(&c->log_fd);
@@ -70,7 +73,7 @@ static void on_guest_read(void *arg, const char *data, ssize_t len, int fd)
 	}
 }
 
-struct console *console_open(uv_loop_t *loop, int fd)
+struct console *console_open(uv_loop_t *loop, int fd, console_output_cb *on_output, void *arg)
 {
 	struct console *c = calloc(1, sizeof(*c));
 
@@ -79,6 +82,8 @@ struct console *console_open(uv_loop_t *loop, int fd)
 		return NULL;
 	}
 	c->loop = loop;
+	c->on_output = on_output;
+	c->arg = arg;
 	c->log_fd = -1;
 	list_init(&c->clients);
 	c->guest = stream_open(loop, fd, on_guest_read, c);
@@ -120,10 +125,15 @@ int console_attach(struct console *c, int *ret_fd, struct err *e)
 	return 0;
 }
 
-void console_tail(struct console *c, char *ret, size_t size)
+void console_kick(struct console *c)
 {
 	if (c->guest)
 		stream_kick(c->guest);
+}
+
+void console_tail(struct console *c, char *ret, size_t size)
+{
+	console_kick(c);
 	tail_text(&c->last, ret, size);
 }
 

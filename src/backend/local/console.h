@@ -12,8 +12,11 @@
 struct console;
 struct err;
 
-/* Takes @fd, the hypervisor's other end. NULL: out of memory. */
-struct console *console_open(uv_loop_t *loop, int fd);
+/* What the guest writes, as it comes; @data is borrowed. console_close is not allowed inside. */
+typedef void console_output_cb(void *arg, const char *data, size_t len);
+
+/* Takes @fd, the hypervisor's other end; who reads along is told first of all. NULL: out of memory. */
+struct console *console_open(uv_loop_t *loop, int fd, console_output_cb *on_output, void *arg);
 
 /*
  * Adds all that the guest says from now on to the file @path, for a hypervisor that writes none itself. 0 or < 0 with @e.
@@ -25,6 +28,9 @@ int console_attach(struct console *c, int *ret_fd, struct err *e);
 
 /* The last lines that fit into @size bytes, made printable, newlines as " | "; "" when nothing was said. */
 void console_tail(struct console *c, char *ret, size_t size);
+
+/* Reads what has come meanwhile. */
+void console_kick(struct console *c);
 
 /* Clients see the end, after what is queued for them. NULL is harmless. */
 void console_close(struct console *c);

@@ -15,7 +15,6 @@ enum {
 	START_MS =
 		30000, /* from exec to a running guest: the hypervisor's own work, and the disk's first blocks */
 	GRACE_MS = 15000, /* from the power button to the guest's own end */
-	QUIT_MS = 2000,   /* from SIGTERM, which is answered by flushing the disks, to SIGKILL */
 	GREETED_MS =
 		5000, /* how long a connection on which the guest has greeted waits for who dials */
 	SAID_MAX = 4096
@@ -105,6 +104,7 @@ static void close_lines(struct local_vm *vm)
 {
 	drop_greeted(vm);
 	timer_stop(&vm->deadline);
+	timer_stop(&vm->last_words);
 	banner_cancel(vm->banner);
 	vm->banner = NULL;
 	vm->hypervisor->close(vm);
@@ -180,12 +180,13 @@ static void on_child_exit(void *arg, int status)
 	if (vm->state != VM_STOPPING && status != 0 &&
 	    (vm->error.code == ERR_NONE || WIFEXITED(status)))
 		describe_death(vm, status);
+	if (vm->state != VM_STOPPING && vm->error.code == ERR_NONE)
+		vm_powered_off(vm, &why);
 	close_lines(vm);
 	if (vm->state == VM_STOPPING) {
 		err_set(&why, ERR_STOPPED, "%s was stopped", vm->spec.name);
 		become_stopped(vm, &why);
 	} else if (vm->error.code == ERR_NONE) {
-		err_set(&why, ERR_NOT_RUNNING, "%s powered itself off", vm->spec.name);
 		become_stopped(vm, &why);
 	} else {
 		become_error(vm);

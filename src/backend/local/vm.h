@@ -17,6 +17,7 @@
 #include "backend/local/dial.h"
 #include "backend/local/local.h"
 #include "backend/local/network.h"
+#include "backend/local/panic.h"
 #include "base/buf.h"
 #include "loop/child.h"
 #include "loop/stream.h"
@@ -69,6 +70,9 @@ struct local_vm {
 	bool adopting; /* what the guest does is being asked */
 	struct child *child;
 	struct console *console;
+	struct panic panic; /* what the console has said of one before the guest was ready */
+	struct timer *last_words;
+	unsigned resets;     /* before it was ready */
 	struct stream *said; /* the hypervisor's stdout and stderr */
 	struct buf said_last;
 	struct banner *banner;
@@ -133,6 +137,9 @@ struct keeper *local_keeper(const struct backend *b);
 /* Leaves the VM with init, once it is spawned: @lines (borrowed) are the descriptors that lead to it. */
 int vm_keep(struct local_vm *vm, const int *lines, unsigned n, struct err *e);
 
+/* Opens the console on @fd (taken), the other end of the serial line. 0 or < 0 with @e. */
+int vm_open_console(struct local_vm *vm, int fd, struct err *e);
+
 /* The hypervisor runs the guest. */
 void vm_running(struct local_vm *vm);
 /* The same when it was adopted and is found paused. */
@@ -144,10 +151,16 @@ void vm_switched(struct local_vm *vm, const char *error);
 /* Answers the oldest question for counters: @disks holds those of the disks, -1 what is not known. */
 void vm_answer_stats(struct local_vm *vm, const struct vm_stats *disks);
 
+/* The guest has reset itself. */
+void vm_was_reset(struct local_vm *vm);
+
 /* The hypervisor is ended, and the VM with an error; the first reason counts. */
 void vm_end_with(struct local_vm *vm, enum err_code code, const char *text);
 
 /* --- Between the files of this folder ------------------------------------------------------------------------ */
+
+/* From SIGTERM, which is answered by flushing the disks, to SIGKILL. */
+enum { QUIT_MS = 2000 };
 
 /* check.c: 0, or < 0 with the sentence that names the file. Finds out the disk's format too. */
 int check_spec(const struct vm_spec *s, char **ret_format, struct err *e);
@@ -164,6 +177,9 @@ struct local_vm *vm_new(struct backend *b, struct backend_network *net, const st
 int vm_take_process(struct local_vm *vm, struct keeper *k, struct kept *kept, int said,
 		    struct err *e);
 int vm_await_state(struct local_vm *vm, backend_done *done, void *arg, struct err *e);
+
+/* early.c: the hypervisor ended well and nobody stopped it. Says why in @ret_why, or in vm->error when it is one. */
+void vm_powered_off(struct local_vm *vm, struct err *ret_why);
 
 /* op.c: what waits for the guest or its hypervisor ends with @e, from the loop. */
 void ops_fail(struct local_vm *vm, const struct err *e);

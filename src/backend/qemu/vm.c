@@ -89,6 +89,8 @@ static void on_event(void *arg, const char *event, json_t *data)
 		memory_on_migration(vm, data);
 	if (strcmp(event, "MIGRATION") == 0 && vm->state == VM_STARTING && vm->ready)
 		qmp_call(vm->qmp, "query-status", on_status, vm); /* adopted in a capture */
+	if (strcmp(event, "RESET") == 0 && json_is_true(json_object_get(data, "guest")))
+		vm_was_reset(local_vm_of(&vm->base));
 	/* Not ordered by us: QEMU stops the guest when it cannot go on. */
 	if (strcmp(event, "STOP") == 0 && (vm->state == VM_RUNNING || vm->state == VM_STARTING))
 		qmp_call(vm->qmp, "query-status", on_status, vm);
@@ -138,8 +140,9 @@ static int open_lines(struct qemu_vm *vm, int mine[2], struct err *e)
 	uv_loop_t *loop = vm->base.backend->loop;
 
 	vm->qmp = qmp_open(loop, take_fd(&mine[0]), on_event, vm);
-	vm->console = console_open(loop, take_fd(&mine[1]));
-	if (!vm->qmp || !vm->console || qmp_call(vm->qmp, "query-status", on_status, vm) < 0)
+	if (vm_open_console(local_vm_of(&vm->base), take_fd(&mine[1]), e) < 0)
+		return err_code_number(e->code);
+	if (!vm->qmp || qmp_call(vm->qmp, "query-status", on_status, vm) < 0)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	if (vm->resumes && memory_load(vm) < 0)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
@@ -210,6 +213,7 @@ static int qemu_adopt(struct local_vm *base, int *lines, unsigned n, struct err 
 {
 	struct qemu_vm *vm = qemu_vm_of(base);
 	uv_loop_t *loop = vm->base.backend->loop;
+	int r;
 
 	if (n != 2 && n != 3)
 		return err_set(e, ERR_INTERNAL, "what was left of %s is incomplete", vm->spec.name);
@@ -217,13 +221,13 @@ static int qemu_adopt(struct local_vm *base, int *lines, unsigned n, struct err 
 	vm->resumes = n == 2;
 	if (qmp_adopt(loop, take_fd(&lines[0]), on_event, vm, &vm->qmp) == -ENOMEM)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
-	vm->console = console_open(loop, take_fd(&lines[1]));
+	r = vm_open_console(base, take_fd(&lines[1]), e);
 	/* A QEMU that does not listen any more has ended, which is told; one that hangs meets the deadline. */
 	if (vm->qmp && vm->ready)
 		memory_forget_capture(vm); /* the helper may have been killed in one */
 	if (vm->qmp)
 		qmp_call(vm->qmp, "query-status", on_status, vm);
-	return vm->console ? shares_adopt(vm, e) : err_set(e, ERR_NO_MEMORY, "out of memory");
+	return r < 0 ? r : shares_adopt(vm, e);
 }
 
 static void qemu_close(struct local_vm *base)

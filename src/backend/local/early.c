@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Guests that end before they are ready: who waits for one hears at once of what its serial line or its hypervisor tells.
+ *
+ * How it works: a kernel that panics hangs, or reboots and panics again; its hypervisor notices neither. So the console is
+ * read along (panic.h). From the first words on the kernel has LAST_WORDS_MS to say the rest, which is for the log, then the
+ * hypervisor is ended and the VM with it. A guest may reset itself in its first boot; one that does so again and again, as
+ * after a triple fault, will not be ready. Once a guest is ready all that is its own matter: who works in it may reboot it, or
+ * print such words.
+ */
+#include "backend/local/vm.h"
+
+enum { LAST_WORDS_MS = 2000, MAX_RESETS = 3 };
+
+static bool is_early(const struct local_vm *vm)
+{
+	return !vm->ready && vm->state != VM_STOPPING;
+}
+
+static void end_panicked(void *arg)
+{
+	struct local_vm *vm = arg;
+
+	timer_stop(&vm->last_words);
+	if (!is_early(vm) || vm->error.code != ERR_NONE)
+		return;
+	err_set(&vm->error, ERR_PANIC, "the guest's kernel panicked: %s", panic_line(&vm->panic));
+	if (vm->child)
+		child_terminate(vm->child, QUIT_MS);
+}
+
+static void on_output(void *arg, const char *data, size_t len)
+{
+	struct local_vm *vm = arg;
+	enum panic_stage before = vm->panic.stage;
+	enum panic_stage now;
+
+	if (!is_early(vm))
+		return;
+	now = panic_feed(&vm->panic, data, len);
+	if (now == PANIC_OVER)
+		end_panicked(vm);
+	else if (now != PANIC_NONE && before == PANIC_NONE &&
+		 !timer_start(vm->base.backend->loop, LAST_WORDS_MS, end_panicked, vm,
+			      &vm->last_words))
+		end_panicked(vm);
+}
+
+int vm_open_console(struct local_vm *vm, int fd, struct err *e)
+{
+	vm->panic = (struct panic){.stage = PANIC_NONE};
+	vm->resets = 0;
+	vm->console = console_open(vm->base.backend->loop, fd, on_output, vm);
+	return vm->console ? 0 : err_set(e, ERR_NO_MEMORY, "out of memory");
+}
+
+static void end_resetting(struct local_vm *vm)
+{
+	char last[ERR_MSG_SIZE / 2];
+
+	console_tail(vm->console, last, sizeof(last));
+	err_set(&vm->error, ERR_BOOT, "the guest has reset itself %d times and was not ready%s%s",
+		MAX_RESETS, last[0] ? "; the console's last: " : "", last);
+	child_terminate(vm->child, QUIT_MS);
+}
+
+void vm_was_reset(struct local_vm *vm)
+{
+	if (!is_early(vm) || !vm->console || !vm->child || vm->error.code != ERR_NONE)
+		return;
+	console_kick(vm->console); /* what it said before */
+	vm->resets++;
+	if (vm->panic.stage != PANIC_NONE)
+		end_panicked(vm);
+	else if (vm->resets == MAX_RESETS && vm->error.code == ERR_NONE)
+		end_resetting(vm);
+}
+
+void vm_powered_off(struct local_vm *vm, struct err *ret_why)
+{
+	char last[ERR_MSG_SIZE / 2] = "";
+
+	if (!is_early(vm)) {
+		err_set(ret_why, ERR_NOT_RUNNING, "%s powered itself off", vm->spec.name);
+		return;
+	}
+	if (vm->console)
+		console_tail(vm->console, last, sizeof(last)); /* reads the rest, too */
+	if (vm->panic.stage != PANIC_NONE)
+		end_panicked(vm);
+	if (vm->error.code != ERR_NONE)
+		return;
+	err_set(ret_why, ERR_NOT_RUNNING, "the guest powered itself off before it was ready%s%s",
+		last[0] ? "; the console's last: " : "", last);
+}

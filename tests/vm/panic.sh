@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Guests that end before they are ready: the start fails when they do, not when its time is over.
+cd "$(dirname "$0")" && . ./lib.sh
+
+for image in tiny debian-12; do
+	"$DROVER" image build "$image" >/dev/null 2>&1
+done
+# The initial file system of tiny, with another init, which is what stdin has.
+initrd_with_init() { # FILE
+	mkdir -p "$home/root"
+	cat >"$home/root/init"
+	chmod 755 "$home/root/init"
+	{ cat "$DROVER_IMAGE_CACHE/tiny/initrd.img"; (cd "$home/root" && echo init | cpio --quiet -o -H newc -R 0:0); } >"$1"
+}
+# What a start says of itself is kept in $home/said. Its own time is ten minutes, this script's less.
+up_fails() { # CLAIM PATTERN ARGS...
+	local claim=$1 pattern=$2
+	shift 2
+	"$DROVER" up "$@" >"$home/out" 2>"$home/said"
+	echo "exit $?" >>"$home/said"
+	ok "$claim" said "$pattern"
+}
+said() { grep -Eq -- "^drover: .*$1" "$home/said" && grep -qx "exit 1" "$home/said" || { cat "$home/said"; return 1; }; }
+hinted() { sed -n 's/^hint: what the guest said is in //p' "$home/said"; }
+
+for image in tiny debian-12; do
+	up_fails "$image: a kernel that finds no root is told with its own words" \
+		"the guest's kernel panicked: Kernel panic - not syncing: VFS: Unable to mount root fs" \
+		p-1 --image "$image" --append rdinit=/nowhere
+	ok "$image: the file that is named has the kernel's trace" grep -q 'Call Trace' "$(hinted)"
+	ok "$image: the member that was made for it is gone" eval '! "$DROVER" ls p-1 2>/dev/null'
+	ok "$image: and so are its processes" nothing_left
+done
+
+up_fails "debian-12: an init that is not there is told" \
+	"Kernel panic - not syncing: Attempted to kill init" p-1 --image debian-12 --append init=/nowhere
+up_fails "a kernel that reboots by its panic is told at the first one" \
+	"Kernel panic - not syncing: VFS" p-1 --image tiny --append "rdinit=/nowhere panic=-1"
+ok "nothing is left" nothing_left
+
+initrd_with_init "$home/off.img" <<'INIT'
+#!/bin/sh
+echo "init: nothing to do"
+poweroff -f
+INIT
+up_fails "a guest that powers itself off is told, with what it said" \
+	"powered itself off before it was ready; the console's last: .*init: nothing to do" \
+	p-1 --image tiny --initrd "$home/off.img"
+initrd_with_init "$home/again.img" <<'INIT'
+#!/bin/sh
+echo "init: once more"
+reboot -f
+INIT
+up_fails "one that resets itself again and again is given up" \
+	"reset itself 3 times and was not ready; the console's last: .*init: once more" \
+	p-1 --image tiny --initrd "$home/again.img"
+ok "nothing is left of them" nothing_left
+
+ok "a member that has run" "$DROVER" up p-1 --image tiny
+ok "is stopped" "$DROVER" down p-1
+up_fails "a kernel's panic at its next boot is told" "Kernel panic - not syncing: VFS" p-1 --append rdinit=/nowhere
+ok "with the console's log, which stays with the member" \
+	eval '[ "$(hinted)" = "$home/clusters/p/p-1/serial.log" ] && grep -q "Call Trace" "$(hinted)"'
+ok "ls says that it is in error" eval '"$DROVER" ls p-1 | grep -q "^p-1 *error"'
+ok "and in JSON why" eval '"$DROVER" ls --json p-1 | grep -q "kernel panicked: Kernel panic - not syncing: VFS"'
+ok "with another command line it runs" "$DROVER" up p-1 --append image
+ok "words like these that a guest prints once it is ready change nothing" \
+	"$DROVER" exec p-1 -- sh -c 'echo "Kernel panic - not syncing: no" >/dev/ttyS0'
+ok "it goes on" eval '[ "$("$DROVER" exec p-1 -- echo here)" = here ]'
+ok "rm" "$DROVER" rm -f p-1
+ok "nothing is left at all" nothing_left
+ok "a log of a start that failed is there still, and goes with a prune" \
+	eval 'ls "$home"/console-*.log && rm -f "$home/said" && "$DROVER" prune && ! ls "$home"/console-*.log'
+done_testing
