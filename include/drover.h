@@ -628,9 +628,10 @@ struct drover_member {
 	char created_at[40]; /* RFC 3339 */
 	unsigned cpus;
 	unsigned memory_mb;
-	unsigned disk_mb;  /* 0: it has no disk */
-	int pid;           /* of its helper, 0 when stopped */
-	char message[768]; /* why, when the state is error, damaged or unknown */
+	unsigned disk_mb; /* 0: it has no disk */
+	int pid;          /* of its helper, 0 when stopped */
+	char message
+		[768]; /* why, when the state is error, damaged or unknown; of one that runs: that its kernel panicked */
 };
 
 /*

@@ -213,6 +213,11 @@ int backend_stats(struct backend_vm *vm, backend_stats_done *done, void *arg, st
 	return vm->backend->ops->stats(vm, done, arg, e);
 }
 
+const char *backend_panic(struct backend_vm *vm)
+{
+	return vm && vm->backend->ops->panic ? vm->backend->ops->panic(vm) : NULL;
+}
+
 void backend_abandon(struct backend_vm *vm)
 {
 	if (vm && vm->backend->ops->abandon)

@@ -205,6 +205,8 @@ struct backend_ops {
 	/* One end of a socket on the serial line; several at once see the same output. */
 	int (*console)(struct backend_vm *vm, backend_dial_done *done, void *arg, struct err *e);
 	int (*stats)(struct backend_vm *vm, backend_stats_done *done, void *arg, struct err *e);
+	/* The line by which the guest's kernel, which hangs in its panic, told that; or NULL. Valid until the loop turns. */
+	const char *(*panic)(struct backend_vm *vm);
 	/*
 	 * This process is about to exit, and the kernel to end the VM with it: says what makes that quick. Takes
 	 * microseconds; the VM runs on as it did, should it all the same.
@@ -256,6 +258,7 @@ int backend_dial(struct backend_vm *vm, uint16_t port, uint64_t timeout_ms, back
 		 void *arg, struct err *e);
 int backend_console(struct backend_vm *vm, backend_dial_done *done, void *arg, struct err *e);
 int backend_stats(struct backend_vm *vm, backend_stats_done *done, void *arg, struct err *e);
-void backend_abandon(struct backend_vm *vm); /* where it can; NULL is harmless */
+const char *backend_panic(struct backend_vm *vm); /* NULL too where it cannot tell, or for NULL */
+void backend_abandon(struct backend_vm *vm);      /* where it can; NULL is harmless */
 
 #endif

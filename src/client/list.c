@@ -119,6 +119,8 @@ static void fill_status(const struct member_status *s, struct drover_member *to)
 		memcpy(to->state, s->state, sizeof(to->state));
 	memcpy(to->ip, s->ip, sizeof(to->ip));
 	snprintf(to->message, sizeof(to->message), "%s", s->error);
+	if (s->panic[0] && !s->error[0])
+		snprintf(to->message, sizeof(to->message), "its kernel panicked: %s", s->panic);
 }
 
 /* After what its configuration says. The address in that is the last one, of a member that may run. */

@@ -44,6 +44,8 @@ struct member *member_find(struct helper *h, const char *name)
 
 void member_status(const struct member *m, struct member_status *ret)
 {
+	const char *panic = backend_panic(m->vm);
+
 	str_copy(ret->name, sizeof(ret->name), m->name);
 	ret->pid = m->helper->o->identity.pid;
 	ret->running = m->state == MEMBER_STARTING || m->state == MEMBER_RUNNING ||
@@ -51,6 +53,7 @@ void member_status(const struct member *m, struct member_status *ret)
 	str_copy(ret->ip, sizeof(ret->ip), m->ip);
 	str_copy(ret->state, sizeof(ret->state), member_state_word(m));
 	str_copy(ret->error, sizeof(ret->error), m->state == MEMBER_ERROR ? m->error.msg : "");
+	str_copy(ret->panic, sizeof(ret->panic), panic ? panic : "");
 }
 
 static bool on_connection(void *arg, int fd, uid_t peer)

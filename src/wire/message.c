@@ -210,6 +210,7 @@ int reply_status(struct buf *out, const char *id, const struct member_status *s)
 	json_out_string(&o, "ip", s->ip);
 	json_out_string(&o, "state", s->state);
 	json_out_string_opt(&o, "error", s->error);
+	json_out_string_opt(&o, "panic", s->panic);
 	json_out_close(&o, '}');
 	return end_with_id(&o, id);
 }
@@ -284,6 +285,7 @@ static int copy_text(json_t *object, const char *key, char *ret, size_t size, st
 static int decode_status(json_t *object, struct member_status *s, struct err *e)
 {
 	const char *error = NULL;
+	const char *panic = NULL;
 	int r = copy_text(object, "name", s->name, sizeof(s->name), e);
 
 	if (r == 0)
@@ -298,6 +300,10 @@ static int decode_status(json_t *object, struct member_status *s, struct err *e)
 		r = wire_json_string(object, "error", &error, e);
 	if (r == 0 && error)
 		snprintf(s->error, sizeof(s->error), "%s", error);
+	if (r == 0)
+		r = wire_json_string(object, "panic", &panic, e);
+	if (r == 0 && panic)
+		str_copy(s->panic, sizeof(s->panic), panic);
 	return r;
 }
 

@@ -42,6 +42,7 @@ struct member_status {
 	char ip[IP_SIZE];
 	char state[16];
 	char error[ERR_MSG_SIZE];
+	char panic[256]; /* of a kernel that hangs in it while the member runs, its line; or "" */
 };
 
 struct reservation {

@@ -99,6 +99,22 @@ static void an_error_reply_has_a_hint_only_where_there_is_one(void **state)
 	expect_line(&out, "{\"error\":\"busy\",\"code\":\"busy\",\"id\":1}\n");
 }
 
+static void a_kernel_that_has_panicked_is_told_beside_the_reference(void **state)
+{
+	struct member_status s = {.name = "solo", .state = "running", .panic = "Kernel panic: x"};
+	struct reply p;
+	struct err e = ERR_INIT;
+	struct buf out = BUF_INIT;
+
+	reply_status(&out, NULL, &s);
+	assert_int_equal(reply_decode(out.data, out.len, &p, &e), 0);
+	assert_string_equal(p.status.panic, "Kernel panic: x");
+	assert_string_equal(p.status.error, "");
+	reply_done(&p);
+	expect_line(&out, "{\"status\":{\"name\":\"solo\",\"pid\":0,\"running\":false,\"ip\":\"\","
+			  "\"state\":\"running\",\"panic\":\"Kernel panic: x\"}}\n");
+}
+
 static void replies_are_the_references_bytes(void **state)
 {
 	struct member_status s = {.name = "solo", .pid = 7, .running = true, .state = "starting"};
@@ -166,6 +182,7 @@ int main(void)
 		TEST(a_bad_request_is_named),
 		TEST(an_error_reply_keeps_the_id),
 		TEST(an_error_reply_has_a_hint_only_where_there_is_one),
+		TEST(a_kernel_that_has_panicked_is_told_beside_the_reference),
 		TEST(replies_are_the_references_bytes),
 		TEST(a_reply_is_read_and_a_foreign_one_is_checked),
 		TEST(a_spec_is_copied_whole),

@@ -114,6 +114,30 @@ static void a_line_without_end_is_cut(void **state)
 	assert_int_equal(feed(&p, "\n---[ end Kernel panic - not syncing"), PANIC_OVER);
 }
 
+static void a_guest_that_hangs_in_its_panic_is_known_by_its_silence(void **state)
+{
+	struct panic p = {0};
+
+	for (size_t i = 0; i < sizeof(whole) - 1; i++)
+		panic_follow(&p, whole + i, 1);
+	assert_int_equal(p.stage, PANIC_OVER);
+	assert_string_equal(panic_line(&p), INIT_DIED);
+}
+
+static void a_guest_that_says_more_has_not_panicked_or_has_rebooted(void **state)
+{
+	struct panic p = {0};
+
+	panic_follow(&p, whole, sizeof(whole) - 1);
+	panic_follow(&p, "# ", 2);
+	assert_int_equal(p.stage, PANIC_NONE);
+	assert_string_equal(panic_line(&p), "");
+	panic_follow(&p, whole, sizeof(whole) - 1);
+	assert_int_equal(p.stage, PANIC_OVER);
+	panic_follow(&p, whole, sizeof(whole) - 1);
+	assert_int_equal(p.stage, PANIC_OVER);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -125,6 +149,8 @@ int main(void)
 		TEST(a_line_that_is_cut_off_has_what_came_of_it),
 		TEST(what_cannot_be_shown_becomes_question_marks),
 		TEST(a_line_without_end_is_cut),
+		TEST(a_guest_that_hangs_in_its_panic_is_known_by_its_silence),
+		TEST(a_guest_that_says_more_has_not_panicked_or_has_rebooted),
 	};
 
 	return RUN_TESTS(tests);

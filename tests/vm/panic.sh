@@ -68,7 +68,15 @@ ok "with another command line it runs" "$DROVER" up p-1 --append image
 ok "words like these that a guest prints once it is ready change nothing" \
 	"$DROVER" exec p-1 -- sh -c 'echo "Kernel panic - not syncing: no" >/dev/ttyS0'
 ok "it goes on" eval '[ "$("$DROVER" exec p-1 -- echo here)" = here ]'
+"$DROVER" exec p-1 -- sh -c 'echo c >/proc/sysrq-trigger' >/dev/null 2>&1 </dev/null &
+# (logs -f ends when the file is removed)
+ok "its kernel panics" eval 'grep -m1 -q "end Kernel panic - not syncing: sysrq" < <("$DROVER" logs -f p-1 2>/dev/null)'
+ok "ls tells so of the member that runs" \
+	eval '"$DROVER" ls p-1 2>&1 | grep -q "^drover: p-1: its kernel panicked: Kernel panic - not syncing: sysrq"'
+ok "and in JSON" \
+	eval '"$DROVER" ls --json p-1 | grep -Eq "\"message\": ?\"its kernel panicked: Kernel panic - not syncing: sysrq"'
 ok "rm" "$DROVER" rm -f p-1
+wait
 ok "nothing is left at all" nothing_left
 ok "a log of a start that failed is there still, and goes with a prune" \
 	eval 'ls "$home"/console-*.log && rm -f "$home/said" && "$DROVER" prune && ! ls "$home"/console-*.log'

@@ -6,7 +6,7 @@
  * read along (panic.h). From the first words on the kernel has LAST_WORDS_MS to say the rest, which is for the log, then the
  * hypervisor is ended and the VM with it. A guest may reset itself in its first boot; one that does so again and again, as
  * after a triple fault, will not be ready. Once a guest is ready all that is its own matter: who works in it may reboot it, or
- * print such words.
+ * print such words. It is ended for nothing then; that its kernel hangs in a panic is told to who asks.
  */
 #include "backend/local/vm.h"
 
@@ -35,8 +35,10 @@ static void on_output(void *arg, const char *data, size_t len)
 	enum panic_stage before = vm->panic.stage;
 	enum panic_stage now;
 
-	if (!is_early(vm))
+	if (!is_early(vm)) {
+		panic_follow(&vm->panic, data, len);
 		return;
+	}
 	now = panic_feed(&vm->panic, data, len);
 	if (now == PANIC_OVER)
 		end_panicked(vm);
@@ -66,14 +68,28 @@ static void end_resetting(struct local_vm *vm)
 
 void vm_was_reset(struct local_vm *vm)
 {
-	if (!is_early(vm) || !vm->console || !vm->child || vm->error.code != ERR_NONE)
+	if (!vm->console || !vm->child || vm->error.code != ERR_NONE)
 		return;
 	console_kick(vm->console); /* what it said before */
+	if (!is_early(vm)) {
+		vm->panic = (struct panic){.stage = PANIC_NONE};
+		return;
+	}
 	vm->resets++;
 	if (vm->panic.stage != PANIC_NONE)
 		end_panicked(vm);
 	else if (vm->resets == MAX_RESETS && vm->error.code == ERR_NONE)
 		end_resetting(vm);
+}
+
+const char *vm_panic(struct backend_vm *base)
+{
+	struct local_vm *vm = local_vm_of(base);
+
+	if (!vm->ready || !vm->console)
+		return NULL;
+	console_kick(vm->console);
+	return vm->panic.stage == PANIC_OVER ? panic_line(&vm->panic) : NULL;
 }
 
 void vm_powered_off(struct local_vm *vm, struct err *ret_why)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "backend/local/panic.h"
 
-#include <stdbool.h>
 #include <string.h>
 
 static const char panic_words[] = "Kernel panic - not syncing";
@@ -64,6 +63,26 @@ enum panic_stage panic_feed(struct panic *p, const char *data, size_t len)
 	for (size_t i = 0; i < len && p->stage != PANIC_OVER; i++)
 		feed(p, data[i]);
 	return p->stage;
+}
+
+/* One byte after the end. */
+static void follow_end(struct panic *p, char c)
+{
+	if (c == '\n' || c == '\r') {
+		p->ended = true;
+	} else if (p->ended) {
+		*p = (struct panic){.stage = PANIC_NONE};
+		feed(p, c);
+	}
+}
+
+void panic_follow(struct panic *p, const char *data, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (p->stage == PANIC_OVER)
+			follow_end(p, data[i]);
+		else
+			feed(p, data[i]);
 }
 
 const char *panic_line(struct panic *p)

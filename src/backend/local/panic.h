@@ -9,6 +9,7 @@
 #ifndef DROVER_BACKEND_LOCAL_PANIC_H
 #define DROVER_BACKEND_LOCAL_PANIC_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 enum panic_stage {
@@ -20,6 +21,7 @@ enum panic_stage {
 
 struct panic {
 	enum panic_stage stage;
+	bool ended;     /* PANIC_OVER: the last line is whole */
 	size_t words;   /* letters of "Kernel panic ..." that have come */
 	size_t reboots; /* letters of "Rebooting in " that have come */
 	size_t len;     /* of @line */
@@ -27,8 +29,14 @@ struct panic {
 		[256]; /* from "Kernel panic" on, printable ASCII; its end is cut; no NUL before panic_line */
 };
 
-/* Where the guest is after these bytes too. A zeroed @p begins. */
+/* Where the guest is after these bytes too; PANIC_OVER stays. A zeroed @p begins. */
 enum panic_stage panic_feed(struct panic *p, const char *data, size_t len);
+
+/*
+ * The same for a guest that people work in: they may print such words, and it may reboot. A kernel that hangs in its panic
+ * says nothing more, so what comes after the end begins anew.
+ */
+void panic_follow(struct panic *p, const char *data, size_t len);
 
 /* What there is of the line, without spaces at its end; "" for PANIC_NONE. Valid until more is fed. */
 const char *panic_line(struct panic *p);

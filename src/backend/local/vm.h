@@ -70,7 +70,7 @@ struct local_vm {
 	bool adopting; /* what the guest does is being asked */
 	struct child *child;
 	struct console *console;
-	struct panic panic; /* what the console has said of one before the guest was ready */
+	struct panic panic; /* what the console has said of one */
 	struct timer *last_words;
 	unsigned resets;     /* before it was ready */
 	struct stream *said; /* the hypervisor's stdout and stderr */
@@ -112,6 +112,7 @@ int vm_wait_address(struct backend_vm *vm, uint64_t timeout_ms, backend_address_
 int vm_pause(struct backend_vm *vm, backend_done *done, void *arg, struct err *e);
 int vm_resume(struct backend_vm *vm, backend_done *done, void *arg, struct err *e);
 void vm_release(struct backend_vm *vm);
+const char *vm_panic(struct backend_vm *vm); /* early.c */
 
 /* The connection on which the guest's SSH server greeted, once and for a moment; or -1. */
 int vm_take_greeted(struct local_vm *vm);
@@ -195,6 +196,6 @@ void ops_cancel(struct local_vm *vm);
 	.start = vm_start, .stop = vm_stop, .state = op_state, .wait = vm_wait,                   \
 	.wait_address = vm_wait_address, .release = vm_release, .kill = vm_kill,                  \
 	.pause = vm_pause, .resume = vm_resume, .dial = op_dial, .console = op_console,           \
-	.stats = op_stats
+	.stats = op_stats, .panic = vm_panic
 
 #endif
