@@ -137,7 +137,10 @@ struct drover_options {
 	 * gives the members addresses that the host routes. Default: what the members had before, else private.
 	 */
 	const char *network;
-	/* the program cloud-hypervisor; default: $DROVER_HYPERVISOR, else `cloud-hypervisor` of $PATH */
+	/*
+	 * The program cloud-hypervisor; default: $DROVER_HYPERVISOR, else `cloud-hypervisor` of $PATH. With another backend:
+	 * invalid_argument.
+	 */
 	const char *hypervisor;
 	/*
 	 * bios or uefi: a new member's disk is started by that, even where its kernel could be started directly. Default: auto,

@@ -435,5 +435,7 @@ enum progress_style members_style(const struct member_settings *m);
 
 /* Whether this host can have members of these sizes. CLI_OK, or CLI_FAILED when said. */
 int members_check_sizes(const struct member_settings *m);
+/* A --hypervisor beside the --backend that takes one, or none that is named. CLI_OK, or CLI_USAGE when said. */
+int members_check_program(const struct command *c, const struct member_settings *m);
 
 #endif

@@ -272,7 +272,9 @@ static int run_run(const struct command *self, const void *settings, const struc
 	}
 	if (count == 0 && a->count == 0)
 		count = 1;
-	r = names_make(self, a->count > 0 ? a->names : &own, a->count, count, &names);
+	r = members_check_program(self, &s->m);
+	if (r == CLI_OK)
+		r = names_make(self, a->count > 0 ? a->names : &own, a->count, count, &names);
 	if (r == CLI_OK)
 		r = shares_make(self, &s->m, &shares);
 	if (r == CLI_OK)

@@ -308,6 +308,25 @@ static void note_sizes(const struct drover_member *m, const struct member_settin
 		note_mb(m, m->disk_mb, s->disk, "a disk of ", "", "--disk");
 }
 
+/* What is for a start, and @m has had that. */
+static void note_running(const struct drover_member *m, const struct member_settings *s)
+{
+	bool names_backend = s->backend && strcmp(s->backend, "auto") != 0;
+
+	if (s->kernel || s->initrd || s->append)
+		fprintf(stderr,
+			"note: %s runs already: --kernel, --initrd and --append are for a boot\n",
+			m->name);
+	if (s->no_egress || s->network)
+		fprintf(stderr, "note: %s runs already and keeps its network: %s is for a start\n",
+			m->name, s->no_egress ? "--no-egress" : "--network");
+	if (names_backend || s->hypervisor)
+		fprintf(stderr,
+			"note: %s runs already and keeps its backend: "
+			"--backend and --hypervisor are for a start\n",
+			m->name);
+}
+
 /* What is asked for and changes a member that is there, or does not. */
 static void note_differences(const struct up *u, const struct member_settings *s)
 {
@@ -316,17 +335,14 @@ static void note_differences(const struct up *u, const struct member_settings *s
 
 		if (!m)
 			continue;
-		if (runs(m) && (s->kernel || s->initrd || s->append))
-			fprintf(stderr,
-				"note: %s runs already: --kernel, --initrd and --append are for a boot\n",
-				m->name);
-		if (runs(m) && (s->no_egress || s->network))
-			fprintf(stderr,
-				"note: %s runs already and keeps its network: %s is for a start\n",
-				m->name, s->no_egress ? "--no-egress" : "--network");
+		if (runs(m))
+			note_running(m, s);
 		if (s->firmware)
 			fprintf(stderr,
 				"note: %s is there already and keeps its firmware: --firmware is for new members\n",
+				m->name);
+		if (s->warm)
+			fprintf(stderr, "note: %s is there already: --warm is for new members\n",
 				m->name);
 		note_sizes(m, s);
 		if (s->fixtures.count || s->mounts.count)
@@ -379,7 +395,9 @@ static int run_up(const struct command *self, const void *settings, const struct
 	if (s->m.count > 0 && a->count != 1)
 		return say_usage(self, "option -n takes exactly one prefix, not %zu names",
 				 a->count);
-	r = names_make(self, a->names, a->count, s->m.count, &names);
+	r = members_check_program(self, &s->m);
+	if (r == CLI_OK)
+		r = names_make(self, a->names, a->count, s->m.count, &names);
 	if (r == CLI_OK)
 		r = shares_make(self, &s->m, &shares);
 	return r == CLI_OK ? up_members(&names, &s->m, &shares) : r;

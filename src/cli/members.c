@@ -178,6 +178,17 @@ int members_check_sizes(const struct member_settings *m)
 	return say_failed(NULL, &shown);
 }
 
+int members_check_program(const struct command *c, const struct member_settings *m)
+{
+	if (m->hypervisor && m->backend && strcmp(m->backend, "auto") != 0 &&
+	    strcmp(m->backend, "cloud-hypervisor") != 0)
+		return say_usage(c,
+				 "--hypervisor names the program cloud-hypervisor, and the backend "
+				 "is to be %s",
+				 m->backend);
+	return CLI_OK;
+}
+
 enum progress_style members_style(const struct member_settings *m)
 {
 	if (m->json)

@@ -75,11 +75,19 @@ static const char *backend_named(const char *name)
 	return NULL;
 }
 
-/* Before an image is fetched for it. */
-static int check_hypervisor(const struct settings *s, struct err *e)
+/* Before an image is fetched for it. A program that nothing would run is refused, once it is known what does. */
+static int check_hypervisor(const struct settings *s, bool known, struct err *e)
 {
 	scoped(mem) char *program = NULL;
 
+	if (strcmp(s->backend, "cloud-hypervisor") != 0 && known && s->hypervisor)
+		return err_hint(
+			e,
+			err_set(e, ERR_INVALID,
+				"the backend is %s, which takes no --hypervisor: that is the "
+				"program cloud-hypervisor",
+				s->backend),
+			"for new members, --backend cloud-hypervisor goes with it");
 	if (strcmp(s->backend, "cloud-hypervisor") != 0)
 		return 0;
 	return host_find_cloud_hypervisor(s->hypervisor, &program, e);
@@ -94,7 +102,7 @@ static int find_backend(const char *name, struct settings *s, struct err *e)
 		return err_set(e, ERR_INVALID,
 			       "unknown backend '%s': there are auto, qemu, cloud-hypervisor, fake",
 			       name);
-	return check_hypervisor(s, e);
+	return check_hypervisor(s, !s->any_backend, e);
 }
 
 static bool is_fake(const char *backend)
@@ -102,8 +110,9 @@ static bool is_fake(const char *backend)
 	return strcmp(backend, "fake") == 0;
 }
 
-int settings_find_backend(struct settings *s, const struct store *store,
-			  const struct name_list *names, struct err *e)
+/* The one that @names had, where none is named. */
+static int take_backend(struct settings *s, const struct store *store,
+			const struct name_list *names, struct err *e)
 {
 	for (size_t i = 0; i < names->n; i++) {
 		scoped(config) struct member_config config = {0};
@@ -123,7 +132,15 @@ int settings_find_backend(struct settings *s, const struct store *store,
 				       "member %s was made for the backend %s: it cannot run on %s",
 				       names->names[i], had, s->backend);
 	}
-	return check_hypervisor(s, e);
+	return 0;
+}
+
+int settings_find_backend(struct settings *s, const struct store *store,
+			  const struct name_list *names, struct err *e)
+{
+	int r = take_backend(s, store, names, e);
+
+	return r < 0 ? r : check_hypervisor(s, true, e);
 }
 
 /* One that has said so: what is just being started may not have written it yet. */
@@ -174,7 +191,7 @@ int settings_join(struct settings *s, const struct drover_cluster *c, const stru
 	if (c->n_vms > 0 && name_list_add(&live, c->vms[0]->name) < 0)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	s->any_backend = true;
-	r = settings_find_backend(s, &c->store, &live, e);
+	r = take_backend(s, &c->store, &live, e);
 	if (r == 0 && wanted && strcmp(wanted, s->backend) != 0)
 		return err_set(e, ERR_INVALID, "%s joins a cluster whose backend is %s, not %s",
 			       names->names[0], s->backend, wanted);

@@ -151,6 +151,40 @@ keeps() { "$drover" up web "$@" 2>"$home/err" >/dev/null && grep -qx "note: web 
 ok "up of what runs says that its network stays" keeps --network host
 keeps_firmware() { "$drover" up web --firmware uefi 2>"$home/err" >/dev/null && grep -qx "note: web is there already and keeps its firmware: --firmware is for new members" "$home/err"; }
 ok "and its firmware" keeps_firmware
+noted_of_web() { # TEXT ARGS...
+	local text=$1
+	shift
+	"$drover" up web "$@" 2>"$home/err" >/dev/null && grep -qx "note: web $text" "$home/err" || { cat "$home/err"; return 1; }
+}
+for words in "--backend qemu" "--backend cloud-hypervisor --hypervisor /bin/true" "--hypervisor /bin/true"; do
+	ok "up of what runs says that its backend stays, for $words" \
+		noted_of_web "runs already and keeps its backend: --backend and --hypervisor are for a start" $words
+done
+unnoted() { "$drover" up web --backend auto 2>"$home/err" >/dev/null && [ ! -s "$home/err" ]; }
+ok "but not for --backend auto, which is what it has" unnoted
+ok "up of what runs says that it starts from no template" noted_of_web "is there already: --warm is for new members" --warm
+down web
+ok "up of what is stopped says so too, and boots it" noted_of_web "is there already: --warm is for new members" --warm
+for backend in qemu fake; do
+	ok "a program for the backend $backend, which takes none, is refused by up" \
+		refused "--hypervisor names the program cloud-hypervisor, and the backend is to be $backend" up new --image mem --backend "$backend" --hypervisor /bin/true
+	ok "and by run" \
+		refused "--hypervisor names the program cloud-hypervisor, and the backend is to be $backend" run --image mem --backend "$backend" --hypervisor /bin/true -- true
+done
+no_program() { # BACKEND NAME...
+	local backend=$1
+	shift
+	! "$drover" up "$@" -q --hypervisor /bin/true 2>"$home/err" &&
+		grep -qx "drover: the backend is $backend, which takes no --hypervisor: that is the program cloud-hypervisor" "$home/err" &&
+		grep -qx "hint: for new members, --backend cloud-hypervisor goes with it" "$home/err" || { cat "$home/err"; return 1; }
+}
+ok "one for a new member whose backend is left out is refused" no_program qemu new --image mem
+ok "one for a member that joins others is" no_program fake web web-2
+down web
+ok "one for a stopped member is" no_program fake web
+ok "none of these made or started a member" eval '[ "$("$drover" ls -q)" = web ] && "$drover" ls | grep -q "^web .*stopped"'
+rm_ web
+up web
 noted() { "$drover" events --for 1 wbe 2>"$home/err" >/dev/null && grep -qx "note: no member or cluster is called 'wbe' yet" "$home/err"; }
 ok "events says that it waits for a name that there is not" noted
 not_noted() { "$drover" events --for 1 web 2>"$home/err" >/dev/null && [ ! -s "$home/err" ]; }
