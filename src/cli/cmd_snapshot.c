@@ -42,12 +42,36 @@ static int point_json(const char *name, const char *point, const char *done, int
 	return say_json(o);
 }
 
+/* Those of @c's members that do not run, which the store knows and @c does not. */
+static int note_left_out(struct drover_cluster *c)
+{
+	const struct drover_call o = interrupt_call();
+	scoped(targets) struct targets t = {0};
+	int r = targets_find(NULL, 0, true, &t);
+
+	for (size_t i = 0; i < t.total && r == CLI_OK; i++) {
+		const char *name = t.members[i].name;
+		char anchor[NAME_SIZE];
+		struct drover_error e;
+
+		if (t.members[i].pid == 0 &&
+		    drover_find_cluster(NULL, &name, 1, &o, anchor, &e) > 0 &&
+		    drover_cluster_find(c, anchor))
+			fprintf(stderr, "note: %s does not run: the point is without it\n", name);
+	}
+	return r;
+}
+
 static int save(struct drover_cluster *c, const struct snapshot_settings *s, const char *name,
 		const char *point)
 {
 	struct drover_error e;
-	int ms = drover_cluster_snapshot_save(c, point, NULL, &e);
+	int r = note_left_out(c);
+	int ms;
 
+	if (r != CLI_OK)
+		return r;
+	ms = drover_cluster_snapshot_save(c, point, NULL, &e);
 	if (ms < 0)
 		return say_failed(NULL, &e);
 	if (s->json)

@@ -184,6 +184,26 @@ down web
 ok "one for a stopped member is" no_program fake web
 ok "none of these made or started a member" eval '[ "$("$drover" ls -q)" = web ] && "$drover" ls | grep -q "^web .*stopped"'
 rm_ web
+
+# --- a point is of the members that run
+saved() { # NOTES CLUSTER...
+	local notes=$1
+	shift
+	"$drover" snapshot save "$@" >"$home/out" 2>"$home/err" && [ "$(cat "$home/err")" = "$notes" ] || { cat "$home/err"; return 1; }
+}
+up web -n 4
+up other
+down other
+ok "nothing is said when all members are saved" saved "" web all
+down web-2 web-4
+ok "save names the members that do not run, and no other" saved "note: web-2 does not run: the point is without it
+note: web-4 does not run: the point is without it" web some
+ok "also when a member names the cluster" saved "note: web-2 does not run: the point is without it
+note: web-4 does not run: the point is without it" web-3 some
+up a b
+down b
+ok "and of clusters of several names" saved "note: b does not run: the point is without it" a some
+rm_ --all
 up web
 noted() { "$drover" events --for 1 wbe 2>"$home/err" >/dev/null && grep -qx "note: no member or cluster is called 'wbe' yet" "$home/err"; }
 ok "events says that it waits for a name that there is not" noted
