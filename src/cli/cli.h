@@ -269,8 +269,11 @@ int cluster_open_named(char *name, struct drover_cluster **ret);
 
 /* Fills @e for @name, a member or a cluster, that does not run. */
 void member_not_running(const char *name, struct drover_error *e);
-/* As interrupt_or_failed, for a call on @vm: a member that does not answer because it is paused is said to be. */
-int member_failed(struct drover_vm *vm, struct drover_error *e);
+/*
+ * As interrupt_or_failed, for a call on @vm: a member that does not answer because it is paused is said to be. @limited: by
+ * the user's --timeout, which is then what to change.
+ */
+int member_failed(struct drover_vm *vm, bool limited, struct drover_error *e);
 /*
  * The member @name on a handle of its cluster, which the caller closes. NULL with @e, and nothing to close, when there is
  * none or it does not run.

@@ -78,7 +78,7 @@ static int copy(const char *name, bool to_guest, const char *from, const char *t
 		return say_failed(NULL, &e);
 	r = to_guest ? drover_vm_copy_to(vm, from, to, &o, &e)
 		     : drover_vm_copy_from(vm, from, to, &o, &e);
-	r = r < 0 ? member_failed(vm, &e) : CLI_OK;
+	r = r < 0 ? member_failed(vm, s->timeout > 0, &e) : CLI_OK;
 	drover_cluster_close(c);
 	return r;
 }

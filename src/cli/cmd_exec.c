@@ -45,7 +45,7 @@ static int exec_in(struct drover_vm *vm, const struct exec_settings *s, char **a
 	if (r < 0 && unwritten)
 		return say_not_written(unwritten);
 	if (r < 0)
-		return member_failed(vm, &e);
+		return member_failed(vm, s->timeout > 0, &e);
 	r = result.status;
 	drover_result_done(&result);
 	return r;

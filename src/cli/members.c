@@ -203,13 +203,16 @@ void member_not_running(const char *name, struct drover_error *e)
 	snprintf(e->hint, sizeof(e->hint), "drover up %s", name);
 }
 
-int member_failed(struct drover_vm *vm, struct drover_error *e)
+int member_failed(struct drover_vm *vm, bool limited, struct drover_error *e)
 {
 	const char *name = drover_vm_name(vm);
+	bool late = !strcmp(e->code, "timeout") && !*e->hint && !interrupt_signal();
 
-	if (!strcmp(e->code, "timeout") && !*e->hint && !interrupt_signal() &&
-	    !strcmp(drover_vm_state(vm), "paused"))
+	if (late && !strcmp(drover_vm_state(vm), "paused"))
 		snprintf(e->hint, sizeof(e->hint), "%s is paused: drover resume %s", name, name);
+	else if (late && limited)
+		snprintf(e->hint, sizeof(e->hint),
+			 "that is the limit of --timeout: give it more, or leave it out");
 	return interrupt_or_failed(e);
 }
 

@@ -92,7 +92,8 @@ static int wait_io(const struct limit *l, struct err *e)
 		if (n > 0 && (p[0].revents || p[2].revents))
 			return 0;
 		if (l->giveup.end_ms && clock_ms() >= l->giveup.end_ms)
-			return err_set(e, ERR_TIMEOUT, "SSH to %s: not done in time", l->s->name);
+			return err_set(e, ERR_TIMEOUT, "SSH to %s: not done within %g s",
+				       l->s->name, l->giveup.limit_s);
 		if (n < 0 && errno != EINTR)
 			return err_errno(e, -errno, "wait for SSH");
 	}
@@ -180,7 +181,8 @@ int ssh_open(int fd, const struct ssh_options *o, struct ssh_session **ret, stru
 	struct ssh_session *s = calloc(1, sizeof(*s));
 	struct limit l = {.s = s,
 			  .giveup = {.cancel_fd = o->cancel_fd,
-				     .end_ms = clock_ms() + (int64_t)o->timeout_ms},
+				     .end_ms = clock_ms() + (int64_t)o->timeout_ms,
+				     .limit_s = (double)o->timeout_ms / 1000},
 			  .input_fd = -1};
 	struct stat st;
 	int one = 1;
@@ -478,7 +480,8 @@ int ssh_run(struct ssh_session *s, const struct ssh_exec *x, int *ret_status, bo
 	run->limit = (struct limit){
 		.s = s,
 		.giveup = {.cancel_fd = x->cancel_fd,
-			   .end_ms = x->timeout_ms ? clock_ms() + (int64_t)x->timeout_ms : 0},
+			   .end_ms = x->timeout_ms ? clock_ms() + (int64_t)x->timeout_ms : 0,
+			   .limit_s = (double)x->timeout_ms / 1000},
 		.input_fd = -1,
 		.x = x};
 	r = run_channel(run, ret_started, e);

@@ -381,6 +381,13 @@ static inline void scoped_exec(struct exec *x)
 	buf_done(&x->err);
 }
 
+/* The call's own limit has come, whatever was waited for by then. */
+static int exec_too_late(const struct exec *x, struct err *e)
+{
+	return err_set(e, ERR_TIMEOUT, "%s: not done within %g s", x->vm->name,
+		       (double)x->x.timeout_ms / 1000);
+}
+
 /* What is left of the command's time, in ms; 0: no limit. */
 static int exec_time_left(const struct exec *x, uint64_t *ret, struct err *e)
 {
@@ -388,7 +395,7 @@ static int exec_time_left(const struct exec *x, uint64_t *ret, struct err *e)
 	if (!x->end_ms)
 		return 0;
 	if (clock_ms() >= x->end_ms)
-		return err_set(e, ERR_TIMEOUT, "SSH to %s: not done in time", x->vm->name);
+		return exec_too_late(x, e);
 	*ret = clock_left_ms(x->end_ms);
 	return 0;
 }
@@ -488,6 +495,8 @@ int drover_vm_exec(struct drover_vm *vm, const struct drover_exec *from, struct 
 		if (r < 0 && kept && !started && e.code == ERR_SSH)
 			r = exec_once(&x, &result.status, &started, &e);
 	}
+	if (r < 0 && e.code == ERR_TIMEOUT && x.end_ms && clock_ms() >= x.end_ms)
+		r = exec_too_late(&x, &e);
 	if (r < 0)
 		return public_error(pe, &e, r);
 	result.out_len = x.out.len;

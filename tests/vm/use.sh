@@ -111,9 +111,10 @@ ok "cp without a stdin, whose place its pipe then takes" cp_without_stdin
 ok "exec ends by SIGTERM with 143" exec_is_ended
 ok "cp ends by SIGTERM with 143" cp_is_ended
 ok "the guest has a file that takes long" endless
-fails "cp of it ends at its deadline" 1 "not done in time" "$DROVER" cp -t 3 u-1:/tmp/endless "$home/endless"
+fails "cp of it ends at its deadline" 1 "^drover: u-1: not done within 3 s$" "$DROVER" cp -t 3 u-1:/tmp/endless "$home/endless"
 rm -rf "$home/endless"
-fails "exec ends at its deadline" 1 "not done in time" "$DROVER" exec -t 1 u-1 -- sleep 600
+fails "exec ends at its deadline, which is said" 1 "^drover: u-1: not done within 1 s$" "$DROVER" exec -t 1 u-1 -- sleep 600
+fails "and how to have more" 1 "^hint: that is the limit of --timeout: give it more, or leave it out$" "$DROVER" exec -t 1 u-1 -- sleep 600
 fails "a command that is not there is 127, as of a shell" 127 "frobnicate" "$DROVER" exec u-1 -- frobnicate
 fails "a command that a signal ended is 128 and the signal" 137 "" "$DROVER" exec u-1 -- sh -c 'kill -9 $$'
 fails "cp of what is not there" 1 "drover: there is no /tmp/no-such in u-1$" "$DROVER" cp u-1:/tmp/no-such "$home/none"
