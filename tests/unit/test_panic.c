@@ -138,6 +138,18 @@ static void a_guest_that_says_more_has_not_panicked_or_has_rebooted(void **state
 	assert_int_equal(p.stage, PANIC_OVER);
 }
 
+static void what_was_printed_before_does_not_hide_it(void **state)
+{
+	static const char printed[] = "Kernel panic - not syncing: no\n[ end Kernel\n";
+	struct panic p = {0};
+
+	panic_follow(&p, printed, sizeof(printed) - 1);
+	assert_int_not_equal(p.stage, PANIC_OVER);
+	panic_follow(&p, whole, sizeof(whole) - 1);
+	assert_int_equal(p.stage, PANIC_OVER);
+	assert_string_equal(panic_line(&p), INIT_DIED);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -151,6 +163,7 @@ int main(void)
 		TEST(a_line_without_end_is_cut),
 		TEST(a_guest_that_hangs_in_its_panic_is_known_by_its_silence),
 		TEST(a_guest_that_says_more_has_not_panicked_or_has_rebooted),
+		TEST(what_was_printed_before_does_not_hide_it),
 	};
 
 	return RUN_TESTS(tests);

@@ -56,6 +56,8 @@ up_fails "one that resets itself again and again is given up" \
 	"reset itself 3 times and was not ready; the console's last: .*init: once more" \
 	p-1 --image tiny --initrd "$home/again.img"
 ok "nothing is left of them" nothing_left
+ok "a log of a start that failed is there still, and goes with a prune" \
+	eval 'ls "$home"/console-*.log && rm -f "$home/said" && "$DROVER" prune && ! ls "$home"/console-*.log'
 
 ok "a member that has run" "$DROVER" up p-1 --image tiny
 ok "is stopped" "$DROVER" down p-1
@@ -78,6 +80,4 @@ ok "and in JSON" \
 ok "rm" "$DROVER" rm -f p-1
 wait
 ok "nothing is left at all" nothing_left
-ok "a log of a start that failed is there still, and goes with a prune" \
-	eval 'ls "$home"/console-*.log && rm -f "$home/said" && "$DROVER" prune && ! ls "$home"/console-*.log'
 done_testing

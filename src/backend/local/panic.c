@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 #include "backend/local/panic.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 static const char panic_words[] = "Kernel panic - not syncing";
 static const char reboot_words[] = "Rebooting in ";
+static const char end_words[] = "[ end Kernel panic - not syncing"; /* and " ]---" */
 
 /*
- * One more byte for @words, of which *@n have come, each once or more often; true when it completes them. Neither text has
+ * One more byte for @words, of which *@n have come, each once or more often; true when it completes them. No text has
  * its first letter a second time, so a mismatch can begin nothing but a new start.
  */
 static bool goes_on(const char *words, size_t *n, char c)
@@ -65,30 +67,31 @@ enum panic_stage panic_feed(struct panic *p, const char *data, size_t len)
 	return p->stage;
 }
 
-/* One byte after the end. */
-static void follow_end(struct panic *p, char c)
-{
-	if (c == '\n' || c == '\r') {
-		p->ended = true;
-	} else if (p->ended) {
-		*p = (struct panic){.stage = PANIC_NONE};
-		feed(p, c);
-	}
-}
-
 void panic_follow(struct panic *p, const char *data, size_t len)
 {
-	for (size_t i = 0; i < len; i++)
-		if (p->stage == PANIC_OVER)
-			follow_end(p, data[i]);
-		else
-			feed(p, data[i]);
+	for (size_t i = 0; i < len; i++) {
+		char c = data[i];
+
+		if (goes_on(end_words, &p->ends, c))
+			begin_line(p);
+		else if (p->stage == PANIC_LINE && (c == '\n' || c == '\r'))
+			p->stage = PANIC_OVER;
+		else if (p->stage == PANIC_LINE)
+			add_to_line(p, c);
+		else if (c != '\n' && c != '\r')
+			p->stage = PANIC_NONE;
+	}
 }
 
 const char *panic_line(struct panic *p)
 {
+	static const char end[] = " ]---";
+	const size_t n = sizeof(end) - 1;
+
+	if (p->len >= n && memcmp(p->line + p->len - n, end, n) == 0)
+		p->len -= n;
 	while (p->len > 0 && p->line[p->len - 1] == ' ')
 		p->len--;
 	p->line[p->len] = '\0';
-	return p->line;
+	return p->stage == PANIC_NONE ? "" : p->line;
 }

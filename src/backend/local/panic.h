@@ -9,7 +9,6 @@
 #ifndef DROVER_BACKEND_LOCAL_PANIC_H
 #define DROVER_BACKEND_LOCAL_PANIC_H
 
-#include <stdbool.h>
 #include <stddef.h>
 
 enum panic_stage {
@@ -21,9 +20,9 @@ enum panic_stage {
 
 struct panic {
 	enum panic_stage stage;
-	bool ended;     /* PANIC_OVER: the last line is whole */
 	size_t words;   /* letters of "Kernel panic ..." that have come */
 	size_t reboots; /* letters of "Rebooting in " that have come */
+	size_t ends;    /* letters of "[ end Kernel panic ..." that have come */
 	size_t len;     /* of @line */
 	char line
 		[256]; /* from "Kernel panic" on, printable ASCII; its end is cut; no NUL before panic_line */
@@ -33,8 +32,8 @@ struct panic {
 enum panic_stage panic_feed(struct panic *p, const char *data, size_t len);
 
 /*
- * The same for a guest that people work in: they may print such words, and it may reboot. A kernel that hangs in its panic
- * says nothing more, so what comes after the end begins anew.
+ * The same for a guest that people work in: they may print such words, and it may reboot. PANIC_OVER is only the kernel that
+ * hangs in its panic: "---[ end Kernel panic - not syncing: WHY ]---" is the last that it says.
  */
 void panic_follow(struct panic *p, const char *data, size_t len);
 
