@@ -167,7 +167,8 @@ static int check_whole(const struct member_config *c, struct err *e)
 			       "nobody knows where %s has its root file system: say it, like "
 			       "--append 'root=/dev/vda1 rw'",
 			       c->image);
-	if (!c->disk_format && !kernel_initrd(c))
+	/* a kernel of the user's may have one built in */
+	if (!c->disk_format && !c->own_kernel && !kernel_initrd(c))
 		return err_set(e, ERR_INVALID,
 			       "%s has no disk: it cannot do without an initial file system",
 			       c->image);
