@@ -30,7 +30,7 @@ enum {
 	SPAWNS = 21,
 	WARM_UP = 200,
 	MEMBERS = 100,
-	CLUSTERS = 5,
+	CLUSTERS = 21,
 	IDLE = 1000,
 	SOAK = 25000
 };

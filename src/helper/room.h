@@ -11,7 +11,7 @@
  * Descriptors that are held while a member is registered, and free again after it: for its peers, who would wait without an
  * answer, and for undoing what was begun when it is descriptors that lack.
  */
-enum { ROOM = 8 };
+enum { ROOM = 4 };
 
 struct room {
 	int fds[ROOM];
