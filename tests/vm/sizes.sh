@@ -34,7 +34,8 @@ ok "down" "$DROVER" down z
 fails "other memory would break the point" 1 "member z-1 keeps its sizes: it has a point" "$DROVER" up z-1 --mem 512M
 ok "without it, it boots" "$DROVER" up z-1
 ok "as it was" has_memory_about z-1 320
-ok "and goes back to its point" "$DROVER" reset z clean
+ok "so does the other" "$DROVER" up z-2
+ok "and both go back to their point" "$DROVER" reset z clean
 ok "rm" "$DROVER" rm -f z
 ok "image debian-12 is there" "$DROVER" image build debian-12
 ok "a member with a disk of 3G boots" "$DROVER" up y-1 --disk 3G
