@@ -185,14 +185,15 @@ int settings_join(struct settings *s, const struct drover_cluster *c, const stru
 		  struct err *e)
 {
 	scoped(names) struct name_list live = {0};
-	const char *wanted = s->any_backend ? NULL : s->backend;
+	const bool named = !s->any_backend;
+	const char *wanted = s->backend;
 	int r;
 
 	if (c->n_vms > 0 && name_list_add(&live, c->vms[0]->name) < 0)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	s->any_backend = true;
 	r = take_backend(s, &c->store, &live, e);
-	if (r == 0 && wanted && strcmp(wanted, s->backend) != 0)
+	if (r == 0 && named && strcmp(wanted, s->backend) != 0)
 		return err_set(e, ERR_INVALID, "%s joins a cluster whose backend is %s, not %s",
 			       names->names[0], s->backend, wanted);
 	if (r == 0)
