@@ -3,16 +3,7 @@
 # The command's door: bad input gets exit code 2 or 1 and a sentence on stderr; good input does its work over the fake
 # backend, which boots nothing.   cli_test.sh path/to/drover
 set -u
-. "$(dirname "$0")/../tap.sh"
-drover=$(realpath "${1:?path to drover}")
-home=$(mktemp -d)
-export DROVER_HOME=$home/home
-
-finish() {
-	"$drover" rm -f --all >/dev/null 2>&1
-	rm -rf "$home"
-}
-trap finish EXIT
+. "$(dirname "$0")/home.sh"
 
 # result STATUS CLAIM: what the last run said is shown when it failed
 result() {

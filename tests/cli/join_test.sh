@@ -2,16 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Which cluster a member belongs to after it was stopped, over the fake backend.   join_test.sh path/to/drover
 set -u
-. "$(dirname "$0")/../tap.sh"
-drover=$(realpath "${1:?path to drover}")
-home=$(mktemp -d)
-export DROVER_HOME=$home/home
-
-finish() {
-	"$drover" rm -f --all >/dev/null 2>&1
-	rm -rf "$home"
-}
-trap finish EXIT
+. "$(dirname "$0")/home.sh"
 
 # run ARGS...: its status; what it said is in $home/out and $home/err
 run() { timeout 60 "$drover" "$@" >"$home/out" 2>"$home/err" </dev/null; }

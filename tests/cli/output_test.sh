@@ -2,16 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Where the command's output goes: streams that are full, closed, or no terminal.   output_test.sh path/to/drover
 set -u
-. "$(dirname "$0")/../tap.sh"
-drover=$(realpath "${1:?path to drover}")
-home=$(mktemp -d)
-export DROVER_HOME=$home/home
-
-finish() {
-	"$drover" rm -f --all >/dev/null 2>&1
-	rm -rf "$home"
-}
-trap finish EXIT
+. "$(dirname "$0")/home.sh"
 
 # said STATUS TEXT: how the last command ended, and the one line that it said
 said() {

@@ -2,16 +2,8 @@
 # SPDX-License-Identifier: MIT
 # What the command leaves behind, and what it tells and does not leave to be guessed.   says_test.sh path/to/drover
 set -u
-. "$(dirname "$0")/../tap.sh"
-drover=$(realpath "${1:?path to drover}")
-home=$(mktemp -d)
-export DROVER_HOME=$home/home DROVER_IMAGE_CACHE=$home/images
-
-finish() {
-	"$drover" rm -f --all >/dev/null 2>&1
-	rm -rf "$home"
-}
-trap finish EXIT
+. "$(dirname "$0")/home.sh"
+export DROVER_IMAGE_CACHE=$home/images
 
 up() { "$drover" up "$@" --quiet --backend fake >/dev/null; }
 down() { "$drover" down "$@" >/dev/null; }

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """A helper that follows one that was killed and lacks a descriptor, at each call that needs one: nothing of the cluster is lost,
-and the helper that follows it takes all over. A helper of the qemu backend in its own namespaces, with this file in QEMU's place.
+and the helper that follows it takes all over. A helper of the qemu backend in its own namespaces, with a VM of QEMU's
+whose disk is empty.
 
 usage: takeover.py SHORTAGE   environment: DROVER_HELPER, PYTHONPATH (tests/protocol)
 """
@@ -9,27 +10,9 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
-
-QMP_FD = 4
-
-
-def play_qemu():
-    """Runs, and answers whatever it is asked, until it is killed; no guest."""
-    with socket.socket(fileno=QMP_FD) as qmp, qmp.makefile("r") as orders:
-        qmp.sendall(b'{"QMP":{}}\n')
-        for line in orders:
-            order = json.loads(line)
-            result = {"status": "running"} if order["execute"] == "query-status" else {}
-            qmp.sendall(json.dumps({"return": result, "id": order["id"]}).encode() + b"\n")
-
-
-if os.path.basename(sys.argv[0]) == "qemu-system-x86_64":
-    play_qemu()
-    sys.exit()
 
 import harness
 from harness import TESTS, Helper, Skip, expect, main, test
@@ -59,11 +42,10 @@ class Cluster(Helper):
     """One of a member, a, whose VM has been started and never answers; booting is what it does."""
 
     def __init__(self, home):
-        shutil.copy(__file__, os.path.join(home, "qemu-system-x86_64"))
         with open(os.path.join(home, "disk"), "wb") as file:
             file.truncate(1 << 20)
         self.token = os.path.join(home, "token")
-        env = {"PATH": home + ":" + os.environ["PATH"], "LD_PRELOAD": SHORTAGE, "SHORTAGE_FILE": self.token}
+        env = {"LD_PRELOAD": SHORTAGE, "SHORTAGE_FILE": self.token}
         super().__init__("a", home=home, env=env, arguments=("--backend", "qemu"))
         expect("ready", "ready\n", self.ready)
         self.call({"cmd": "createnetwork", "no_egress": not EGRESS})
