@@ -21,12 +21,14 @@ API_FD = int(sys.argv[sys.argv.index("--api-socket") + 1].removeprefix("fd="))
 EVENTS = socket.socket(fileno=int(sys.argv[sys.argv.index("--event-monitor") + 1].removeprefix("fd=")))
 state = {"config": None, "vm": "Created", "serial": None}
 forever = threading.Event()
+telling = threading.Lock()  # an event is whole before the next begins, as the program's one event thread has it
 
 
 def event(source, name):
     text = json.dumps({"timestamp": {"secs": 0, "nanos": 1}, "source": source, "event": name, "properties": None}, indent=2)
-    for part in (text[:20], text[20:] + "\n\n"):  # as a stream may cut it
-        EVENTS.sendall(part.encode())
+    with telling:
+        for part in (text[:20], text[20:] + "\n\n"):  # as a stream may cut it
+            EVENTS.sendall(part.encode())
 
 
 def end(status):

@@ -6,6 +6,7 @@
 #include "loop/stream.h"
 
 #include <jansson.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { MAX_EVENT = 64 << 10 };
@@ -56,8 +57,13 @@ static bool take_event(struct events *v)
 	message = json_loadb(v->in.data, v->in.len, JSON_DISABLE_EOF_CHECK, &error);
 	if (!message) {
 		if (json_error_code(&error) != json_error_premature_end_of_input ||
-		    v->in.len > MAX_EVENT)
+		    v->in.len > MAX_EVENT) {
+			fprintf(stderr,
+				"cloud-hypervisor: an event cannot be read (%s); what "
+				"follows is not looked at, nor are resets and panics\n",
+				error.text);
 			stop_reading(v);
+		}
 		return false;
 	}
 	buf_consume(&v->in, (size_t)error.position);
