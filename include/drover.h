@@ -550,13 +550,14 @@ struct drover_event {
 	int64_t time_ms; /* since 1970, when it was heard */
 	const char *member;
 	/* state; stage; address: the guest answers there; gone: it runs no more; restarted: its helper crashed and another
-	   took over, which tells all states anew */
+	   took over, which tells all states anew; panic: its kernel hangs in one; reset: the guest has reset itself */
 	const char *kind;
 	const char *state;   /* of state: as drover_vm_state, or damaged */
 	const char *address; /* of address; of state, when it is known */
 	const char *stage;   /* of stage: booting, when the hypervisor runs the guest */
 	const char *code;    /* of the state error: a word of docs/protocol.md, "Errors" */
-	const char *message; /* and a sentence; of restarted: how the helper ended */
+	const char *
+		message; /* and a sentence; of restarted: how the helper ended; of panic: the kernel's line */
 };
 
 /* Comes from inside the blocking function. Return 0 to hear more, 1 when it was enough, < 0 to give up ("canceled"). */

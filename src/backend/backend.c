@@ -223,3 +223,15 @@ void backend_abandon(struct backend_vm *vm)
 	if (vm && vm->backend->ops->abandon)
 		vm->backend->ops->abandon(vm);
 }
+
+void backend_on_guest(struct backend_vm *vm, backend_guest_fn *fn, void *arg)
+{
+	vm->on_guest = fn;
+	vm->guest_arg = arg;
+}
+
+void backend_tell_guest(struct backend_vm *vm, enum guest_news news, const char *line)
+{
+	if (vm->on_guest)
+		vm->on_guest(vm->guest_arg, news, line ? line : "");
+}

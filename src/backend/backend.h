@@ -57,8 +57,14 @@ struct backend {
 struct backend_network {
 	struct backend *backend;
 };
+/* What a guest that is up does by itself and nobody else tells. GUEST_GOES_ON: one that hung in its panic does not any more. */
+enum guest_news { GUEST_PANICKED, GUEST_GOES_ON, GUEST_RESET };
+/* @line, of GUEST_PANICKED: by which its kernel told that, borrowed; else "". The handle is not to be released inside. */
+typedef void backend_guest_fn(void *arg, enum guest_news news, const char *line);
 struct backend_vm {
 	struct backend *backend;
+	backend_guest_fn *on_guest; /* backend_on_guest sets, backend_tell_guest calls */
+	void *guest_arg;
 };
 
 struct network_config {
@@ -260,5 +266,13 @@ int backend_console(struct backend_vm *vm, backend_dial_done *done, void *arg, s
 int backend_stats(struct backend_vm *vm, backend_stats_done *done, void *arg, struct err *e);
 const char *backend_panic(struct backend_vm *vm); /* NULL too where it cannot tell, or for NULL */
 void backend_abandon(struct backend_vm *vm);      /* where it can; NULL is harmless */
+
+/*
+ * Calls @fn from the loop with what happens in the guest, until the handle is released. `remote` hears of it while
+ * something waits for the VM (backend_wait), and then also of a panic of before.
+ */
+void backend_on_guest(struct backend_vm *vm, backend_guest_fn *fn, void *arg);
+/* For backends. @line may be NULL for "". */
+void backend_tell_guest(struct backend_vm *vm, enum guest_news news, const char *line);
 
 #endif

@@ -2,8 +2,8 @@
 /*
  * drover dial: stdin and stdout become the ends of a connection to a member's TCP port, for the ProxyCommand of ssh.
  *
- * A connection into a guest that dies just falls silent: its network is gone, and with it whoever could tell. So a thread
- * hears what the member does, and ends the connection with it.
+ * A connection into a guest that dies, panics or resets itself just falls silent: its network is gone, and with it whoever
+ * could tell. So a thread hears what the member does, and ends the connection with it.
  */
 #include <errno.h>
 #include <poll.h>
@@ -67,16 +67,25 @@ struct guard {
 	const char *member;
 	int fd; /* of the connection */
 	struct drover_cancel *cancel;
-	atomic_bool has_ended;
+	atomic_bool has_ended; /* set last */
+	char why[512];
 };
 
 static int on_event(void *arg, const struct drover_event *ev)
 {
-	const struct guard *g = arg;
+	struct guard *g = arg;
 
-	return !strcmp(ev->member, g->member) &&
-	       (!strcmp(ev->kind, "gone") || !strcmp(ev->state, "stopped") ||
-		!strcmp(ev->state, "error"));
+	if (strcmp(ev->member, g->member) != 0)
+		return 0;
+	if (!strcmp(ev->kind, "panic"))
+		snprintf(g->why, sizeof(g->why), "%s: its kernel panicked: %s", g->member,
+			 ev->message);
+	else if (!strcmp(ev->kind, "reset"))
+		snprintf(g->why, sizeof(g->why), "%s has reset itself", g->member);
+	else if (!strcmp(ev->kind, "gone") || !strcmp(ev->state, "stopped") ||
+		 !strcmp(ev->state, "error"))
+		snprintf(g->why, sizeof(g->why), "member %s is not running any more", g->member);
+	return *g->why != '\0';
 }
 
 static void *watch_member(void *arg)
@@ -89,6 +98,8 @@ static void *watch_member(void *arg)
 	w.cancel = g->cancel;
 	if (drover_cluster_events(g->cluster, &w, NULL) < 0)
 		return NULL; /* canceled; or a helper that tells nothing: then it is as it was without the thread */
+	if (!*g->why)
+		snprintf(g->why, sizeof(g->why), "member %s is not running any more", g->member);
 	atomic_store(&g->has_ended, true);
 	shutdown(g->fd, SHUT_RDWR);
 	return NULL;
@@ -112,7 +123,7 @@ static int relay_guarded(struct drover_cluster *c, const char *member, int fd)
 	}
 	drover_cancel_free(g.cancel);
 	if (atomic_load(&g.has_ended))
-		return say_error("member %s is not running any more", member);
+		return say_error("%s", g.why);
 	return r < 0 ? say_error("the connection to %s broke: %s", member, strerror(-r)) : CLI_OK;
 }
 

@@ -287,7 +287,9 @@ struct drover_vm {
 	struct ssh_session *ssh;   /* kept from exec to exec, or NULL */
 	bool is_awaited;           /* a wait for the VM's end is pending on the cluster's loop */
 	bool has_ended;
-	struct err end;           /* why, when it has */
+	struct err end; /* why, when it has */
+	bool is_cut; /* what ran in the guest is over: it ended, its kernel panicked, or it reset itself */
+	struct err cut;           /* which, when it is */
 	unsigned *pending_to_end; /* set to 0 when it does, for who waits in wait_loop; or NULL */
 	bool is_fake;
 };
@@ -387,7 +389,7 @@ int cluster_stats(struct drover_cluster *c, const struct limits *l, struct drove
 /* Removes a member that does not run, under its lock. Removing what is not there is success. */
 int member_remove_locked(const struct store *store, const char *name, struct err *e);
 
-/* Keeps @vm's has_ended true to its VM from now on, as far as the cluster's loop runs; does not block. */
+/* Keeps @vm's has_ended and is_cut true to its VM from now on, as far as the cluster's loop runs; does not block. */
 int vm_await_end(struct drover_vm *vm, struct err *e);
 
 /* Blocking wrappers of single contract operations. */

@@ -186,6 +186,8 @@ static void on_watch(void *arg, const struct watch_event *w)
 		return;
 	}
 	f->lost = 0;
+	if (strcmp(w->kind, WIRE_EVENT_PANIC) == 0 && !*w->panic)
+		return; /* it goes on: what it does then is told */
 	if (strcmp(w->kind, WIRE_EVENT_RESTARTED) == 0) {
 		tell_restart(f, w->reason);
 		return;
@@ -197,7 +199,7 @@ static void on_watch(void *arg, const struct watch_event *w)
 		.address = w->ip,
 		.stage = w->stage,
 		.code = w->code,
-		.message = w->error,
+		.message = *w->panic ? w->panic : w->error,
 	};
 	name_list_drop(&f->alive, w->member);
 	if (strcmp(w->kind, WIRE_EVENT_GONE) != 0)

@@ -65,7 +65,7 @@ static int run_loop(const struct limit *l, struct err *e)
 	if (!l->x || !l->x->loop)
 		return 0;
 	uv_run(l->x->loop, UV_RUN_NOWAIT);
-	return *l->x->has_ended ? err_copy(e, l->x->end) : 0;
+	return *l->x->is_cut ? err_copy(e, l->x->cut) : 0;
 }
 
 /* 0 when something came in, could go out, or the input is ready. */

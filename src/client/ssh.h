@@ -44,11 +44,11 @@ struct ssh_exec {
 	int cancel_fd;       /* or -1 */
 	/*
 	 * A guest that dies sends no end of the connection, and what is idle never asks for it. So this loop runs while the
-	 * command does, and the command ends with *@end once *@has_ended is set from it. NULL: without.
+	 * command does, and the command ends with *@cut once *@is_cut is set from it. NULL: without.
 	 */
 	uv_loop_t *loop;
-	const bool *has_ended;
-	const struct err *end;
+	const bool *is_cut;
+	const struct err *cut;
 	ssh_output_fn *on_output;
 	void *output_arg;
 };

@@ -314,8 +314,26 @@ static void on_vm_ended(void *arg, int r, const struct err *e)
 		vm->end = *e;
 	else
 		err_set(&vm->end, ERR_NOT_RUNNING, "%s does not run any more", vm->name);
-	if (vm->has_ended && vm->pending_to_end)
+	if (!vm->has_ended)
+		return;
+	vm->is_cut = true;
+	vm->cut = vm->end;
+	if (vm->pending_to_end)
 		*vm->pending_to_end = 0;
+}
+
+static void on_guest(void *arg, enum guest_news news, const char *line)
+{
+	struct drover_vm *vm = arg;
+
+	if (vm->has_ended)
+		return;
+	vm->is_cut = news != GUEST_GOES_ON;
+	if (news == GUEST_PANICKED)
+		err_set(&vm->cut, ERR_PANIC, "%s: its kernel panicked: %s", vm->name, line);
+	else if (news == GUEST_RESET)
+		err_set(&vm->cut, ERR_SSH, "%s has reset itself, which ended what ran in it",
+			vm->name);
 }
 
 /* One wait, from the first call on until the handle is released or the VM ends. */
@@ -325,7 +343,8 @@ int vm_await_end(struct drover_vm *vm, struct err *e)
 
 	if (vm->is_awaited)
 		return 0;
-	vm->has_ended = false;
+	vm->has_ended = vm->is_cut = false;
+	backend_on_guest(vm->handle, on_guest, vm);
 	r = backend_wait(vm->handle, 0, on_vm_ended, vm, e);
 	vm->is_awaited = r == 0;
 	return r;
@@ -427,12 +446,42 @@ static int collect(void *arg, int stream, const char *data, size_t len)
 	return buf_add(stream == 1 ? &x->out : &x->err, data, len);
 }
 
+/*
+ * What has become of the guest since the last call. One that hangs in its panic runs nothing, and one that has reset itself
+ * does not know the session of before.
+ */
+static int look_at_guest(struct drover_vm *vm, struct err *e)
+{
+	int r = vm_await_end(vm, e);
+
+	if (r < 0)
+		return r;
+	uv_run(&vm->cluster->loop, UV_RUN_NOWAIT);
+	if (!vm->is_cut || vm->has_ended)
+		return 0;
+	if (vm->cut.code == ERR_PANIC)
+		return err_copy(e, &vm->cut);
+	ssh_close(vm->ssh);
+	vm->ssh = NULL;
+	vm->is_cut = false;
+	return 0;
+}
+
+/* @r, or the panic by which the guest did not answer: that may be known only by now. */
+static int blame_panic(struct drover_vm *vm, int r, struct err *e)
+{
+	if (e->code == ERR_CANCELED || !vm->handle)
+		return r;
+	uv_run(&vm->cluster->loop, UV_RUN_NOWAIT);
+	return vm->is_cut && vm->cut.code == ERR_PANIC ? err_copy(e, &vm->cut) : r;
+}
+
 static int exec_once(struct exec *x, int *ret_status, bool *ret_started, struct err *e)
 {
 	struct ssh_exec run = {
 		.loop = &x->vm->cluster->loop,
-		.has_ended = &x->vm->has_ended,
-		.end = &x->vm->end,
+		.is_cut = &x->vm->is_cut,
+		.cut = &x->vm->cut,
 		.command = x->command,
 		.input = x->x.input,
 		.input_len = x->x.input ? x->x.input_len : 0,
@@ -444,14 +493,15 @@ static int exec_once(struct exec *x, int *ret_status, bool *ret_started, struct 
 	int r;
 
 	*ret_started = false;
-	r = ensure_ssh(x, e);
+	r = look_at_guest(x->vm, e);
+	if (r == 0)
+		r = ensure_ssh(x, e);
 	if (r == 0)
 		r = exec_time_left(x, &run.timeout_ms, e);
 	if (r == 0)
-		r = vm_await_end(x->vm, e);
-	if (r == 0)
 		r = ssh_run(x->vm->ssh, &run, ret_status, ret_started, e);
 	if (r < 0) {
+		r = blame_panic(x->vm, r, e);
 		ssh_close(x->vm->ssh);
 		x->vm->ssh = NULL;
 	}

@@ -93,6 +93,38 @@ void event_gone(struct helper *h, const struct member *m)
 	event_text(h, m, WIRE_EVENT_GONE, "", NULL);
 }
 
+static void on_guest(void *arg, enum guest_news news, const char *line)
+{
+	struct member *m = arg;
+
+	if (news == GUEST_RESET) {
+		helper_log("%s: the guest has reset itself", m->name);
+		event_text(m->helper, m, WIRE_EVENT_RESET, "", NULL);
+		return;
+	}
+	if (news == GUEST_PANICKED)
+		helper_log("%s: its kernel panicked: %s", m->name, line);
+	event_text(m->helper, m, WIRE_EVENT_PANIC, "panic", line);
+}
+
+void member_watch_guest(struct member *m)
+{
+	backend_on_guest(m->vm, on_guest, m);
+}
+
+static void panic_event(struct conn *c, const struct member *m)
+{
+	const char *panic = backend_panic(m->vm);
+	scoped(buf) struct buf line = BUF_INIT;
+	struct json_out o;
+
+	if (!panic)
+		return;
+	begin_event(&o, &line, WIRE_EVENT_PANIC, m);
+	json_out_string(&o, "panic", panic);
+	send_event(c, &o);
+}
+
 /* Whoever watches a helper that followed a crash did not hear of it: its connection ended with the one before. */
 static void tell_restart(struct conn *c)
 {
@@ -125,8 +157,12 @@ void call_watch(struct call *call)
 	call_end(call);
 	tell_restart(c);
 	list_for_each_safe (pos, &h->members) {
+		const struct member *m = list_entry(pos, struct member, link);
+
 		if (!conn_is_current(h, c))
 			return;
-		state_event(c, list_entry(pos, struct member, link));
+		state_event(c, m);
+		if (conn_is_current(h, c))
+			panic_event(c, m);
 	}
 }

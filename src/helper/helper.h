@@ -225,6 +225,8 @@ void event_state(struct helper *h, const struct member *m);
 void event_stage(struct helper *h, const struct member *m, const char *stage);
 void event_address(struct helper *h, const struct member *m);
 void event_gone(struct helper *h, const struct member *m);
+/* Tells what happens in the guest of @m, which has just got its VM. */
+void member_watch_guest(struct member *m);
 
 /* rpc_v2.c, rpc_more.c: one function a verb; each takes the call. @q is borrowed. */
 typedef void rpc_handler(struct call *c, const struct request *q);

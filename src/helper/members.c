@@ -389,6 +389,7 @@ static void create_and_start(struct member *m, const struct reservation *res)
 		fail_boot(m, &e);
 		return;
 	}
+	member_watch_guest(m);
 	r = backend_start(m->vm, on_vm_started, m, &e);
 	if (r < 0) {
 		err_prefix(&e, "start %s", m->name);
@@ -515,6 +516,7 @@ static void go_on(struct member *m)
 {
 	struct err e = ERR_INIT;
 
+	member_watch_guest(m);
 	if (m->state == MEMBER_STOPPING) {
 		begin_stop(m);
 	} else if (m->booting) {

@@ -49,6 +49,9 @@ enum verb { VERB_NONE, VERB_MAP(X) VERB_MAX };
 #define WIRE_EVENT_GONE    "gone"
 /* First of a watch on a helper that took over from one that crashed. */
 #define WIRE_EVENT_RESTARTED "restarted"
+/* Of a guest that is up: its kernel hangs in its panic, or does not any more; it has reset itself. */
+#define WIRE_EVENT_PANIC "panic"
+#define WIRE_EVENT_RESET "reset"
 
 /* What hello announces beside the protocol. */
 #define WIRE_FEATURES                                                                           \

@@ -70,13 +70,33 @@ ok "with another command line it runs" "$DROVER" up p-1 --append image
 ok "words like these that a guest prints once it is ready change nothing" \
 	"$DROVER" exec p-1 -- sh -c 'echo "Kernel panic - not syncing: no" >/dev/ttyS0'
 ok "it goes on" eval '[ "$("$DROVER" exec p-1 -- echo here)" = here ]'
-"$DROVER" exec p-1 -- sh -c 'echo c >/proc/sysrq-trigger' >/dev/null 2>&1 </dev/null &
-# (logs -f ends when the file is removed)
-ok "its kernel panics" eval 'grep -m1 -q "end Kernel panic - not syncing: sysrq" < <("$DROVER" logs -f p-1 2>/dev/null)'
+crash='echo c >/proc/sysrq-trigger'
+panicked='p-1: its kernel panicked: Kernel panic - not syncing: sysrq'
+"$DROVER" events p-1 >"$home/events" 2>&1 &
+events=$!
+timeout 60 "$DROVER" ssh p-1 'echo in; exec sleep 600' >"$home/ssh" 2>&1 </dev/null &
+ssh=$!
+ok "a session is open" eval 'timeout 60 grep -qm1 in <(tail -n +1 -f --pid="$ssh" "$home/ssh")'
+fails "a command whose guest's kernel panics ends with the kernel's line" 1 "^drover: $panicked" \
+	timeout 60 "$DROVER" exec p-1 -- sh -c "$crash"
+wait "$ssh"
+ok "and so does an open session" grep -q "^drover: $panicked" "$home/ssh"
+ok "events tell so" eval 'timeout 60 grep -qm1 "p-1  *panic: Kernel panic - not syncing: sysrq" <(tail -n +1 -f --pid="$events" "$home/events")'
+kill "$events"
+fails "a command that comes later is told, too" 1 "^drover: $panicked" timeout 60 "$DROVER" exec p-1 true
 ok "ls tells so of the member that runs" \
-	eval '"$DROVER" ls p-1 2>&1 | grep -q "^drover: p-1: its kernel panicked: Kernel panic - not syncing: sysrq"'
+	eval '"$DROVER" ls p-1 2>&1 | grep -q "^drover: $panicked"'
 ok "and in JSON" \
 	eval '"$DROVER" ls --json p-1 | grep -Eq "\"message\": ?\"its kernel panicked: Kernel panic - not syncing: sysrq"'
+ok "a restart mends it" "$DROVER" restart p-1 --quiet
+ok "a point is saved" "$DROVER" snapshot save p here
+fails "a kernel that reboots by its panic ends the command, too" 1 "^drover: p-1 has reset itself" \
+	timeout 60 "$DROVER" exec p-1 -- sh -c "echo -1 >/proc/sys/kernel/panic; $crash"
+ok "back at the point it runs" "$DROVER" reset p here
+fails "it panics again" 1 "^drover: $panicked" timeout 60 "$DROVER" exec p-1 -- sh -c "$crash"
+ok "and goes on from the point" "$DROVER" reset p here
+ok "of which ls tells nothing any more" eval '[ -z "$("$DROVER" ls p-1 2>&1 >/dev/null)" ]'
+ok "and commands run" eval '[ "$("$DROVER" exec p-1 -- echo here)" = here ]'
 ok "rm" "$DROVER" rm -f p-1
 wait
 ok "nothing is left at all" nothing_left

@@ -187,6 +187,21 @@ static int fake_create(struct backend *b, struct backend_network *net, const str
 	return 0;
 }
 
+static const char panic_line[] = "Kernel panic - not syncing: fake";
+
+static void on_panicked(void *arg)
+{
+	struct fake_vm *vm = arg;
+
+	vm->panicked = true;
+	backend_tell_guest(&vm->base, GUEST_PANICKED, panic_line);
+}
+
+static const char *fake_panic(struct backend_vm *base)
+{
+	return vm_of(base)->panicked ? panic_line : NULL;
+}
+
 static void on_booted(void *arg)
 {
 	struct fake_vm *vm = arg;
@@ -196,6 +211,8 @@ static void on_booted(void *arg)
 	snprintf(vm->ip, sizeof(vm->ip), "203.0.113.%u", f->next_address % 254 + 1);
 	f->next_address++;
 	waiters_end(&vm->on_address, vm->ip, NULL);
+	if (f->panic_ms)
+		timer_start(f->base.loop, (uint64_t)f->panic_ms, on_panicked, vm, &vm->panicking);
 }
 
 static int fake_start(struct backend_vm *base, backend_done *done, void *arg, struct err *e)
@@ -221,6 +238,8 @@ static void cancel_boot(struct fake_vm *vm)
 	struct err stopped;
 
 	timer_stop(&vm->boot);
+	timer_stop(&vm->panicking);
+	vm->panicked = false;
 	err_set(&stopped, ERR_STOPPED, "%s was stopped", vm->name);
 	waiters_end(&vm->on_address, NULL, &stopped);
 }
@@ -364,6 +383,7 @@ static void fake_release(struct backend_vm *base)
 	struct fake_vm *vm = vm_of(base);
 
 	timer_stop(&vm->boot);
+	timer_stop(&vm->panicking);
 	timer_stop(&vm->stopping);
 	cancel_questions(vm);
 	fake_points_cancel(vm);
@@ -489,6 +509,7 @@ static const struct backend_ops fake_ops = {
 	.dial = fake_dial,
 	.console = fake_console,
 	.stats = fake_stats,
+	.panic = fake_panic,
 };
 
 static int read_number(const char *name, int64_t *ret, struct err *e)
@@ -511,6 +532,8 @@ static int read_environment(struct fake *f, struct err *e)
 	f->fail_count = INT64_MAX;
 	if (r == 0)
 		r = read_number("DROVER_FAKE_STOP_MS", &f->stop_ms, e);
+	if (r == 0)
+		r = read_number("DROVER_FAKE_PANIC_MS", &f->panic_ms, e);
 	if (r == 0)
 		r = read_number("DROVER_FAKE_FAIL_COUNT", &f->fail_count, e);
 	if (r < 0)

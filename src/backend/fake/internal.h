@@ -16,6 +16,7 @@ struct fake {
 	int64_t boot_ms;
 	char *slow; /* whose boot alone takes boot_ms; NULL: everybody's */
 	int64_t stop_ms;
+	int64_t panic_ms; /* 0: never */
 	unsigned next_address;
 	struct list echoes;
 	struct waiters ops; /* end with the next turn */
@@ -32,6 +33,8 @@ struct fake_vm {
 	char ip[IP_SIZE];
 	struct timer *boot;
 	struct timer *stopping;
+	struct timer *panicking;
+	bool panicked;
 	struct waiters on_stopped; /* wait */
 	struct waiters stops;      /* stop and kill */
 	struct waiters on_address; /* wait_address */

@@ -6,7 +6,8 @@
  * read along (panic.h). From the first words on the kernel has LAST_WORDS_MS to say the rest, which is for the log, then the
  * hypervisor is ended and the VM with it. A guest may reset itself in its first boot; one that does so again and again, as
  * after a triple fault, will not be ready. Once a guest is ready all that is its own matter: who works in it may reboot it, or
- * print such words. It is ended for nothing then; that its kernel hangs in a panic is told to who asks.
+ * print such words. It is ended for nothing then; that its kernel hangs in a panic, or that it reset itself, is told to who
+ * listens (backend_on_guest).
  */
 #include "backend/local/vm.h"
 
@@ -29,6 +30,20 @@ static void end_panicked(void *arg)
 		child_terminate(vm->child, QUIT_MS);
 }
 
+/* Of a guest that people work in. */
+static void follow(struct local_vm *vm, const char *data, size_t len)
+{
+	bool hung = vm->panic.stage == PANIC_OVER;
+
+	panic_follow(&vm->panic, data, len);
+	if (!vm->ready || hung == (vm->panic.stage == PANIC_OVER))
+		return;
+	if (hung)
+		backend_tell_guest(&vm->base, GUEST_GOES_ON, NULL);
+	else
+		backend_tell_guest(&vm->base, GUEST_PANICKED, panic_line(&vm->panic));
+}
+
 static void on_output(void *arg, const char *data, size_t len)
 {
 	struct local_vm *vm = arg;
@@ -36,7 +51,7 @@ static void on_output(void *arg, const char *data, size_t len)
 	enum panic_stage now;
 
 	if (!is_early(vm)) {
-		panic_follow(&vm->panic, data, len);
+		follow(vm, data, len);
 		return;
 	}
 	now = panic_feed(&vm->panic, data, len);
@@ -73,6 +88,7 @@ void vm_was_reset(struct local_vm *vm)
 	console_kick(vm->console); /* what it said before */
 	if (!is_early(vm)) {
 		vm->panic = (struct panic){.stage = PANIC_NONE};
+		backend_tell_guest(&vm->base, GUEST_RESET, NULL);
 		return;
 	}
 	vm->resets++;
@@ -80,6 +96,15 @@ void vm_was_reset(struct local_vm *vm)
 		end_panicked(vm);
 	else if (vm->resets == MAX_RESETS && vm->error.code == ERR_NONE)
 		end_resetting(vm);
+}
+
+void vm_was_put_back(struct local_vm *vm)
+{
+	bool hung = vm->panic.stage == PANIC_OVER;
+
+	vm->panic = (struct panic){.stage = PANIC_NONE};
+	if (hung)
+		backend_tell_guest(&vm->base, GUEST_GOES_ON, NULL);
 }
 
 const char *vm_panic(struct backend_vm *base)

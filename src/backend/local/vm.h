@@ -154,6 +154,8 @@ void vm_answer_stats(struct local_vm *vm, const struct vm_stats *disks);
 
 /* The guest has reset itself. */
 void vm_was_reset(struct local_vm *vm);
+/* It is as it was at an earlier instant: what its console has said since is not so any more. */
+void vm_was_put_back(struct local_vm *vm);
 
 /* The hypervisor is ended, and the VM with an error; the first reason counts. */
 void vm_end_with(struct local_vm *vm, enum err_code code, const char *text);

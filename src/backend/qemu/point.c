@@ -51,6 +51,7 @@ static void on_loaded(void *arg, json_t *ret, const char *error)
 	const char *why = complaint(ret, error);
 
 	if (!why) {
+		vm_was_put_back(local_vm_of(&vm->base));
 		waiters_end(&vm->points, NULL, NULL);
 		return;
 	}

@@ -52,12 +52,13 @@ static void hear_status(struct remote_vm *vm, const struct member_status *s)
 	settle(vm);
 }
 
-/* Who went between two helpers is told by neither. */
+/* Who went between two helpers is told by neither, and of a panic before the second knows nothing. */
 static void hear_restart(struct remote *b)
 {
 	list_for_each (pos, &b->vms) {
 		struct remote_vm *vm = list_entry(pos, struct remote_vm, link);
 
+		backend_tell_guest(&vm->base, GUEST_GOES_ON, NULL);
 		if (store_owner_alive(b->store, vm->name))
 			continue;
 		vm->heard = HEARD_GONE;
@@ -81,6 +82,11 @@ static void hear_event(struct remote *b, const struct watch_event *ev)
 	} else if (strcmp(ev->kind, WIRE_EVENT_GONE) == 0 && vm) {
 		vm->heard = HEARD_GONE;
 		settle(vm);
+	} else if (strcmp(ev->kind, WIRE_EVENT_PANIC) == 0 && vm) {
+		backend_tell_guest(&vm->base, *ev->panic ? GUEST_PANICKED : GUEST_GOES_ON,
+				   ev->panic);
+	} else if (strcmp(ev->kind, WIRE_EVENT_RESET) == 0 && vm) {
+		backend_tell_guest(&vm->base, GUEST_RESET, NULL);
 	} else if (strcmp(ev->kind, WIRE_EVENT_RESTARTED) == 0) {
 		hear_restart(b);
 	} else if (b->on_event && strcmp(ev->kind, WIRE_EVENT_STAGE) == 0) {

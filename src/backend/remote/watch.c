@@ -49,6 +49,7 @@ static void tell(struct watch *w, const char *text, size_t len)
 		.stage = json_text(root, "stage"),
 		.code = json_text(root, "code"),
 		.error = json_text(root, "error"),
+		.panic = json_text(root, "panic"),
 		.reason = json_text(root, "reason"),
 	};
 

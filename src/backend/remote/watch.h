@@ -16,6 +16,7 @@ struct watch_event {
 	const char *stage;
 	const char *code;
 	const char *error;
+	const char *panic;
 	const char *reason; /* of restarted, which is of no member: how the last helper ended */
 };
 
