@@ -64,14 +64,15 @@ booting() { # waits until that is told
 	kill "$events"
 }
 stepped() {
-	local up
+	local up then
 	off 1G # some 34 years
+	then=$(date -u -d "+$((1 << 30)) seconds" +%Y)
 	DROVER_FAKE_BOOT_MS=2000 under up far -n 2 --backend fake --quiet >"$scratch/up" 2>&1 &
 	up=$!
 	booting
 	off 2G
 	wait "$up" || { cat "$scratch/up"; return 1; }
-	grep "\"created_at\": \"$(($(date +%Y) + 34))-" "$DROVER_HOME/clusters/far/far-1/config.json" || return 1
+	grep "\"created_at\": \"$then-" "$DROVER_HOME/clusters/far/far-1/config.json" || return 1
 	[ "$(under ls far | tee "$scratch/ls" | grep -c '^far-.*running')" -eq 2 ] || { cat "$scratch/ls"; return 1; }
 	off 0
 	[ "$(under ls far | tee "$scratch/ls" | grep -c '^far-.*running')" -eq 2 ] || { cat "$scratch/ls"; return 1; }
