@@ -12,7 +12,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 
 import harness
 from harness import TESTS, Helper, Skip, expect, main, test
@@ -22,14 +21,21 @@ SHORTAGE = os.path.realpath(sys.argv[1])
 EGRESS = shutil.which("slirp4netns") is not None
 
 
+def told(path):
+    """What /proc tells of a process, "" of one that has ended since."""
+    try:
+        with open(path, encoding="ascii") as file:
+            return file.read()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def children(pid):
-    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
-        return [int(child) for child in file.read().split()]
+    return [int(child) for child in told(f"/proc/{pid}/task/{pid}/children").split()]
 
 
 def name_of(pid):
-    with open(f"/proc/{pid}/comm", encoding="ascii") as file:
-        return file.read().strip()
+    return told(f"/proc/{pid}/comm").strip()
 
 
 def has_sandbox():
@@ -100,7 +106,7 @@ class Cluster(Helper):
 
 def lack(call):
     """The call of the takeover that failed, "" when there were fewer than that."""
-    home = tempfile.mkdtemp(prefix="drv-")
+    home = harness.new_home()
     with Cluster(home) as c:
         before = c.others(), c.bridge()
         c.crash(call)

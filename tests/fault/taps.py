@@ -11,7 +11,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 
 QMP_FD = 4
 
@@ -30,6 +29,7 @@ if os.path.basename(sys.argv[0]) == "qemu-system-x86_64":
     play_qemu()
     sys.exit()
 
+import harness
 from harness import TESTS, Helper, Skip, expect, main, test
 
 
@@ -65,7 +65,7 @@ def has_sandbox():
 def when_a_client_is_killed_no_tap_is_removed_before_its_network():
     if not has_sandbox():
         raise Skip("this host makes no namespaces")
-    home = tempfile.mkdtemp(prefix="drv-")
+    home = harness.new_home()
     shutil.copy(__file__, os.path.join(home, "qemu-system-x86_64"))
     disk = os.path.join(home, "disk")
     with open(disk, "wb") as file:

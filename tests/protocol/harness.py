@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What the protocol tests share: TAP, a helper in a home of its own, connections with deadlines, file events."""
 import array
+import atexit
 import ctypes
 import hashlib
 import json
@@ -17,6 +18,12 @@ import traceback
 
 TESTS = []  # (name, function) of each test of the file that runs
 DEADLINE = 10.0  # seconds for anything that should happen at once
+SCRATCH = tempfile.mkdtemp(prefix="drv-")  # below it are the homes of all helpers: a test that is killed leaves no more
+atexit.register(shutil.rmtree, SCRATCH, ignore_errors=True)
+
+
+def new_home():
+    return tempfile.mkdtemp(dir=SCRATCH)
 
 
 class Skip(Exception):
@@ -165,7 +172,7 @@ class Helper:
 
     def __init__(self, *members, bound=None, env=None, arguments=(), home=None, own_home=True, log=None):
         self.members = members
-        self.home = home or tempfile.mkdtemp(prefix="drv-")
+        self.home = home or new_home()
         self.own_home = own_home
         self.environment = dict(os.environ, DROVER_HOME=self.home, **(env or {}))
         self.record_path = os.path.join(self.home, "record")
