@@ -14,6 +14,7 @@ import time
 drover, completions = os.path.realpath(sys.argv[1]), os.path.realpath(sys.argv[2])
 home = tempfile.mkdtemp()
 os.environ.update(DROVER_HOME=home + '/home', DROVER_IMAGE_CACHE=home + '/cache', HOME=home, TERM='xterm',
+                  XDG_RUNTIME_DIR=home,  # or fish has a directory of its own beside the temporary ones
                   PATH=os.path.dirname(drover) + ':' + os.environ['PATH'])
 os.makedirs(home + '/files/only-folder')
 open(home + '/files/only-folder/disk.raw', 'w').close()
