@@ -19,7 +19,7 @@ import threading
 MODE = os.environ.get("FAKE_CH", "")
 API_FD = int(sys.argv[sys.argv.index("--api-socket") + 1].removeprefix("fd="))
 EVENTS = socket.socket(fileno=int(sys.argv[sys.argv.index("--event-monitor") + 1].removeprefix("fd=")))
-state = {"config": None, "vm": "Created", "serial": None}
+state = {"config": None, "vm": "Created", "serial": None, "off": False}
 forever = threading.Event()
 telling = threading.Lock()  # an event is whole before the next begins, as the program's one event thread has it
 
@@ -103,8 +103,7 @@ def switch(wanted, becomes):
 
 
 def button(_):
-    if MODE != "mute-button":
-        threading.Timer(0.05, end, [0]).start()
+    state["off"] = MODE != "mute-button"
     return 204, None
 
 
@@ -147,6 +146,8 @@ def serve(peer):
     action = ACTIONS.get(f"{method} {path.removeprefix('/api/v1/')}")
     reply(peer, *(action(json.loads(body) if body else None) if action else (404, ["no such action: " + path])))
     peer.close()
+    if state["off"]:  # not before the reply is told
+        end(0)
 
 
 def main():
