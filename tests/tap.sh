@@ -39,6 +39,21 @@ out_is() {
 	[ "$got" = "$want" ] || { echo "got '$got' instead of '$want'"; return 1; }
 }
 
+# ended_in SECONDS PID...: waits for the ends of all, at most so long, by pidfds: tail --pid would look once a second.
+ended_in() {
+	[ $# -gt 1 ] || return 0
+	python3 -S -c 'import os, select, sys, time
+end = time.monotonic() + float(sys.argv[1])
+for pid in sys.argv[2:]:
+    try:
+        fd = os.pidfd_open(int(pid))
+    except ProcessLookupError:
+        continue
+    if not select.select([fd], [], [], max(0, end - time.monotonic()))[0]:
+        sys.exit(f"{pid} goes on")' "$@"
+}
+ended() { ended_in 10 "$@"; }
+
 done_testing() {
 	echo "1..$n"
 	[ "$failures" -eq 0 ]

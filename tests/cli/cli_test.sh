@@ -519,7 +519,7 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 	does '^fix: removed$' rm -f fix
 	helper=$(cat "$DROVER_HOME/clusters/web/web-1/pid")
 	kill -9 "$helper"
-	timeout 10 tail --pid="$helper" -f /dev/null
+	ended "$helper"
 	run audit
 	[ "$status" -eq 1 ] && grep -Eq '^socket +web-1 +nobody ' "$home/out"
 	result $? "drover audit tells what a killed helper left, and ends with 1"

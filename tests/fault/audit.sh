@@ -60,7 +60,7 @@ sys.exit(not mine or any(t["owner"] != int(sys.argv[3]) for t in mine))' "$all" 
 }
 prune_takes() {
 	"$drover" prune
-	timeout 10 tail --pid="$orphan" -f /dev/null && [ ! -e "$DROVER_HOME/run/stray" ] && [ ! -e "$DROVER_HOME/clusters/ghost" ] &&
+	ended "$orphan" && [ ! -e "$DROVER_HOME/run/stray" ] && [ ! -e "$DROVER_HOME/clusters/ghost" ] &&
 		[ ! -e "$DROVER_HOME/clusters/web/web-1/pid" ] && [ -e "$DROVER_HOME/clusters/web/web-1/config.json" ]
 }
 
@@ -145,7 +145,7 @@ keep() {
 	fi
 	"$drover" audit >"$scratch/alive" || { cat "$scratch/alive"; return 1; }
 	if [ "$1" = both ]; then kill -9 "$supervisor"; else kill -9 "$init"; fi
-	timeout 10 tail --pid="$supervisor" -f /dev/null && timeout 10 tail --pid="$init" -f /dev/null && rm "$scratch/ready" "$scratch/holds"
+	ended "$supervisor" && ended "$init" && rm "$scratch/ready" "$scratch/holds"
 }
 held_by_descriptor() {
 	local namespace
@@ -160,7 +160,7 @@ prune_names_them() {
 	grep -q "held open by tail, pid $holder is still there" <<<"$said" && kill -0 "$holder"
 }
 let_go() {
-	kill "$holder" && timeout 10 tail --pid="$holder" -f /dev/null
+	kill "$holder" && ended "$holder"
 	[ "$(id -u)" -ne 0 ] || umount "$scratch/place"
 }
 ok "rm of them" "$drover" rm -f web

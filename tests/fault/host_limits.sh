@@ -148,7 +148,7 @@ reboot() {
 	up web -n 2 || return 1
 	pid=$(helper_of web web-1)
 	kill -9 "$pid"
-	timeout 10 tail --pid="$pid" -f /dev/null
+	ended "$pid"
 	for m in web-1 web-2; do
 		echo "$$ $(awk '{ print $22 }' "/proc/$$/stat") 00000000-0000-4000-8000-000000000000" >"$DROVER_HOME/clusters/web/$m/owner"
 		echo -n $$ >"$DROVER_HOME/clusters/web/$m/pid" # whoever has that pid now

@@ -34,13 +34,12 @@ processes() {
 	return 0
 }
 
-# Every helper, VM, DHCP server and way out of this home is gone, and so are sockets and pidfiles. Ends are waited for
-# by pidfd (tail --pid), at most 10 s each; a supervisor, which sweeps last, is known by its pidfile.
+# Every helper, VM, DHCP server and way out of this home is gone, and so are sockets and pidfiles. Ends are waited for;
+# a supervisor, which sweeps last, is known by its pidfile.
 nothing_left() {
-	local pid rest
-	for pid in $(processes | cut -d' ' -f1; cat "$home"/clusters/*/*/pid 2>/dev/null); do
-		timeout 10 tail --pid="$pid" -f /dev/null
-	done
+	local rest
+	# shellcheck disable=SC2046
+	ended $(processes | cut -d' ' -f1; grep -hs . "$home"/clusters/*/*/pid) # which have no newline at their end
 	rest=$(processes; find "$home/run" "$home/clusters" \( -type s -o -name pid -o -name owner \) 2>/dev/null)
 	[ -z "$rest" ] || { echo "left: $rest"; return 1; }
 }

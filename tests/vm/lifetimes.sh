@@ -25,7 +25,7 @@ kill_helper() { # how
 	local pid
 	pid=$(helper_pid t t-1)
 	kill -9 "$pid"
-	timeout 10 tail --pid="$pid" -f /dev/null
+	ended "$pid"
 	"$DROVER" ls | grep -q running && { "$DROVER" ls; return 1; }
 	nothing_left # what the dead left on disk went with ls
 }
@@ -34,7 +34,7 @@ kill_vm() {
 	pid=$(processes | grep qemu-system | grep -- "guest=t-1" | head -n 1 | cut -d' ' -f1)
 	[ -n "$pid" ] || { echo "no VM process"; return 1; }
 	kill -9 "$pid"
-	timeout 10 tail --pid="$pid" -f /dev/null
+	ended "$pid"
 	"$DROVER" exec t-2 -- true && "$DROVER" ls | grep t-1 | grep -Eq 'error|stopped'
 }
 exec_ends_with_vm() {

@@ -33,7 +33,7 @@ is_served_by() { [ "$(servers | wc -l)" -eq "$1" ] || { servers; return 1; }; }
 loses_a_server() { # one is killed: the member ends, and says why
 	local qemu
 	qemu=$(processes | awk '/qemu-system/ { print $1; exit }')
-	kill -9 "$(servers | head -n 1)" && timeout 30 tail --pid="$qemu" -f /dev/null &&
+	kill -9 "$(servers | head -n 1)" && ended_in 30 "$qemu" && "$DROVER" wait m-1 --state error -t 30 &&
 		"$DROVER" ls --json m-1 | grep -q 'the server of the mount .* ended'
 }
 
@@ -49,7 +49,8 @@ helper_is_killed() {
 	done
 	helper=$(cat "$home/clusters/m/m-1/pid")
 	kill -9 "$helper"
-	for pid in $served; do timeout 10 tail --pid="$pid" -f /dev/null || return 1; done
+	# shellcheck disable=SC2086
+	ended $served || return 1
 	! cat <&"$said" | grep '"stage":"ready"'
 }
 

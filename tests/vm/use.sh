@@ -21,7 +21,7 @@ console_answers() { # the shell that the image has there
 		echo "$line"
 	done
 	printf '~.' >&"$typed"
-	timeout 10 tail --pid="$pid" -f /dev/null
+	ended "$pid"
 }
 copies_a_tree() { # there, and back under another name: the same names, modes, links and bytes
 	mkdir -p "$home/tree/sub" && seq 1 200000 >"$home/tree/sub/numbers" && chmod 640 "$home/tree/sub/numbers" &&

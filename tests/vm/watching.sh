@@ -29,7 +29,7 @@ plausible() {
 	"$DROVER" exec w-1 -- sh -c 'i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done' || return 1
 	after=$(figure cpu_ms)
 	echo "cpu $before to $after, memory $(figure memory_bytes), net $(figure net_received_bytes) $(figure net_sent_bytes)"
-	[ "$before" -gt 500 ] && [ "$after" -gt "$before" ] && [ "$after" -lt 600000 ] &&
+	[ "$before" -gt 100 ] && [ "$after" -gt "$before" ] && [ "$after" -lt 600000 ] &&
 		[ "$(figure memory_bytes)" -gt $((32 << 20)) ] && [ "$(figure memory_bytes)" -lt $((2 << 30)) ] &&
 		[ "$(figure net_received_bytes)" -gt 1000 ] && [ "$(figure net_sent_bytes)" -gt 1000 ]
 }
@@ -68,22 +68,22 @@ outlives_a_helper() { # a session over ssh, when the helper is killed and anothe
 	exec 7>"$home/to-ssh" 8<"$home/from-ssh"
 	read -r -t 30 line <&8 && [ "$line" = up ] || return 1
 	helper=$(pgrep -P "$(pgrep -P "$(cat "$home/clusters/w/w-1/pid")" -x drover-init)" -x drover-helper)
-	kill -9 "$helper" && timeout 10 tail --pid="$helper" -f /dev/null || return 1
+	kill -9 "$helper" && ended "$helper" || return 1
 	"$DROVER" wait w-1 --command true -t 30 || return 1
 	echo still >&7
 	exec 7>&-
 	read -r -t 30 line <&8 && [ "$line" = still ] && wait "$client"
 }
 begins_in_network() { # a program of the host that has started another
-	"$DROVER" net exec w -- sh -c 'sleep 8613 & echo up; wait' >"$home/inside" 2>&1 &
+	"$DROVER" net exec w -- sh -c 'sleep "$0" & echo up; wait' "86$$" >"$home/inside" 2>&1 &
 	inside=$!
-	timeout 30 tail --pid="$inside" -n +1 -f "$home/inside" 2>/dev/null | grep -qm 1 up && pgrep -f 'sleep 8613' >/dev/null
+	timeout 30 tail --pid="$inside" -n +1 -f "$home/inside" 2>/dev/null | grep -qm 1 up && sleeper=$(pgrep -fx "sleep 86$$")
 }
 ends_with_the_network() {
 	local status=0
-	timeout 10 tail --pid="$inside" -f /dev/null || { kill "$inside"; return 1; }
+	ended "$inside" "$sleeper" || { kill "$inside"; return 1; }
 	wait "$inside" || status=$?
-	[ "$status" -eq 137 ] && ! pgrep -af 'sleep 8613'
+	[ "$status" -eq 137 ]
 }
 ssh_ends_with_its_guest() { # for which the connection just falls silent
 	local status=0
@@ -91,7 +91,7 @@ ssh_ends_with_its_guest() { # for which the connection just falls silent
 	local ssh=$!
 	timeout 30 tail --pid="$ssh" -n +1 -f "$home/ssh" 2>/dev/null | grep -qm 1 up || return 1
 	"$DROVER" kill w-1 || return 1
-	timeout 10 tail --pid="$ssh" -f /dev/null || { kill "$ssh"; return 1; }
+	ended "$ssh" || { kill "$ssh"; return 1; }
 	wait "$ssh" || status=$?
 	[ "$status" -eq 255 ] && grep -q "member w-1 is not running any more" "$home/said"
 }
@@ -108,7 +108,7 @@ events_told() {
 	address = [e["address"] for e in seen if e["event"] == "address"]
 	assert len(address) == 1 and address[0].startswith("10."), address
 	boot = [e["time_ms"] for e in seen if e.get("state") == "running"][0] - seen[0]["time_ms"]
-	assert 1000 < boot < 120000, boot
+	assert 100 < boot < 120000, boot
 	restarted = [e["message"] for e in seen if e["event"] == "restarted"]
 	assert len(restarted) == 1 and "signal 9" in restarted[0], restarted
 	PY
