@@ -22,7 +22,7 @@ begins() {
 second_waits() {
 	begins t-1 || { cat "$home/first" "$home/events"; return 1; }
 	"$DROVER" up t-1 --image tiny >"$home/second" 2>&1 || { cat "$home/second"; return 1; }
-	timeout 5 "$DROVER" exec t-1 -- true || return 1
+	"$DROVER" ls t-1 | grep -q '^t-1 .*running' && "$DROVER" exec t-1 -- true || return 1
 	cat "$home/second"
 	wait "$first" && grep -q 't-1 is being started by another drover' "$home/second" && grep -q 't-1 .*running already' "$home/second"
 }
@@ -72,7 +72,7 @@ stopped() {
 	timeout 60 "$DROVER" ls >"$home/ls" 2>&1
 	rc=$?
 	echo still >&7
-	read -r -t 5 line <&8 || line=
+	read -r -t 30 line <&8 || line=
 	timeout "$1" tail -f /dev/null # the time that is the case
 	kill -CONT "$helper"
 	cat "$home/ls"

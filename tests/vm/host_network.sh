@@ -49,7 +49,7 @@ forwards() { [ "$(cat "/proc/sys/net/ipv4/conf/$1/forwarding")" = "$2" ]; }
 helper_pid() { cat "$home/clusters/$1/$2/pid"; }
 kill_and_wait() {
 	kill -9 "$1"
-	timeout 10 tail --pid="$1" -f /dev/null
+	ended "$1"
 }
 
 # The host has N networks of ours: as many bridges, tables and records; with 0 no tap either, and nothing forwards.
@@ -70,8 +70,8 @@ ssh_to_address() {
 		-o UserKnownHostsFile="$home/clusters/a/a-1/known_hosts" \
 		"root@$ip" hostname)" = a-1 ]
 }
-way_out() { [ "$("$DROVER" exec "$1" -- nc -w 3 $neighbour 80 </dev/null)" = $host ]; }
-no_way_out() { ! way_out "$1"; }
+way_out() { [ "$("$DROVER" exec "$1" -- nc -w "${2:-30}" $neighbour 80 </dev/null)" = $host ]; }
+no_way_out() { ! way_out "$1" 3; }
 # With a route to the guests a neighbour could try.
 no_way_in() {
 	local rc
@@ -111,7 +111,7 @@ kill_init() {
 	local supervisor
 	supervisor=$(helper_pid a a-1)
 	kill -9 "$(child_of "$supervisor")"
-	timeout 10 tail --pid="$supervisor" -f /dev/null
+	ended "$supervisor"
 	networks_are 1 && forwards up0 1 && way_out b
 }
 kill_supervisor() {
@@ -119,10 +119,8 @@ kill_supervisor() {
 	nothing_runs && [ "$(find /run/drover/networks -type f | wc -l)" -eq 1 ]
 }
 nothing_runs() {
-	local pid
-	for pid in $(processes | grep -E 'qemu-system|dnsmasq|drover-helper' | cut -d' ' -f1); do
-		timeout 10 tail --pid="$pid" -f /dev/null
-	done
+	# shellcheck disable=SC2046
+	ended $(processes | grep -E 'qemu-system|dnsmasq|drover-helper' | cut -d' ' -f1)
 }
 same_subnet() {
 	local before
