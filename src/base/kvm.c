@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/giveup.h"
 #include "base/scoped.h"
 
 #include <stdlib.h>
@@ -231,16 +232,15 @@ void kvm_probe_done(struct kvm_probe *p)
 
 bool kvm_probe_answer(struct kvm_probe *p)
 {
-	struct pollfd ready = {.events = POLLIN};
 	int64_t left;
 	char yes = 0;
 
 	kvm_probe_begin(p);
 	if (p->state == KVM_ANSWERED)
 		return p->usable;
-	ready.fd = p->fd;
 	left = p->began_ms + deadline_ms() - clock_ms();
-	if (poll(&ready, 1, left > 0 ? (int)left : 0) != 1 || read(p->fd, &yes, 1) != 1)
+	if (giveup_wait(NULL, p->fd, POLLIN, left > 0 ? left : 0, NULL) != 1 ||
+	    read(p->fd, &yes, 1) != 1)
 		yes = 0;
 	kvm_probe_done(p);
 	answered(p, yes == 1);

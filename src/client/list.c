@@ -410,10 +410,8 @@ int member_remove_locked(const struct store *store, const char *name, struct err
 
 void helper_await_end(const struct store *store, pid_t pid, int pidfd)
 {
-	struct pollfd p = {.fd = pidfd, .events = POLLIN};
-
 	if (pidfd >= 0 && !store_owner_serves(store, pid))
-		poll(&p, 1, HELPER_END_MS);
+		giveup_wait(NULL, pidfd, POLLIN, HELPER_END_MS, NULL);
 }
 
 /* Stops a member that runs, without a handle on the rest of its cluster. */

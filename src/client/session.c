@@ -253,15 +253,15 @@ static int connect_ctl(const struct session_options *o, struct err *e)
 	scoped(mem) char *path = store_socket_path(o->store, o->members->names[0], "ctl");
 	scoped(fd) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	struct timeval limit = {.tv_sec = BIND_MS / 1000};
+	int r;
 
 	if (!path || fd < 0)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
-		return err_errno(e, -errno, "connect %s", path);
-	return take_fd(&fd);
+	do
+		r = connect(fd, (struct sockaddr *)&address, sizeof(address));
+	while (r < 0 && errno == EINTR);
+	return r < 0 ? err_errno(e, -errno, "connect %s", path) : take_fd(&fd);
 }
 
 /* The reference's handshake: bind, version, ack; from then on the connection's end is the helper's. */
@@ -269,13 +269,15 @@ static int bind_helper(const struct session_options *o, int *ret, struct err *e)
 {
 	scoped(fd) int fd = connect_ctl(o, e);
 	char version[64];
-	ssize_t n;
+	ssize_t n = 0;
 
 	if (fd < 0)
 		return fd;
 	if (send(fd, WIRE_BIND, strlen(WIRE_BIND), MSG_NOSIGNAL) < 0)
 		return err_errno(e, -errno, "bind to the helper");
-	n = recv(fd, version, sizeof(version) - 1, 0);
+	/* with a signal of the program's meanwhile too */
+	if (giveup_wait(NULL, fd, POLLIN, BIND_MS, NULL) > 0)
+		n = recv(fd, version, sizeof(version) - 1, MSG_DONTWAIT);
 	if (n <= 0)
 		return err_set(e, ERR_PROTOCOL, "the helper did not answer the bind");
 	version[n] = '\0';
@@ -296,10 +298,18 @@ static int bind_helper(const struct session_options *o, int *ret, struct err *e)
 /* Whether the process has ended, at the latest after @timeout_ms, or when it is not waited for any more. */
 static bool await_end(const struct session *s, uint64_t timeout_ms, struct drover_cancel *cancel)
 {
-	struct pollfd p[] = {{.fd = s->pidfd, .events = POLLIN},
-			     {.fd = cancel ? cancel->event_fd : -1, .events = POLLIN}};
+	const struct giveup g = cancel_giveup(cancel);
 
-	return s->pidfd < 0 || (poll(p, 2, (int)timeout_ms) > 0 && p[0].revents);
+	return s->pidfd < 0 || giveup_wait(&g, s->pidfd, POLLIN, (int64_t)timeout_ms, NULL) > 0;
+}
+
+static void reap(pid_t pid, int flags)
+{
+	pid_t r;
+
+	do
+		r = waitpid(pid, NULL, flags);
+	while (r < 0 && errno == EINTR);
 }
 
 void session_abort(struct session *s)
@@ -311,7 +321,7 @@ void session_abort(struct session *s)
 			kill(s->pid, SIGTERM);
 		if (!await_end(s, ABORT_MS, NULL))
 			kill(s->pid, SIGKILL);
-		waitpid(s->pid, NULL, 0);
+		reap(s->pid, 0);
 	}
 	close_fd(&s->pidfd);
 	s->pid = 0;
@@ -365,7 +375,7 @@ int session_reconcile(const struct store *store, const struct giveup *g, struct 
 	if (r < 0)
 		session_abort(&s); /* it has ended, or it does not in time */
 	else
-		waitpid(s.pid, NULL, 0);
+		reap(s.pid, 0);
 	close_fd(&s.pidfd);
 	return r;
 }
@@ -378,7 +388,7 @@ void session_end(struct session *s, uint64_t timeout_ms, struct drover_cancel *c
 	if (s->pid > 0) {
 		if (timeout_ms && !await_end(s, timeout_ms, cancel) && bound)
 			kill(s->pid, SIGKILL);
-		waitpid(s->pid, NULL, timeout_ms && bound ? 0 : WNOHANG);
+		reap(s->pid, timeout_ms && bound ? 0 : WNOHANG);
 	}
 	close_fd(&s->pidfd);
 	s->pid = 0;

@@ -5,6 +5,7 @@
 
 #include "base/fds.h"
 #include "base/files.h"
+#include "base/giveup.h"
 #include "base/scoped.h"
 #include "base/wait_status.h"
 #include "config.h"
@@ -281,10 +282,9 @@ static void await_predecessor(const struct host_net_owner *owner, const struct s
 {
 	pid_t pid = host_net_holder(owner);
 	scoped(fd) int pidfd = pid ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
-	struct pollfd life = {.fd = pidfd, .events = POLLIN};
 
 	if (pidfd >= 0 && !store_owner_serves(store, pid))
-		poll(&life, 1, PREDECESSOR_MS);
+		giveup_wait(NULL, pidfd, POLLIN, PREDECESSOR_MS, NULL);
 }
 
 /* Before the sandbox, from inside which no other cluster's owner can be seen. */

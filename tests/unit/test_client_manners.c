@@ -2,11 +2,13 @@
 /* What a library leaves alone in the program that it is part of: signals, output, directory, environment, descriptors. */
 #include "client_home.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 
 extern char **environ;
 
@@ -192,9 +194,66 @@ static void test_a_program_without_standard_descriptors_is_served(void **state)
 	assert_int_equal(ended, 0);
 }
 
+static void on_tick(int number) {}
+
+static int is_file(const struct dirent *entry)
+{
+	return entry->d_name[0] != '.';
+}
+
+static void has_nothing_in(const char *folder)
+{
+	struct dirent **found = NULL;
+	char dir[96];
+	int n;
+
+	snprintf(dir, sizeof(dir), "%s/%s", home, folder);
+	n = scandir(dir, &found, is_file, NULL);
+	if (n > 0)
+		print_error("%s has %s\n", dir, found[0]->d_name);
+	for (int i = 0; i < n; i++)
+		free(found[i]);
+	free(found);
+	assert_int_equal(n, 0);
+}
+
+/* A profiler's, say: it interrupts whatever waits. The helper ends in order all the same, and leaves nothing. */
+static void test_signals_of_the_program_cut_no_wait_short(void **state)
+{
+	const struct sigaction tick = {.sa_handler = on_tick};
+	const struct itimerval often = {{0, 300}, {0, 300}};
+	const struct itimerval never = {{0, 0}, {0, 0}};
+	struct drover_options o = fake_options();
+	struct sigaction before;
+
+	assert_int_equal(sigaction(SIGALRM, &tick, &before), 0);
+	for (int i = 0; i < 20; i++) {
+		struct drover_cluster *c = NULL;
+		struct drover_error e = {.sentence = ""};
+		int r;
+
+		if (i % 2)
+			setenv("DROVER_FAKE_FAIL_CREATE", "web-1", 1);
+		setitimer(ITIMER_REAL, &often, NULL);
+		r = drover_cluster_start(pair, 2, &o, &c, &e);
+		if (r == 0)
+			r = drover_cluster_destroy(c, NULL, &e);
+		setitimer(ITIMER_REAL, &never, NULL);
+		unsetenv("DROVER_FAKE_FAIL_CREATE");
+		assert_string_equal(
+			e.sentence,
+			i % 2 ? "create web-1: fake backend: forced Create failure for \"web-1\""
+			      : "");
+		has_nothing_in("run");
+		has_nothing_in("clusters");
+	}
+	sigaction(SIGALRM, &before, NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		HOME_TEST(test_signals_of_the_program_cut_no_wait_short),
 		HOME_TEST(test_nothing_is_printed_and_the_process_stays_as_it_is),
 		HOME_TEST(test_a_helper_that_is_gone_is_an_error_and_no_death),
 		HOME_TEST(test_a_program_without_standard_descriptors_is_served),
