@@ -359,9 +359,10 @@ static int init_boot(struct boot_run *run, struct boot *b, const char *name,
 	b->run = run;
 	b->fd = -1;
 	b->vm = drover_cluster_find(c, name); /* stopped, as names_check_idle has seen */
-	b->added = !b->vm;
-	if (!b->vm)
+	if (!b->vm) {
 		b->vm = cluster_add_vm(c, name);
+		b->added = b->vm != NULL;
+	}
 	if (!b->vm)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	run->vms[run->n_vms++] = b->vm;

@@ -177,7 +177,7 @@ static void await_owners(const struct settings *s, const char *const names[], si
 int drover_cluster_start(const char *const names[], size_t n, const struct drover_options *o,
 			 struct drover_cluster **ret, struct drover_error *pe)
 {
-	struct settings s;
+	struct settings s = {0};
 	struct err e = ERR_INIT;
 	int r = settings_from(o, &s, &e);
 
@@ -236,7 +236,7 @@ int drover_cluster_add(struct drover_cluster *c, const char *const names[], size
 		       const struct drover_options *o, struct drover_error *pe)
 {
 	struct warm warm = {0};
-	struct settings s;
+	struct settings s = {0};
 	struct err e = ERR_INIT;
 	int r = settings_from(o, &s, &e);
 

@@ -153,6 +153,15 @@ static void test_a_prune_that_is_given_up_has_removed_nothing(void **state)
 	drover_cancel_free(o.cancel);
 }
 
+/* What is not set in the next call's frame is not by chance 0. */
+static __attribute__((noinline)) void soil_stack(void)
+{
+	volatile char frame[16384];
+
+	for (size_t i = 0; i < sizeof(frame); i++)
+		frame[i] = 0x5a;
+}
+
 static void test_options_that_nobody_initialised_are_refused(void **state)
 {
 	struct drover_options o = fake_options();
@@ -170,6 +179,13 @@ static void test_options_that_nobody_initialised_are_refused(void **state)
 	assert_non_null(strstr(e.sentence, "DROVER_CALL_INIT"));
 	memset(&call, 0x5a, sizeof(call));
 	assert_true(drover_vm_pause(vm, &call, &e) < 0);
+	assert_string_equal(e.code, "invalid_argument");
+	memset(&o, 0x5a, sizeof(o));
+	soil_stack();
+	assert_true(drover_cluster_add(c, (const char *const[]){"web-3"}, 1, &o, &e) < 0);
+	assert_string_equal(e.code, "invalid_argument");
+	soil_stack();
+	assert_true(drover_cluster_start((const char *const[]){"web-3"}, 1, &o, &c, &e) < 0);
 	assert_string_equal(e.code, "invalid_argument");
 	/* of a program that was built with a newer header: what it does not use is no matter */
 	assert_int_equal(drover_vm_pause(vm, &larger.call, &e), 0);
