@@ -91,10 +91,10 @@ class Sweep(Home):
 
     def kill_at(self, after, victim):
         child = self.start(UP, after)
-        helpers = self.helpers() if victim != "up" else []
         if victim != "its helper":
             child.kill()
-        for pidfd in helpers:
+            child.wait(PATIENCE)  # before helpers are looked for: it might start one, and boot members, meanwhile
+        for pidfd in self.helpers() if victim != "up" else []:
             try:
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
             except ProcessLookupError:
