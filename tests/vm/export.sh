@@ -98,7 +98,7 @@ ok "in another store it goes on" "$DROVER" snapshot import -q "$file" n
 ok "without a boot, under its names inside" same_boot n
 ok "the process counts on" counts_to n-1 2
 ok "the connection carries more" carries n three
-ok "names resolve" guest n-1 'ping -c 1 -W 5 s-2'
+ok "names resolve" guest n-1 'ping -c 1 -W 20 s-2'
 ok "the key of this store alone is let in" lets_in n-1 1
 ok "and opens it" opens "$there" n-1
 ok "the key of the first store does not" keep_out "$home" n-1

@@ -76,7 +76,7 @@ ok "a copy's clock is the host's" clock_is_right f-2-2
 ok "what the copy changes" state f-1-1 changed
 ok "the original does not see" is_state s-1 before
 ok "nor does the other copy" is_state f-2-1 before
-ok "names resolve in a copy as in the original" guest f-2-1 'ping -c 1 -W 5 s-2'
+ok "names resolve in a copy as in the original" guest f-2-1 'ping -c 1 -W 20 s-2'
 ok "a copy is copied" "$DROVER" fork -q f-1 g
 ok "with its state" is_state g-1 changed
 fails "a name that is there is refused" 1 "there is a member 'f-1-1' already" "$DROVER" fork s f-1

@@ -73,7 +73,7 @@ pause_of() {
 	EOF
 }
 launcher_of() { pgrep -P "$(init_of "$1"),$(cat "$home"/clusters/*/"$1"/pid)" -x drover-egress; }
-way_out() { "$DROVER" exec "$1" -- ping -c 1 -W 5 10.0.2.2; } # slirp4netns itself answers there
+way_out() { "$DROVER" exec "$1" -- ping -c 1 -W 20 10.0.2.2; } # slirp4netns itself answers there
 kill_launcher() {
 	local launcher slirp follow said
 	launcher=$(launcher_of t-1) && slirp=$(pgrep -P "$launcher" -x slirp4netns) && way_out t-1 || return 1

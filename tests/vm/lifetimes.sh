@@ -19,7 +19,7 @@ rejoins() { # a member, one that it ran with
 	local before
 	before=$(address "$1")
 	"$DROVER" down "$1" && "$DROVER" up "$1" && [ "$(address "$1")" = "$before" ] &&
-		"$DROVER" exec "$1" -- ping -c 1 -W 5 "$2" && "$DROVER" exec "$2" -- ping -c 1 -W 5 "$1"
+		"$DROVER" exec "$1" -- ping -c 1 -W 20 "$2" && "$DROVER" exec "$2" -- ping -c 1 -W 5 "$1"
 }
 kill_helper() { # how
 	local pid

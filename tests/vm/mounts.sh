@@ -23,9 +23,9 @@ writes_back() {
 reboots() {
 	local log pid
 	log=$home/clusters/m/m-1/serial.log
-	exec {seen}< <(timeout 150 tail -n 0 -f "$log" | grep -m 1 'login:')
-	"$DROVER" exec -t 5 m-1 -- sudo systemctl reboot
-	read -r -t 150 _ <&"$seen" || return 1
+	exec {seen}< <(timeout 300 tail -n 0 -f "$log" | grep -m 1 'login:')
+	"$DROVER" exec -t 60 m-1 -- sudo systemctl reboot
+	read -r -t 300 _ <&"$seen" || return 1
 	in_guest sudo sh -c 'systemctl start /srv/read && grep back /srv/write/dir/file && grep fixed /srv/fixed/file && grep two /srv/read/other'
 }
 servers() { local p; for p in $(processes | cut -d' ' -f1); do grep -qs '^virtiofsd' "/proc/$p/comm" && echo "$p"; done; return 0; }

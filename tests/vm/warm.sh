@@ -59,7 +59,7 @@ ok "each has its own SSH host key" differ 'md5sum </run/host_key' w-1 w-2 w-3 x 
 ok "each has random numbers of its own" differ 'head -c 16 /dev/urandom | od -An -tx1' w-1 w-2 w-3 x y
 ok "each lets in one key" lets_in_one w-1 w-2 w-3 x y
 ok "each knows what time it is" on_time w-1 w-2 w-3 x y
-ok "they reach each other by name" guest w-1 'ping -c 1 -W 5 w-3'
+ok "they reach each other by name" guest w-1 'ping -c 1 -W 20 w-3'
 ok "up again leaves them alone" warm w -n 3
 ok "one that is stopped boots again, as who it was" cold_again
 ok "one is forked" "$DROVER" fork -q w f

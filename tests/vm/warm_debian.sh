@@ -43,7 +43,7 @@ ok "the session in which the template was made was over when they began" over_be
 ok "udev has nothing left to do" says 0 'udevadm settle; echo $?'
 ok "the network's unit is active" says active 'systemctl is-active ifup@eth0'
 ok "no unit has failed" says '' 'systemctl --failed --no-legend --plain'
-ok "they reach each other by name" guest w-1 'ping -c 1 -W 5 w-3'
+ok "they reach each other by name" guest w-1 'ping -c 1 -W 20 w-3'
 ok "all end" "$DROVER" rm -f --all
 ok "nothing is left" nothing_left
 done_testing
