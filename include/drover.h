@@ -254,6 +254,7 @@ DROVER_API int drover_cluster_destroy(struct drover_cluster *c, const struct dro
  */
 DROVER_API void drover_cluster_close(struct drover_cluster *c);
 
+/* Texts of the handle's: valid as long as it is; those of the address and the user change when a later call learns others. */
 DROVER_API const char *drover_vm_name(const struct drover_vm *vm);
 DROVER_API const char *drover_vm_address(const struct drover_vm *vm); /* "" while not known */
 DROVER_API const char *drover_vm_user(const struct drover_vm *vm);    /* who logs in by SSH */
