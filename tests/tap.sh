@@ -39,7 +39,8 @@ out_is() {
 	[ "$got" = "$want" ] || { echo "got '$got' instead of '$want'"; return 1; }
 }
 
-# ended_in SECONDS PID...: waits for the ends of all, at most so long, by pidfds: tail --pid would look once a second.
+# ended_in SECONDS PID...: waits until all are gone, at most so long: for their ends by pidfds (tail --pid would look once a
+# second), and then for their parents to reap them, which nobody tells.
 ended_in() {
 	[ $# -gt 1 ] || return 0
 	python3 -S -c 'import os, select, sys, time
@@ -49,7 +50,10 @@ for pid in sys.argv[2:]:
         fd = os.pidfd_open(int(pid))
     except ProcessLookupError:
         continue
-    if not select.select([fd], [], [], max(0, end - time.monotonic()))[0]:
+    gone = select.select([fd], [], [], max(0, end - time.monotonic()))[0]
+    while gone and os.path.exists("/proc/" + pid) and time.monotonic() < end:
+        time.sleep(0.005)
+    if not gone or os.path.exists("/proc/" + pid):
         sys.exit(f"{pid} goes on")' "$@"
 }
 ended() { ended_in 10 "$@"; }
