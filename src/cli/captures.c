@@ -41,6 +41,26 @@ int capture_open_point(char *from, struct drover_capture **ret)
 	return r < 0 ? interrupt_or_failed(&e) : CLI_OK;
 }
 
+int cluster_note_left_out(struct drover_cluster *c, const char *what)
+{
+	const struct drover_call o = interrupt_call();
+	scoped(targets) struct targets t = {0};
+	int r = targets_find(NULL, 0, true, &t);
+
+	for (size_t i = 0; i < t.total && r == CLI_OK; i++) {
+		const char *name = t.members[i].name;
+		char anchor[NAME_SIZE];
+		struct drover_error e;
+
+		if (t.members[i].pid == 0 &&
+		    drover_find_cluster(NULL, &name, 1, &o, anchor, &e) > 0 &&
+		    drover_cluster_find(c, anchor))
+			fprintf(stderr, "note: %s does not run: the %s is without it\n", name,
+				what);
+	}
+	return r;
+}
+
 int capture_open_named(char *from, struct drover_capture **ret)
 {
 	struct drover_cluster *c = NULL;
@@ -54,7 +74,8 @@ int capture_open_named(char *from, struct drover_capture **ret)
 	r = cluster_open_named(from, &c);
 	if (r != CLI_OK)
 		return r;
-	if (drover_cluster_capture(c, NULL, ret, &e) < 0)
+	r = cluster_note_left_out(c, "copy");
+	if (r == CLI_OK && drover_cluster_capture(c, NULL, ret, &e) < 0)
 		r = say_failed(NULL, &e);
 	drover_cluster_close(c);
 	return r;

@@ -289,6 +289,8 @@ int capture_read_file(const char *path, struct drover_capture **ret);
 int capture_open_point(char *from, struct drover_capture **ret);
 /* The same of a path with a '/' in it, of a point; else the running cluster @from, captured now. */
 int capture_open_named(char *from, struct drover_capture **ret);
+/* Those of @c's members that do not run, which the store knows and @c does not: @what, a word, is without them. */
+int cluster_note_left_out(struct drover_cluster *c, const char *what);
 
 /* Prints the names of all their members. */
 void clusters_tell(struct drover_cluster *const all[], size_t n);

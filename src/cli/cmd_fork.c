@@ -69,9 +69,10 @@ static int run_fork(const struct command *self, const void *settings, const stru
 		return r;
 	r = strchr(a->names[0], ':') ? capture_open_point(a->names[0], &k)
 				     : cluster_open_named(a->names[0], &c);
-	if (r != CLI_OK)
-		return r;
-	r = fork_cluster(c, k, a->names[0], a->names[1], settings);
+	if (r == CLI_OK && c)
+		r = cluster_note_left_out(c, "copy");
+	if (r == CLI_OK)
+		r = fork_cluster(c, k, a->names[0], a->names[1], settings);
 	drover_cluster_close(c);
 	drover_capture_close(k);
 	return r == CLI_OK ? say_done() : r;

@@ -42,31 +42,11 @@ static int point_json(const char *name, const char *point, const char *done, int
 	return say_json(o);
 }
 
-/* Those of @c's members that do not run, which the store knows and @c does not. */
-static int note_left_out(struct drover_cluster *c)
-{
-	const struct drover_call o = interrupt_call();
-	scoped(targets) struct targets t = {0};
-	int r = targets_find(NULL, 0, true, &t);
-
-	for (size_t i = 0; i < t.total && r == CLI_OK; i++) {
-		const char *name = t.members[i].name;
-		char anchor[NAME_SIZE];
-		struct drover_error e;
-
-		if (t.members[i].pid == 0 &&
-		    drover_find_cluster(NULL, &name, 1, &o, anchor, &e) > 0 &&
-		    drover_cluster_find(c, anchor))
-			fprintf(stderr, "note: %s does not run: the point is without it\n", name);
-	}
-	return r;
-}
-
 static int save(struct drover_cluster *c, const struct snapshot_settings *s, const char *name,
 		const char *point)
 {
 	struct drover_error e;
-	int r = note_left_out(c);
+	int r = cluster_note_left_out(c, "point");
 	int ms;
 
 	if (r != CLI_OK)
@@ -236,8 +216,8 @@ static int give_name(int fd, const char *path, char **beside)
 	return rename(*beside, path);
 }
 
-static int save_file(struct drover_cluster *c, const struct snapshot_settings *s, const char *name,
-		     const char *to)
+static int write_file(struct drover_cluster *c, const struct snapshot_settings *s, const char *name,
+		      const char *to)
 {
 	const char *path = to ? to : "-";
 	bool whole = strcmp(path, "-") == 0;
@@ -264,6 +244,14 @@ static int save_file(struct drover_cluster *c, const struct snapshot_settings *s
 	if (r != CLI_OK && beside)
 		unlink(beside);
 	return r;
+}
+
+static int save_file(struct drover_cluster *c, const struct snapshot_settings *s, const char *name,
+		     const char *to)
+{
+	int r = cluster_note_left_out(c, "file");
+
+	return r == CLI_OK ? write_file(c, s, name, to) : r;
 }
 
 /* A name that ends in no number, for that would be the copy's in the file. */
@@ -295,7 +283,7 @@ static int save_point(const struct snapshot_settings *s, char *from, const char 
 	drover_capture_close(k);
 	if (r < 0)
 		return interrupt_or_failed(&e);
-	r = save_file(c, s, from, to);
+	r = write_file(c, s, from, to);
 	if (drover_cluster_destroy(c, NULL, &e) < 0 && r == CLI_OK)
 		r = say_failed(NULL, &e);
 	return r == CLI_OK ? say_done() : r;

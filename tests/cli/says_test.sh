@@ -192,6 +192,16 @@ ok "save names the members that do not run, and no other" saved "note: web-2 doe
 note: web-4 does not run: the point is without it" web some
 ok "also when a member names the cluster" saved "note: web-2 does not run: the point is without it
 note: web-4 does not run: the point is without it" web-3 some
+without() { # WORD ARGS...: fake has nothing to copy, and the note comes first
+	local word=$1
+	shift
+	! "$drover" "$@" >"$home/out" 2>"$home/err" &&
+		[ "$(grep '^note:' "$home/err")" = "note: web-2 does not run: the $word is without it
+note: web-4 does not run: the $word is without it" ] || { cat "$home/err"; return 1; }
+}
+ok "a fork names them" without copy fork web new
+ok "an export does" without file snapshot export web "$home/file"
+ok "and so does run on a copy" without copy run --from web -- true
 up a b
 down b
 ok "and of clusters of several names" saved "note: b does not run: the point is without it" a some
