@@ -17,7 +17,7 @@
 #include "cli/cli.h"
 #include "cli/commands.h"
 
-enum { DIAL_TIMEOUT_MS = 30000, CHUNK = 65536, PORT_MAX = 65535 };
+enum { DIAL_TIMEOUT_MS = 30000, CHUNK = 65536, PORT_SSH = 22, PORT_MAX = 65535 };
 
 /* Moves one chunk. > 0, 0 at the end of @from, or -errno. */
 static ssize_t move(int from, int to)
@@ -146,7 +146,10 @@ static int run_dial(const struct command *self, const void *settings, const stru
 		return say_failed(NULL, &e);
 	call.timeout_ms = DIAL_TIMEOUT_MS;
 	fd = drover_vm_dial(vm, (uint16_t)port, &call, &e);
-	r = fd < 0 ? say_failed(NULL, &e) : relay_guarded(c, a->names[0], fd);
+	if (fd < 0)
+		r = port == PORT_SSH ? member_failed(vm, false, &e) : say_failed(NULL, &e);
+	else
+		r = relay_guarded(c, a->names[0], fd);
 	drover_cluster_close(c);
 	return r;
 }

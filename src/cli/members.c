@@ -213,6 +213,12 @@ int member_failed(struct drover_vm *vm, bool limited, struct drover_error *e)
 	else if (late && limited)
 		snprintf(e->hint, sizeof(e->hint),
 			 "that is the limit of --timeout: give it more, or leave it out");
+	else if (late || (!strcmp(e->code, "unreachable") && !*e->hint))
+		snprintf(
+			e->hint, sizeof(e->hint),
+			"whether its SSH server runs, or what keeps the guest busy: drover console "
+			"%s, drover logs %s",
+			name, name);
 	return interrupt_or_failed(e);
 }
 

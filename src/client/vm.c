@@ -435,8 +435,12 @@ static int ensure_ssh(struct exec *x, struct err *e)
 		close_fd(&fd);
 		return r;
 	}
-	return vm_ssh_open(&vm->cluster->store, vm->name, vm->user, fd, left ? left : LOGIN_MS,
-			   x->x.cancel ? x->x.cancel->event_fd : -1, &vm->ssh, e);
+	r = vm_ssh_open(&vm->cluster->store, vm->name, vm->user, fd, left ? left : LOGIN_MS,
+			x->x.cancel ? x->x.cancel->event_fd : -1, &vm->ssh, e);
+	if (r < 0 && e->code == ERR_TIMEOUT && !left)
+		err_set(e, ERR_TIMEOUT, "%s takes a connection, but no login within %d s", vm->name,
+			LOGIN_MS / 1000);
+	return r;
 }
 
 static int collect(void *arg, int stream, const char *data, size_t len)

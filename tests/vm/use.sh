@@ -126,6 +126,11 @@ fails "cp to a folder that the guest cannot make" 1 "tar in u-1 ended with 1: .*
 ok "each field of fork --json is in its page" documented fork u copy --json
 ok "the copy runs" "$DROVER" exec copy-1 -- true
 ok "rm of the copy" "$DROVER" rm -f copy
+ok "its SSH server goes" "$DROVER" exec u-1 -- sh -c 'chmod -x /usr/sbin/dropbear
+	for p in /proc/[0-9]*; do ! grep -q "(dropbear) . 1 " "$p/stat" || { kill "${p#/proc/}"; break; }; done'
+fails "which exec says, and where to look" 1 "^hint: whether its SSH server runs, .*: drover console u-1, drover logs u-1$" \
+	"$DROVER" exec u-1 -- true
+fails "and ssh" 255 "^hint: whether its SSH server runs" "$DROVER" ssh u-1 -- true
 ok "kill takes its power away" "$DROVER" kill u-1
 ok "nothing runs" nothing_left
 ok "it boots again from its disk" "$DROVER" up u-1
