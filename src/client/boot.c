@@ -15,12 +15,12 @@
 
 #include "backend/remote/remote.h"
 #include "base/clock.h"
-#include "base/files.h"
 #include "base/scoped.h"
 #include "client/login.h"
 #include "config.h"
 
 #include <string.h>
+#include <sys/stat.h>
 
 enum {
 	LOGIN_RETRY_MS = 250,
@@ -49,8 +49,9 @@ struct boot {
 	struct ssh_session *ssh;
 	struct timer *retry;
 	struct login_tries tries;
-	bool made;  /* its directory is this call's to remove */
-	bool added; /* @vm is new in the handle */
+	ino_t old_log; /* the console's log of an earlier boot; 0: there is none */
+	bool made;     /* its directory is this call's to remove */
+	bool added;    /* @vm is new in the handle */
 	bool ended;
 };
 
@@ -60,6 +61,22 @@ static void tell_stage(struct boot *b, const char *stage, int percent, const cha
 	b->stage_text = text;
 	boot_times_note(&b->times, b->run->settings, stage);
 	settings_progress(b->run->settings, b->vm->name, stage, percent, "%s", text);
+}
+
+/* The file of the console's log, if anything is in it; 0: nothing. */
+static ino_t log_of(const char *path)
+{
+	struct stat st;
+
+	return path && stat(path, &st) == 0 && st.st_size > 0 ? st.st_ino : 0;
+}
+
+static void note_old_log(struct boot *b)
+{
+	scoped(mem) char *path =
+		store_member_path(&b->run->cluster->store, b->vm->name, MEMBER_SERIAL_LOG);
+
+	b->old_log = log_of(path);
 }
 
 /*
@@ -76,7 +93,7 @@ static void hint_log(const struct boot *b, struct err *e)
 		return;
 	path = b->made ? store_console_keep(store, b->vm->name)
 		       : store_member_path(store, b->vm->name, MEMBER_SERIAL_LOG);
-	if (path && files_exist(path))
+	if (log_of(path) && log_of(path) != b->old_log)
 		err_hint(e, err_code_number(e->code), "what the guest said is in %s", path);
 }
 
@@ -244,6 +261,7 @@ static void begin_boot(struct boot *b)
 	if (r == 0)
 		r = backend_create(c->backend, c->network, &spec, &b->reservation, &b->handle, &e);
 	if (r == 0) {
+		note_old_log(b);
 		b->vm->handle = b->handle;
 		tell_stage(b, "start", -1, b->reservation.ip);
 		r = backend_start(b->handle, on_started, b, &e);

@@ -63,6 +63,7 @@ begin() {
 
 # --- usage
 refuses 2 "which command?"
+refuses 2 "--previous goes with neither --helper nor --follow" logs -p -f web
 refuses 2 "did you mean 'exec'?" exce
 refuses 2 "there is no command 'frobnicate'" frobnicate
 refuses 2 "there is no command 'start': here it is 'up'" start web

@@ -66,6 +66,11 @@ ok "with the console's log, which stays with the member" \
 	eval '[ "$(hinted)" = "$home/clusters/p/p-1/serial.log" ] && grep -q "Call Trace" "$(hinted)"'
 ok "ls says that it is in error" eval '"$DROVER" ls p-1 | grep -q "^p-1 *error"'
 ok "and in JSON why" eval '"$DROVER" ls --json p-1 | grep -q "kernel panicked: Kernel panic - not syncing: VFS"'
+ok "which is of this boot alone, the boot before is kept beside it" \
+	eval '"$DROVER" logs --previous p-1 | grep -q BusyBox && ! "$DROVER" logs p-1 | grep -q BusyBox'
+mkdir -p "$home/none" && printf '#!/bin/sh\nexit 3\n' >"$home/none/qemu-system-x86_64" && chmod 755 "$home/none/qemu-system-x86_64"
+PATH=$home/none:$PATH up_fails "a start in which the guest said nothing fails" "p-1" p-1
+ok "and names no file of an earlier one" eval '[ -z "$(hinted)" ]'
 ok "with another command line it runs" "$DROVER" up p-1 --append image
 ok "words like these that a guest prints once it is ready change nothing" \
 	"$DROVER" exec p-1 -- sh -c 'echo "Kernel panic - not syncing: no" >/dev/ttyS0'
@@ -88,7 +93,11 @@ ok "ls tells so of the member that runs" \
 	eval '"$DROVER" ls p-1 2>&1 | grep -q "^drover: $panicked"'
 ok "and in JSON" \
 	eval '"$DROVER" ls --json p-1 | grep -Eq "\"message\": ?\"its kernel panicked: Kernel panic - not syncing: sysrq"'
+timeout 120 "$DROVER" logs -f p-1 >"$home/followed" &
+followed=$!
 ok "a restart mends it" "$DROVER" restart p-1 --quiet
+ok "which who follows the log sees, too" \
+	eval '[ "$(timeout 60 grep -m2 -c "BusyBox v" <(tail -n +1 -f --pid="$followed" "$home/followed"))" = 2 ]'
 ok "a point is saved" "$DROVER" snapshot save p here
 fails "a kernel that reboots by its panic ends the command, too" 1 "^drover: p-1 has reset itself" \
 	timeout 60 "$DROVER" exec p-1 -- sh -c "echo -1 >/proc/sys/kernel/panic; $crash"
@@ -98,6 +107,7 @@ ok "and goes on from the point" "$DROVER" reset p here
 ok "of which ls tells nothing any more" eval '[ -z "$("$DROVER" ls p-1 2>&1 >/dev/null)" ]'
 ok "and commands run" eval '[ "$("$DROVER" exec p-1 -- echo here)" = here ]'
 ok "rm" "$DROVER" rm -f p-1
+ok "with which the log that is followed ends" wait "$followed"
 wait
 ok "nothing is left at all" nothing_left
 done_testing

@@ -6,10 +6,12 @@
 #include "base/files.h"
 #include "base/list.h"
 #include "base/scoped.h"
+#include "base/str.h"
 #include "loop/stream.h"
 
 #include <fcntl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 enum { SCROLLBACK = 64 << 10, MAX_QUEUED = 1 << 20, DRAIN_MS = 2000 };
 
@@ -92,6 +94,23 @@ struct console *console_open(uv_loop_t *loop, int fd, console_output_cb *on_outp
 		return NULL;
 	}
 	return c;
+}
+
+void console_begin_log(const char *path)
+{
+	scoped(mem) char *new = str_format("%s.new", path);
+	scoped(mem) char *last = str_format("%s.1", path);
+	struct stat st;
+	scoped(fd) int fd = -1;
+
+	if (!new || !last || stat(path, &st) < 0 || st.st_size == 0)
+		return;
+	fd = open(new, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return;
+	unlink(last);
+	if (link(path, last) < 0 || rename(new, path) < 0)
+		unlink(new);
 }
 
 int console_log(struct console *c, const char *path, struct err *e)

@@ -19,6 +19,12 @@ typedef void console_output_cb(void *arg, const char *data, size_t len);
 struct console *console_open(uv_loop_t *loop, int fd, console_output_cb *on_output, void *arg);
 
 /*
+ * A boot's log begins anew: what the file @path has goes to PATH.1, whose content goes. Who reads along sees another file in
+ * its place, and never none. Best effort: where it cannot be, the log goes on in the old file.
+ */
+void console_begin_log(const char *path);
+
+/*
  * Adds all that the guest says from now on to the file @path, for a hypervisor that writes none itself. 0 or < 0 with @e.
  */
 int console_log(struct console *c, const char *path, struct err *e);

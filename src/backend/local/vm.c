@@ -303,6 +303,8 @@ int vm_start(struct backend_vm *base, backend_done *done, void *arg, struct err 
 	vm->error = (struct err)ERR_INIT;
 	vm->ready = false;
 	buf_done(&vm->said_last);
+	if (vm->spec.serial_log_path)
+		console_begin_log(vm->spec.serial_log_path);
 	r = vm->hypervisor->launch(vm, e);
 	if (r == 0)
 		r = waiters_add(&vm->starts, done, arg, 0, "", e);
