@@ -14,7 +14,7 @@ import subprocess
 import sys
 
 import harness
-from harness import TESTS, Helper, Skip, expect, main, test
+from harness import TESTS, Helper, Skip, expect, has_sandbox, main, test
 
 MOST = 200  # calls that a takeover may make
 SHORTAGE = os.path.realpath(sys.argv[1])
@@ -36,12 +36,6 @@ def children(pid):
 
 def name_of(pid):
     return told(f"/proc/{pid}/comm").strip()
-
-
-def has_sandbox():
-    told = subprocess.run([os.environ["DROVER_HELPER"], "--check"], check=True, capture_output=True, text=True).stdout
-    checks = {row["check"]: row for row in map(json.loads, told.splitlines())}
-    return all(checks[check]["state"] == "ok" for check in ("tun", "namespaces"))
 
 
 class Cluster(Helper):

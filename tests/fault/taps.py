@@ -30,7 +30,7 @@ if os.path.basename(sys.argv[0]) == "qemu-system-x86_64":
     sys.exit()
 
 import harness
-from harness import TESTS, Helper, Skip, expect, main, test
+from harness import TESTS, Helper, Skip, expect, has_sandbox, main, test
 
 
 class Namespaces:
@@ -53,12 +53,6 @@ class Namespaces:
     def __exit__(self, *_):
         for fd in self.fds.values():
             os.close(fd)
-
-
-def has_sandbox():
-    told = subprocess.run([os.environ["DROVER_HELPER"], "--check"], check=True, capture_output=True, text=True).stdout
-    checks = {row["check"]: row for row in map(json.loads, told.splitlines())}
-    return all(checks[check]["state"] == "ok" for check in ("tun", "namespaces"))
 
 
 @test
