@@ -204,8 +204,8 @@ static int ask(int sock, const void *data, size_t len, const int *fds, size_t n_
 	while ((n = fds_receive(sock, &answer, sizeof(answer), ret_fd, 1, 0)) == sizeof(answer)) {
 		if (answer.number == number && answer.r < 0)
 			return answer.r;
-		if (answer.number == number && *ret_fd >= 0)
-			return 0;
+		if (answer.number == number) /* or there was no room for the descriptor here */
+			return *ret_fd >= 0 ? 0 : -EMFILE;
 		close_fd(ret_fd); /* its process left with the helper that asked for it */
 	}
 	return n < 0 ? (int)n : -EPIPE;

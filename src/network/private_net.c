@@ -30,6 +30,8 @@
 #define EGRESS_IFNAME "egress0"
 #define KEPT_NAME     "network"
 
+/* How long a way out that was lost for a shortage waits to be tried again: at first, and at most. */
+enum { EGRESS_AGAIN_MS = 250, EGRESS_AGAIN_MAX_MS = 30000 };
 enum { OPEN_MS = 20000, FIRST_HOST = 2, LAST_HOST = 254, NETWORK_SIZE = 16 };
 
 struct host {
@@ -54,6 +56,8 @@ struct private_net {
 	bool dnsmasq_ready;
 	bool egress_ready;
 	struct crashes egress_crashes;
+	struct timer *egress_again; /* it is missing for a shortage that may pass */
+	uint64_t egress_again_ms;   /* the next wait for that; 0: there was none yet */
 	struct keeper *keeper;
 	bool adopted; /* bridge and NAT were there */
 	struct timer *deadline;
@@ -129,6 +133,7 @@ static void begin_close(struct private_net *n)
 	n->closing = true;
 	keeper_drop(n->keeper, KEPT_NAME);
 	timer_stop(&n->deadline);
+	timer_stop(&n->egress_again);
 	if (n->dnsmasq)
 		dnsmasq_close(n->dnsmasq, on_dnsmasq_closed, n);
 	if (n->egress)
@@ -235,10 +240,43 @@ static void lose_egress(struct private_net *n, const struct err *e)
 	check_open(n);
 }
 
+/* Of this process, and now: a next one may not have it. */
+static bool is_shortage(int r)
+{
+	return r == -EMFILE || r == -ENFILE || r == -ENOMEM;
+}
+
+static void start_egress_again(void *arg);
+
+/* Nobody tells that a shortage is over. */
+static void await_egress(struct private_net *n)
+{
+	uint64_t ms = n->egress_again_ms ? n->egress_again_ms : EGRESS_AGAIN_MS;
+
+	n->egress_again_ms = ms * 2 < EGRESS_AGAIN_MAX_MS ? ms * 2 : EGRESS_AGAIN_MAX_MS;
+	timer_start(n->loop, ms, start_egress_again, n, &n->egress_again);
+}
+
+static void start_egress_again(void *arg)
+{
+	struct private_net *n = arg;
+	struct err e = ERR_INIT;
+	int r = start_egress(n, &e);
+
+	if (is_shortage(r)) {
+		await_egress(n);
+		return;
+	}
+	n->egress_again_ms = 0;
+	fprintf(stderr, "network: slirp4netns %s%s\n",
+		r < 0 ? "is not tried again: " : "was started again", r < 0 ? e.msg : "");
+}
+
 static void on_egress(void *arg, bool ready)
 {
 	struct private_net *n = arg;
 	struct err e = ERR_INIT;
+	int r;
 
 	if (ready) {
 		n->egress_ready = true;
@@ -252,11 +290,16 @@ static void on_egress(void *arg, bool ready)
 	}
 	fprintf(stderr, "network: slirp4netns ended by itself\n");
 	if (crashes_add(&n->egress_crashes, clock_ms()))
-		err_set(&e, ERR_HOST, "slirp4netns ended %d times within a minute", CRASHES_MAX);
-	else if (start_egress(n, &e) == 0)
+		r = err_set(&e, ERR_HOST, "slirp4netns ended %d times within a minute",
+			    CRASHES_MAX);
+	else
+		r = start_egress(n, &e);
+	if (r == 0)
 		fprintf(stderr, "network: slirp4netns was started again\n");
-	if (e.code != ERR_NONE)
+	else
 		lose_egress(n, &e);
+	if (is_shortage(r))
+		await_egress(n);
 }
 
 static int start_egress(struct private_net *n, struct err *e)
@@ -301,12 +344,6 @@ static int start_dnsmasq(struct private_net *n, struct err *e)
 
 	snprintf(server, sizeof(server), "%s.3", n->egress_net);
 	return dnsmasq_open(n->loop, &o, on_dnsmasq, n, &n->dnsmasq, e);
-}
-
-/* Of this process: a next one may not have it. */
-static bool is_shortage(int r)
-{
-	return r == -EMFILE || r == -ENFILE || r == -ENOMEM;
 }
 
 static int make_parts(struct private_net *n, struct err *e)

@@ -9,6 +9,7 @@ usage: takeover.py SHORTAGE   environment: DROVER_HELPER, PYTHONPATH (tests/prot
 import json
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -125,6 +126,34 @@ def a_takeover_that_lacks_a_descriptor_loses_nothing_and_the_next_one_works():
             break
         print(f"# {call}", flush=True)
     expect("the takeover came to its end", True, 3 < call < MOST - 1)
+
+
+def said(log, wanted):
+    """Reads on in what tail prints of a log, until it says that."""
+    for line in log.stdout:
+        if wanted in line:
+            return
+    raise AssertionError(f"the log ended without '{wanted}'")
+
+
+@test
+def a_way_out_that_ends_while_descriptors_lack_comes_back_when_there_are_some():
+    if not has_sandbox() or not EGRESS:
+        raise Skip("this host makes no namespaces, or has no slirp4netns")
+    with Cluster(harness.new_home()) as c, \
+            subprocess.Popen(["timeout", "60", "tail", "-n", "+1", "-f", c.log_path], text=True, stdout=subprocess.PIPE) as log:
+        helper = c.helper()
+        limits = resource.prlimit(helper, resource.RLIMIT_NOFILE)
+        resource.prlimit(helper, resource.RLIMIT_NOFILE, (0, limits[1]))
+        slirp = c.others()["slirp4netns"]
+        launcher = int(told(f"/proc/{slirp}/stat").rsplit(")", 1)[1].split()[1])
+        os.kill(slirp, 9)
+        said(log, "no way out any more")
+        resource.prlimit(helper, resource.RLIMIT_NOFILE, limits)
+        said(log, "slirp4netns was started again")
+        expect("the launcher has another", True, len(children(launcher)) == 1 and children(launcher) != [slirp])
+        log.kill()
+        c.boot_conn.close()
 
 
 main(TESTS)
