@@ -108,22 +108,13 @@ static int choose_subnet(const char *wanted, const struct routes *routes,
 
 /* --- Making ------------------------------------------------------------------------------------------------------- */
 
-static bool names_uplink(const struct host_records *l, const char *name, uint64_t net_ns)
-{
-	for (size_t i = 0; i < l->n; i++)
-		for (size_t j = 0; j < l->all[i].n_uplinks; j++)
-			if (l->all[i].net_ns == net_ns && strcmp(l->all[i].uplinks[j], name) == 0)
-				return true;
-	return false;
-}
-
 /* Ways out where forwarding is off, or was before a cluster that lives turned it on. */
 static void choose_uplinks(const struct routes *routes, const struct host_records *l,
 			   struct host_record *r)
 {
 	for (size_t i = 0; i < routes->n_uplinks && r->n_uplinks < HOST_MAX_UPLINKS; i++)
 		if (forwarding_is_off(routes->uplinks[i]) ||
-		    names_uplink(l, routes->uplinks[i], r->net_ns))
+		    uplink_is_named(l, r, routes->uplinks[i]))
 			memcpy(r->uplinks[r->n_uplinks++], routes->uplinks[i], IF_NAMESIZE);
 }
 

@@ -40,7 +40,7 @@ int forwarding_set(const char *ifname, bool on, struct err *e)
 	return r < 0 ? err_errno(e, r, "write %s", path) : 0;
 }
 
-static bool is_named(const struct host_records *all, const struct host_record *but,
+bool uplink_is_named(const struct host_records *all, const struct host_record *but,
 		     const char *name)
 {
 	for (size_t i = 0; i < all->n; i++) {
@@ -66,7 +66,7 @@ static int restore_forwarding(const struct host_record *r, const struct host_rec
 	    !forwarding_is_off("all"))
 		return 0;
 	for (size_t i = 0; i < r->n_uplinks && result == 0; i++)
-		if (!is_named(all, r, r->uplinks[i]) && if_nametoindex(r->uplinks[i]) != 0)
+		if (!uplink_is_named(all, r, r->uplinks[i]) && if_nametoindex(r->uplinks[i]) != 0)
 			result = forwarding_set(r->uplinks[i], false, e);
 	return result;
 }

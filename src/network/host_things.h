@@ -9,6 +9,9 @@ struct err;
 
 /* Forwarding of IPv4 packets that come in by @ifname, which may have gone. */
 bool forwarding_is_off(const char *ifname);
+/* Whether another record than @but of the same network namespace has the uplink @name. */
+bool uplink_is_named(const struct host_records *all, const struct host_record *but,
+		     const char *name);
 int forwarding_set(const char *ifname, bool on, struct err *e);
 
 /*

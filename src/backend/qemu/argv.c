@@ -12,7 +12,7 @@
  * The translator's cache of code, in MiB: it sets QEMU's resident size (1 GiB guests: 317 MB at 64, 530 at 256, 800 by
  * default); at 32 a whole Debian thrashes.
  */
-enum { TB_SIZE_MIB = 64, MAX_ARGS = 512, MIB = 1 << 20 };
+enum { TB_SIZE_MIB = 64, MAX_ARGS = 512 };
 
 struct args {
 	char **argv;
@@ -67,7 +67,7 @@ static char *quote(const char *path)
  */
 static void add_memory(struct args *a, const struct qemu_vm *vm)
 {
-	unsigned long long mib = (vm->spec.memory_bytes + MIB - 1) / MIB;
+	unsigned long long mib = vm_memory_mib(vm);
 
 	add(a, "-m", str_format("size=%lluM", mib));
 	add(a, "-object",

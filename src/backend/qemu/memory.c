@@ -29,8 +29,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { MIB_SHIFT = 20 };
-
 struct capture {
 	struct qemu_vm *vm; /* NULL: the VM has ended meanwhile */
 	uv_work_t work;
@@ -47,9 +45,7 @@ struct capture {
 
 static off_t memory_size(const struct qemu_vm *vm)
 {
-	uint64_t mib = (vm->spec.memory_bytes + (1U << MIB_SHIFT) - 1) >> MIB_SHIFT;
-
-	return (off_t)(mib << MIB_SHIFT);
+	return (off_t)(vm_memory_mib(vm) * VM_MIB);
 }
 
 /* --- Going on ------------------------------------------------------------------------------------------------- */

@@ -42,6 +42,14 @@ static inline struct qemu_vm *qemu_vm_of(struct local_vm *vm)
 	return vm_of(&vm->base);
 }
 
+enum { VM_MIB = 1 << 20 };
+
+/* The guest's memory, which is whole MiB. */
+static inline uint64_t vm_memory_mib(const struct qemu_vm *vm)
+{
+	return (vm->spec.memory_bytes + VM_MIB - 1) / VM_MIB;
+}
+
 /* argv.c: QEMU's command line. */
 enum {
 	CHILD_FD_TAP = 3,
