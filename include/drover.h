@@ -678,7 +678,10 @@ struct drover_boot {
 DROVER_API int drover_boot_times(const char *home, const char *name, struct drover_boot *ret,
 				 struct drover_error *e);
 
-/* Paths of a member's things, there or not, for programs like ssh and tail. Heap, the caller frees. NULL: out of memory. */
+/*
+ * Paths of a member's things, there or not, for programs like ssh and tail. Heap, the caller frees. NULL: @name is no good
+ * name (DROVER_PATH_KEY needs none), or out of memory.
+ */
 enum drover_path {
 	DROVER_PATH_DIR,
 	DROVER_PATH_SERIAL_LOG,

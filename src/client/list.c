@@ -518,7 +518,8 @@ char *drover_path(const char *home, const char *name, enum drover_path which)
 {
 	scoped(store) struct store store = {0};
 
-	if (store_open(home, &store, NULL) < 0)
+	if ((which != DROVER_PATH_KEY && name_check(name, NULL) < 0) ||
+	    store_open(home, &store, NULL) < 0)
 		return NULL;
 	switch (which) {
 	case DROVER_PATH_DIR:

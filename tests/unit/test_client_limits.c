@@ -85,6 +85,19 @@ static struct drover_options options_of(const struct drover_call *call)
 	return o;
 }
 
+static void test_a_path_is_of_a_name(void **state)
+{
+	char *dir = drover_path(home, "web-1", DROVER_PATH_DIR);
+	char *key = drover_path(home, NULL, DROVER_PATH_KEY);
+
+	assert_non_null(dir);
+	assert_non_null(key);
+	assert_null(drover_path(home, "../x", DROVER_PATH_DIR));
+	assert_null(drover_path(home, "", DROVER_PATH_SOCKET));
+	free(dir);
+	free(key);
+}
+
 static int call_get(const struct drover_call *call, const char *what, struct drover_error *e)
 {
 	struct drover_options o = options_of(call);
@@ -261,6 +274,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		HOME_TEST(test_doctor_is_given_up),
+		HOME_TEST(test_a_path_is_of_a_name),
 		HOME_TEST(test_a_download_is_given_up),
 		HOME_TEST(test_a_prune_that_is_given_up_has_removed_nothing),
 		HOME_TEST(test_options_that_nobody_initialised_are_refused),
