@@ -156,13 +156,19 @@ static void retry_login(struct boot *b, const struct err *e)
 		boot_end(b, e);
 }
 
+/* False: nothing of this boot goes on. */
+static bool goes_on_after_work(struct boot *b)
+{
+	b->run->working--;
+	b->working = false;
+	return !b->ended && !b->run->failed;
+}
+
 static void after_login(uv_work_t *w, int status)
 {
 	struct boot *b = w->data;
 
-	b->run->working--;
-	b->working = false;
-	if (b->ended || b->run->failed)
+	if (!goes_on_after_work(b))
 		return;
 	if (b->work_result < 0) {
 		retry_login(b, &b->work_error);
@@ -281,9 +287,7 @@ static void after_prepare(uv_work_t *w, int status)
 {
 	struct boot *b = w->data;
 
-	b->run->working--;
-	b->working = false;
-	if (b->ended || b->run->failed)
+	if (!goes_on_after_work(b))
 		return;
 	if (b->work_result < 0)
 		boot_end(b, &b->work_error);
@@ -317,9 +321,7 @@ static void after_files(uv_work_t *w, int status)
 {
 	struct boot *b = w->data;
 
-	b->run->working--;
-	b->working = false;
-	if (b->reserved && !b->ended && !b->run->failed)
+	if (goes_on_after_work(b) && b->reserved)
 		begin_prepare(b);
 }
 
