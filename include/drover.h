@@ -125,7 +125,7 @@ struct drover_options {
 	bool no_egress; /* no way out of the cluster's network; members keep that for later starts */
 	bool detached;  /* the cluster outlives this process */
 	bool temporary;      /* members are removed when the cluster ends, however it ends */
-	unsigned timeout_ms; /* for the whole call, images aside; default: 600000 */
+	unsigned timeout_ms; /* for the whole call from when the image is there; default: 600000 */
 	drover_progress_fn *on_progress;
 	void *progress_arg;
 	struct drover_cancel *cancel; /* borrowed */

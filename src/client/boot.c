@@ -478,6 +478,29 @@ static void on_second(void *arg)
 	timer_start(&run->cluster->loop, SECOND_MS, on_second, run, &run->second);
 }
 
+void boot_run_limit(struct boot_run *run)
+{
+	run->end_ms = clock_ms() + (int64_t)run->settings->timeout_ms;
+}
+
+/* The sentence of a step that the limit ended is of the whole start. */
+static int name_limit(const struct boot_run *run, struct err *e)
+{
+	if (e->code == ERR_TIMEOUT && clock_ms() >= run->end_ms)
+		err_set(e, ERR_TIMEOUT, "not done within %g s",
+			(double)run->settings->timeout_ms / SECOND_MS);
+	return err_code_number(e->code);
+}
+
+int boot_run_network(struct boot_run *run, const char *subnet, struct err *e)
+{
+	const struct limits l = {.timeout_ms = clock_left_ms(run->end_ms),
+				 .cancel = run->settings->cancel};
+	int r = cluster_make_network(run->cluster, subnet, &l, e);
+
+	return r < 0 ? name_limit(run, e) : 0;
+}
+
 /* Boots run->boots on an existing helper; all or nothing. */
 int boot_run(struct boot_run *run, struct err *e)
 {
@@ -486,12 +509,13 @@ int boot_run(struct boot_run *run, struct err *e)
 	struct err late = ERR_INIT;
 	int r;
 
-	run->end_ms = clock_ms() + (int64_t)s->timeout_ms;
 	for (size_t i = 0; i < run->n && !run->failed; i++)
 		begin_member(&run->boots[i]);
 	if (s->on_progress) /* without it the seconds are only not told */
 		timer_start(&c->loop, SECOND_MS, on_second, run, &run->second);
-	r = wait_loop(&c->loop, &run->pending, s->timeout_ms, s->cancel, &late);
+	r = wait_loop(&c->loop, &run->pending, clock_left_ms(run->end_ms), s->cancel, &late);
+	if (r < 0)
+		name_limit(run, &late);
 	timer_stop(&run->second);
 	if (!run->failed && r == 0)
 		return 0;

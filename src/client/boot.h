@@ -20,12 +20,16 @@ struct boot_run {
 	struct timer *second;
 	struct err error; /* the first failure */
 	bool failed;
-	int64_t end_ms;             /* of clock_ms */
+	int64_t end_ms;             /* of clock_ms; set by boot_run_limit */
 	struct drover_cancel *stop; /* of the work threads; owned */
 	struct giveup giveup;       /* by that */
 	bool ends_helper;           /* a failure ends it, with what then still runs */
 };
 
+/* The start's own time runs from here: the image is there. */
+void boot_run_limit(struct boot_run *run);
+/* cluster_make_network within that. */
+int boot_run_network(struct boot_run *run, const char *subnet, struct err *e);
 /*
  * Lays out members of @names: those that are not in the handle yet are put there, new ones are configured as @image says. On
  * failure too boot_run_done is the caller's.

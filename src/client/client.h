@@ -221,10 +221,10 @@ int cluster_id_find(const struct store *store, const struct name_list *names,
 
 /*
  * Starts of one cluster go one after the other: waits for another, and holds the next off until @ret_fd is closed. < 0: members
- * of @names' cluster run by now (ERR_ALREADY_RUNNING), or @s was given up.
+ * of @names' cluster run by now (ERR_ALREADY_RUNNING), or @l has ended it.
  */
 int cluster_gate(const struct store *store, const char *const names[], size_t n,
-		 const struct settings *s, int *ret_fd, struct err *e);
+		 const struct limits *l, int *ret_fd, struct err *e);
 
 /* All that belong to @member's cluster, itself too, whether they run or not: by its id, without one by the names. */
 int cluster_members(const struct store *store, const char *member, struct name_list *ret,

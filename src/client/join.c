@@ -316,10 +316,9 @@ static int find_clusters(struct joining *j, struct name_list *ret, struct err *e
 }
 
 int cluster_gate(const struct store *store, const char *const names[], size_t n,
-		 const struct settings *s, int *ret_fd, struct err *e)
+		 const struct limits *l, int *ret_fd, struct err *e)
 {
-	const struct limits l = {.timeout_ms = s->timeout_ms, .cancel = s->cancel};
-	const struct giveup giveup = limits_giveup(&l);
+	const struct giveup giveup = limits_giveup(l);
 	scoped(joining) struct joining before = {.store = store, .names = names, .n = n};
 	scoped(joining) struct joining now = {.store = store, .names = names, .n = n};
 	scoped(names) struct name_list clusters = {0};
@@ -330,7 +329,7 @@ int cluster_gate(const struct store *store, const char *const names[], size_t n,
 	if (r == 0)
 		r = store_starts_lock(store, &clusters, &giveup, &fd, e);
 	if (r == 0)
-		r = find(&now, &l, &m, e);
+		r = find(&now, l, &m, e);
 	if (r == 0 && m)
 		r = err_set(e, ERR_ALREADY_RUNNING,
 			    "the cluster that %s belongs to is already running: %s (helper pid %d)",

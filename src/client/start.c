@@ -39,10 +39,11 @@ static int start_helper(struct drover_cluster *c, const struct name_list *names,
 	return r < 0 ? r : cluster_id_find(&c->store, names, c->id, e);
 }
 
-/* From its members' registration on others see that the cluster runs. */
+/* From its members' registration on others see that the cluster runs. Waits for other starts until @end_ms. */
 static int start_undivided(struct drover_cluster *c, const struct name_list *names,
-			   const struct settings *s, struct err *e)
+			   const struct settings *s, int64_t end_ms, struct err *e)
 {
+	const struct limits l = {.timeout_ms = clock_left_ms(end_ms), .cancel = s->cancel};
 	scoped(mem) const char **pointers = calloc(names->n + 1, sizeof(*pointers));
 	scoped(fd) int gate = -1;
 	int r;
@@ -51,7 +52,7 @@ static int start_undivided(struct drover_cluster *c, const struct name_list *nam
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	for (size_t i = 0; i < names->n; i++)
 		pointers[i] = names->names[i];
-	r = cluster_gate(&c->store, pointers, names->n, s, &gate, e);
+	r = cluster_gate(&c->store, pointers, names->n, &l, &gate, e);
 	return r == 0 ? start_helper(c, names, s, e) : r;
 }
 
@@ -97,18 +98,20 @@ static int start_cluster(struct store *store, const struct name_list *names, boo
 
 	if (r < 0)
 		return r;
+	boot_run_limit(&run);
 	run.cluster = c = cluster_new(store, names->names[0], e);
 	if (!c)
 		r = err_code_number(e->code);
 	else
-		r = s.undivided ? start_undivided(c, names, &s, e) : start_helper(c, names, &s, e);
+		r = s.undivided ? start_undivided(c, names, &s, run.end_ms, e)
+				: start_helper(c, names, &s, e);
 	if (r == 0)
 		r = boot_run_init(&run, names, &image, e);
 	if (r == 0)
 		r = boot_run_begin_files(&run, e);
 	if (r == 0) {
 		settings_progress(&s, "", "network", -1, "%s", "");
-		r = cluster_make_network(c, s.subnet, &(struct limits){.cancel = s.cancel}, e);
+		r = boot_run_network(&run, s.subnet, e);
 	}
 	if (r == 0)
 		r = boot_run(&run, e);
@@ -201,12 +204,13 @@ static int add_members(struct drover_cluster *c, const struct name_list *names, 
 		r = lock_list_add(&locks, &c->store, names->names[i], e);
 	if (r == 0 && any_new)
 		r = warm_image(&s, names->n, &image, warm, e);
+	boot_run_limit(&run);
 	if (r == 0)
 		r = boot_run_init(&run, names, &image, e);
 	if (r == 0)
 		r = boot_run_begin_files(&run, e);
 	if (r == 0 && !c->network)
-		r = cluster_make_network(c, NULL, &(struct limits){.cancel = s.cancel}, e);
+		r = boot_run_network(&run, NULL, e);
 	lock_list_release(&locks); /* the helper takes them when it registers the members */
 	if (r == 0)
 		r = boot_run(&run, e);

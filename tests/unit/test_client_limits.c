@@ -98,6 +98,23 @@ static void test_a_path_is_of_a_name(void **state)
 	free(key);
 }
 
+static int call_start(const struct drover_call *call, const char *what, struct drover_error *e)
+{
+	struct drover_options o = options_of(call);
+	const char *const names[] = {what};
+	struct drover_cluster *c = NULL;
+
+	o.backend = "fake";
+	return drover_cluster_start(names, 1, &o, &c, e);
+}
+
+static void test_a_start_is_given_up_while_it_waits_for_the_network(void **state)
+{
+	setenv("DROVER_FAKE_NETWORK_MS", "1000", 1);
+	is_given_up(&(struct try){call_start, "web"});
+	unsetenv("DROVER_FAKE_NETWORK_MS");
+}
+
 static int call_get(const struct drover_call *call, const char *what, struct drover_error *e)
 {
 	struct drover_options o = options_of(call);
@@ -275,6 +292,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		HOME_TEST(test_doctor_is_given_up),
 		HOME_TEST(test_a_path_is_of_a_name),
+		HOME_TEST(test_a_start_is_given_up_while_it_waits_for_the_network),
 		HOME_TEST(test_a_download_is_given_up),
 		HOME_TEST(test_a_prune_that_is_given_up_has_removed_nothing),
 		HOME_TEST(test_options_that_nobody_initialised_are_refused),

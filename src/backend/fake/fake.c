@@ -102,7 +102,8 @@ static int fake_create_network(struct backend *b, const struct network_config *c
 	struct fake_network *net = calloc(1, sizeof(*net));
 	struct network_op *op = calloc(1, sizeof(*op));
 
-	if (!net || !op || !timer_start(b->loop, 0, on_network, op, NULL)) {
+	if (!net || !op ||
+	    !timer_start(b->loop, (uint64_t)fake_of(b)->network_ms, on_network, op, NULL)) {
 		free(net);
 		free(op);
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
@@ -532,6 +533,8 @@ static int read_environment(struct fake *f, struct err *e)
 	f->fail_count = INT64_MAX;
 	if (r == 0)
 		r = read_number("DROVER_FAKE_STOP_MS", &f->stop_ms, e);
+	if (r == 0)
+		r = read_number("DROVER_FAKE_NETWORK_MS", &f->network_ms, e);
 	if (r == 0)
 		r = read_number("DROVER_FAKE_PANIC_MS", &f->panic_ms, e);
 	if (r == 0)

@@ -7,6 +7,7 @@
  *   DROVER_FAKE_RECORD=FILE          a JSON line per reserve, create, stop and close is appended
  *   DROVER_FAKE_FAIL_CREATE=MEMBER   that member's create fails
  *   DROVER_FAKE_FAIL_COUNT=N         only its first N creates (default: all)
+ *   DROVER_FAKE_NETWORK_MS=N         until there is a network (default 0)
  *   DROVER_FAKE_BOOT_MS=N            from start to the address (default 0)
  *   DROVER_FAKE_SLOW=MEMBER          of that member alone; the others boot at once
  *   DROVER_FAKE_STOP_MS=N            from stop to stopped, kill is at once (default 0)

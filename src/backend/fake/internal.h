@@ -13,6 +13,7 @@ struct fake {
 	int record_fd; /* or -1 */
 	char *fail_create;
 	int64_t fail_count; /* creates of that member that fail */
+	int64_t network_ms;
 	int64_t boot_ms;
 	char *slow; /* whose boot alone takes boot_ms; NULL: everybody's */
 	int64_t stop_ms;
