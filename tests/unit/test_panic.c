@@ -150,6 +150,22 @@ static void what_was_printed_before_does_not_hide_it(void **state)
 	assert_string_equal(panic_line(&p), INIT_DIED);
 }
 
+static void words_are_found_wherever_their_bytes_are_split_or_doubled(void **state)
+{
+	static const char alert[] = "ALERT!  x does not exist.  DDropping to aa shell!";
+	size_t n;
+
+	for (size_t at = 0; at < sizeof(alert) - 1; at++) {
+		n = 0;
+		assert_false(words_end("Dropping to a shell!", &n, alert, at));
+		assert_true(
+			words_end("Dropping to a shell!", &n, alert + at, sizeof(alert) - 1 - at));
+	}
+	n = 0;
+	assert_false(words_end("Dropping to a shell!", &n, "Dropping to a shelf!", 20));
+	assert_false(words_end("Dropping to a shell!", &n, "Spawning shell within", 21));
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -164,6 +180,7 @@ int main(void)
 		TEST(a_guest_that_hangs_in_its_panic_is_known_by_its_silence),
 		TEST(a_guest_that_says_more_has_not_panicked_or_has_rebooted),
 		TEST(what_was_printed_before_does_not_hide_it),
+		TEST(words_are_found_wherever_their_bytes_are_split_or_doubled),
 	};
 
 	return RUN_TESTS(tests);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "backend/local/panic.h"
 
-#include <stdbool.h>
 #include <string.h>
 
 static const char panic_words[] = "Kernel panic - not syncing";
@@ -22,6 +21,14 @@ static bool goes_on(const char *words, size_t *n, char c)
 		return false;
 	*n = 0;
 	return true;
+}
+
+bool words_end(const char *words, size_t *n, const char *data, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (goes_on(words, n, data[i]))
+			return true;
+	return false;
 }
 
 static void begin_line(struct panic *p)

@@ -9,6 +9,7 @@
 #ifndef DROVER_BACKEND_LOCAL_PANIC_H
 #define DROVER_BACKEND_LOCAL_PANIC_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 enum panic_stage {
@@ -36,6 +37,12 @@ enum panic_stage panic_feed(struct panic *p, const char *data, size_t len);
  * hangs in its panic: "---[ end Kernel panic - not syncing: WHY ]---" is the last that it says.
  */
 void panic_follow(struct panic *p, const char *data, size_t len);
+
+/*
+ * Whether @words are whole with these bytes, of which each may have come twice; *@n, zero at first, is how many of their letters
+ * have come. Their first letter stands in no other place of them.
+ */
+bool words_end(const char *words, size_t *n, const char *data, size_t len);
 
 /* What there is of the line, without spaces at its end; "" for PANIC_NONE. Valid until more is fed. */
 const char *panic_line(struct panic *p);

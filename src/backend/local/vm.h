@@ -71,6 +71,7 @@ struct local_vm {
 	struct child *child;
 	struct console *console;
 	struct panic panic; /* what the console has said of one */
+	size_t no_root;     /* letters of what an initial file system says that finds no root */
 	struct timer *last_words;
 	unsigned resets;     /* before it was ready */
 	struct stream *said; /* the hypervisor's stdout and stderr */
