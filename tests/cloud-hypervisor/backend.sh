@@ -53,7 +53,8 @@ if mode == "crash":
 good(cmd="stop")
 assert helper.wait() == 0
 log = open(home + "/serial.log").read()
-assert "hello from the serial line" in log, log
+assert "hello from boot 1" in log, log
+assert mode != "reboot" or "hello from boot 2" in log, log
 EOF
 }
 # having FIRMWARE COMMAND...: where /usr/share has no more than that of cloud-hypervisor's ("": none)
@@ -73,8 +74,10 @@ up_fails old 'version 36\.0\.0; 41 or newer is needed'
 up_fails refuse 'did not take the VM: The VM could not be created: the disk is.broken'
 up_fails die 'cloud-hypervisor ended with exit status 3: cannot open the firmware'
 up_fails panic "the guest's kernel panicked: Kernel panic - not syncing: played"
-up_fails reboot 'the guest has reset itself 3 times and was not ready; the console.s last: hello from the serial line'
+up_fails reboots 'the guest has reset itself 3 times and was not ready; the console.s last: .*hello from boot 2 . hello from boot 3'
 ok "a member boots, pauses, resumes, counts and stops" boot ''
+ok "nothing is left" nothing_left
+ok "the console goes on when the guest has reset itself" boot reboot
 ok "nothing is left" nothing_left
 ok "a helper that is killed is followed by one that has the member" boot crash
 ok "nothing is left" nothing_left

@@ -3,7 +3,7 @@
 """Plays the program cloud-hypervisor for tests: its REST API and its events, and no VM at all.
 
 FAKE_CH says how it misbehaves (nothing: not at all): old, refuse, text, truncated, no-json, flood, hang, die, mute-button,
-panic, reboot (the guest).
+panic, reboot, reboots (the guest: reboots again and again).
 A "guest" with an initial file system, or with firmware, answers on SSH, by a banner on its address, which this program takes itself.
 """
 import glob
@@ -19,8 +19,9 @@ import threading
 MODE = os.environ.get("FAKE_CH", "")
 API_FD = int(sys.argv[sys.argv.index("--api-socket") + 1].removeprefix("fd="))
 EVENTS = socket.socket(fileno=int(sys.argv[sys.argv.index("--event-monitor") + 1].removeprefix("fd=")))
-state = {"config": None, "vm": "Created", "serial": None, "off": False}
+state = {"config": None, "vm": "Created", "serial": None, "boots": 1, "off": False}
 forever = threading.Event()
+connected = threading.Event()  # somebody is at the serial line
 telling = threading.Lock()  # an event is whole before the next begins, as the program's one event thread has it
 
 
@@ -43,25 +44,50 @@ def greet(listener):
         peers[-1].sendall(b"SSH-2.0-fake\r\n")
 
 
+def listen_serial(config):
+    state["serial"] = socket.socket(socket.AF_UNIX)
+    state["serial"].bind(config["serial"]["socket"])
+    state["serial"].listen()
+
+
+def reset(config):
+    """The VM is made anew, and its serial line's socket with it."""
+    event("vm", "rebooting")
+    old = state["serial"]
+    state["peer"].shutdown(socket.SHUT_RDWR)
+    os.unlink(config["serial"]["socket"])
+    listen_serial(config)
+    state["boots"] += 1
+    old.shutdown(socket.SHUT_RDWR)
+    connected.clear()
+    event("vm", "rebooted")
+    assert connected.wait(10), "nobody came to the new serial line"
+
+
 def play_serial():
     """One client at a time: the newest."""
     while True:
-        peer = state["serial"].accept()[0]
-        peer.sendall(b"hello from the serial line\r\n")
+        try:
+            peer = state["serial"].accept()[0]
+        except OSError:  # that one is gone, there is another
+            continue
+        peer.sendall(b"hello from boot %d\r\n" % state["boots"])
         if MODE == "panic":
             peer.sendall(b"[    1.0] Kernel panic - not syncing: played\r\n[    1.0] ---[ end Kernel panic - not syncing: played ]---\r\n")
         state["peer"] = peer  # or it would be closed
+        connected.set()
 
 
 def play_guest(config):
     """Its serial line, and its SSH server when it has something to run."""
     threading.Thread(target=play_serial, daemon=True).start()
-    if MODE == "reboot":
-        for _ in range(3):
-            event("vm", "booted")
-    if MODE in ("panic", "reboot") or not {"initramfs", "firmware"} & set(config["payload"]):
+    connected.wait()
+    if MODE in ("reboot", "reboots"):
+        for _ in range(3 if MODE == "reboots" else 1):
+            reset(config)
+    if MODE in ("panic", "reboots") or not {"initramfs", "firmware"} & set(config["payload"]):
         return
-    where = os.path.dirname(config["serial"]["socket"])
+    where = os.path.dirname(os.path.dirname(config["serial"]["socket"]))
     leases = "".join(open(f, encoding="ascii").read() for f in glob.glob(where + "/dhcp/*"))
     ip = re.search(re.escape(config["net"][0]["mac"]) + r",.*?(\d+\.\d+\.\d+\.\d+)", leases)[1]
     subprocess.run(["ip", "address", "replace", ip + "/32", "dev", "lo"], check=True)
@@ -76,9 +102,7 @@ def create(config):
         if key in config["payload"]:
             open(config["payload"][key], "rb").close()
     socket.if_nametoindex(config["net"][0]["tap"])  # or an error
-    state["serial"] = socket.socket(socket.AF_UNIX)
-    state["serial"].bind(config["serial"]["socket"])
-    state["serial"].listen()
+    listen_serial(config)
     state["config"] = config
     return 204, None
 

@@ -81,12 +81,16 @@ static int backing_files(const char *disk, char *ret[MAX_BACKING], struct err *e
 	return r < 0 ? r : n;
 }
 
-/* Landlock knows the files that are named in the configuration; these it is told beside. */
-static json_t *landlock_rules(const struct vm_spec *s, struct err *e)
+/*
+ * Landlock knows the files that are named in the configuration; these it is told beside. After a reset of the guest the
+ * serial line's socket is made anew, which takes the right to write in its folder.
+ */
+static json_t *landlock_rules(const struct ch_vm *vm, struct err *e)
 {
-	json_t *rules = json_array();
+	const char *disk = vm->spec.disk_path;
+	json_t *rules = json_pack("[{s:s, s:s}]", "path", vm->line_dir, "access", "w");
 	char *paths[MAX_BACKING];
-	int n = s->disk_path ? backing_files(s->disk_path, paths, e) : 0;
+	int n = disk ? backing_files(disk, paths, e) : 0;
 
 	for (int i = 0; i < n; i++) {
 		json_array_append_new(rules,
@@ -168,7 +172,7 @@ json_t *config_make(const struct ch_vm *vm, bool landlock, struct err *e)
 {
 	const struct vm_spec *s = &vm->spec;
 	json_t *platform = make_platform(s, e);
-	json_t *rules = platform && landlock ? landlock_rules(s, e) : NULL;
+	json_t *rules = platform && landlock ? landlock_rules(vm, e) : NULL;
 	json_t *config;
 
 	if (!platform || (landlock && !rules)) {

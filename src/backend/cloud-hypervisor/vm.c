@@ -6,6 +6,9 @@
  * answers, and with one for its events. Then vmm.ping (its version), vm.create, the serial line, vm.boot. The guest runs
  * with the event "booted"; the end is the process' end. Whatever is refused or takes too long before that ends the VM with
  * an error. A helper that follows a killed one asks how far that had come (vm.info) and goes on from there.
+ *
+ * A guest that resets itself gets a new VM in the same process: the event "rebooting" comes before the old one is closed,
+ * the serial line's socket with it, and "rebooted" when there is another.
  */
 #include "backend/cloud-hypervisor/vm.h"
 
@@ -17,6 +20,7 @@
 #include "network/tap.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -78,18 +82,61 @@ static int ch_check(struct local_vm *base, struct err *e)
 
 /* --- What it says -------------------------------------------------------------------------------------------- */
 
+static int unix_socket(const char *path, struct sockaddr_un *ret_address, struct err *e)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	*ret_address = (struct sockaddr_un){.sun_family = AF_UNIX};
+	if (fd < 0)
+		return err_errno(e, -errno, "socket");
+	if (strlen(path) >= sizeof(ret_address->sun_path)) {
+		close(fd);
+		return err_set(e, ERR_INVALID, "the socket's path is too long: %s", path);
+	}
+	memcpy(ret_address->sun_path, path, strlen(path));
+	return fd;
+}
+
+static int connect_serial(const struct ch_vm *vm, struct err *e)
+{
+	struct sockaddr_un address;
+	int fd = unix_socket(vm->serial_path, &address, e);
+
+	if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
+		int r = err_errno(e, -errno, "connect to %s", vm->serial_path);
+
+		close(fd);
+		return r;
+	}
+	return fd;
+}
+
+/* It goes on without its console, if need be. */
+static void follow_reset(struct ch_vm *vm)
+{
+	struct err e = ERR_INIT;
+	int fd;
+
+	if (!vm->console || !vm->serial_path)
+		return;
+	fd = connect_serial(vm, &e);
+	if (fd < 0 || console_reconnect(vm->console, fd) < 0)
+		fprintf(stderr, "%s has no console after its reset: %s\n", vm->spec.name,
+			fd < 0 ? e.msg : "out of memory");
+}
+
 static void on_event(void *arg, const char *source, const char *event)
 {
 	struct local_vm *vm = arg;
 
-	bool booted = strcmp(source, "vm") == 0 && strcmp(event, "booted") == 0;
-
-	if (booted && vm->state == VM_RUNNING)
-		vm_was_reset(vm); /* it boots once more by itself */
-	else if (booted)
+	if (strcmp(source, "vm") != 0)
+		return;
+	if (strcmp(event, "booted") == 0)
 		vm_running(vm);
-	else if (strcmp(source, "guest") == 0 && strcmp(event, "panic") == 0)
-		vm_end_with(vm, ERR_PANIC, "the guest's kernel panicked");
+	else if (strcmp(event, "rebooting") == 0)
+		vm_was_reset(vm);
+	else if (strcmp(event, "rebooted") == 0)
+		follow_reset(ch_vm_of(vm));
 }
 
 static void end_refused(struct local_vm *vm, const char *what, const char *error)
@@ -109,21 +156,6 @@ static void on_booted(void *arg, json_t *ret, const char *error)
 }
 
 /* --- Launch -------------------------------------------------------------------------------------------------- */
-
-static int unix_socket(const char *path, struct sockaddr_un *ret_address, struct err *e)
-{
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	*ret_address = (struct sockaddr_un){.sun_family = AF_UNIX};
-	if (fd < 0)
-		return err_errno(e, -errno, "socket");
-	if (strlen(path) >= sizeof(ret_address->sun_path)) {
-		close(fd);
-		return err_set(e, ERR_INVALID, "the socket's path is too long: %s", path);
-	}
-	memcpy(ret_address->sun_path, path, strlen(path));
-	return fd;
-}
 
 static int listen_at(const char *path, struct err *e)
 {
@@ -146,18 +178,9 @@ static int listen_at(const char *path, struct err *e)
 static int open_console(struct ch_vm *vm, struct err *e)
 {
 	const char *log = vm->spec.serial_log_path;
-	struct sockaddr_un address;
-	int fd = unix_socket(vm->serial_path, &address, e);
-	int r;
+	int fd = connect_serial(vm, e);
+	int r = fd < 0 ? fd : vm_open_console(local_vm_of(&vm->base), fd, e);
 
-	if (fd < 0)
-		return fd;
-	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
-		r = err_errno(e, -errno, "connect to %s", vm->serial_path);
-		close(fd);
-		return r;
-	}
-	r = vm_open_console(local_vm_of(&vm->base), fd, e);
 	if (r < 0)
 		return r;
 	return log ? console_log(vm->console, log, e) : 0;
@@ -248,10 +271,20 @@ static int make_paths(struct ch_vm *vm, struct err *e)
 	const char *dir = ch_of(vm->base.backend)->local.dir;
 
 	vm->api_path = str_format("%s/%s.api", dir, vm->ifname);
-	vm->serial_path = str_format("%s/%s.serial", dir, vm->ifname);
-	if (!vm->api_path || !vm->serial_path)
+	vm->line_dir = str_format("%s/%s", dir, vm->ifname);
+	vm->serial_path = str_format("%s/%s/serial", dir, vm->ifname);
+	if (!vm->api_path || !vm->line_dir || !vm->serial_path)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	return 0;
+}
+
+/* Landlock lets cloud-hypervisor make and remove files in it: a folder of its own, so that it reaches no other member's. */
+static int make_line_dir(const struct ch_vm *vm, struct err *e)
+{
+	int r = files_mkdir_all(vm->line_dir, 0700);
+
+	unlink(vm->serial_path);
+	return r < 0 ? err_errno(e, r, "make %s", vm->line_dir) : 0;
 }
 
 /* Takes @events, and makes the first call. */
@@ -278,9 +311,8 @@ static int ch_launch(struct local_vm *base, struct err *e)
 	if (r == 0)
 		r = make_paths(vm, e);
 	if (r == 0) {
-		unlink(vm->serial_path);
 		api = listen_at(vm->api_path, e);
-		r = api < 0 ? api : 0;
+		r = api < 0 ? api : make_line_dir(vm, e);
 	}
 	if (r == 0 && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, events) < 0)
 		r = err_errno(e, -errno, "socketpair");
@@ -330,7 +362,7 @@ static int ch_adopt(struct local_vm *base, int *lines, unsigned n, struct err *e
 static void remove_path(char **path)
 {
 	if (*path)
-		unlink(*path);
+		remove(*path);
 	free(*path);
 	*path = NULL;
 }
@@ -345,6 +377,7 @@ static void ch_close(struct local_vm *base)
 	vm->events = NULL;
 	remove_path(&vm->api_path);
 	remove_path(&vm->serial_path);
+	remove_path(&vm->line_dir);
 	if (vm->has_tap)
 		links_remove(vm->ifname, NULL);
 	vm->has_tap = false;

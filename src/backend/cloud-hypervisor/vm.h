@@ -20,8 +20,9 @@ struct ch_vm {
 	struct local_vm; /* its fields are this one's */
 	struct rest *rest;
 	struct events *events;
-	char *api_path;       /* the REST socket; NULL when there is none */
-	char *serial_path;    /* the serial line's, which cloud-hypervisor makes */
+	char *api_path; /* the REST socket; NULL when there is none */
+	char *line_dir; /* the folder of the serial line's socket, and of nothing else */
+	char *serial_path; /* that socket, which cloud-hypervisor makes, anew after each reset of the guest */
 	const char *firmware; /* for a guest without a kernel of its own, static; NULL else */
 	bool has_tap;
 };

@@ -113,6 +113,19 @@ void console_begin_log(const char *path)
 		unlink(new);
 }
 
+int console_reconnect(struct console *c, int fd)
+{
+	struct stream *guest;
+
+	console_kick(c);
+	guest = stream_open(c->loop, fd, on_guest_read, c);
+	if (!guest)
+		return -ENOMEM;
+	stream_close(c->guest);
+	c->guest = guest;
+	return 0;
+}
+
 int console_log(struct console *c, const char *path, struct err *e)
 {
 	c->log_fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);

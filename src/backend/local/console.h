@@ -25,6 +25,12 @@ struct console *console_open(uv_loop_t *loop, int fd, console_output_cb *on_outp
 void console_begin_log(const char *path);
 
 /*
+ * Goes on with another line to the same guest, for a hypervisor that makes a new one when its guest resets itself. Takes
+ * @fd. Clients, log and what was said stay; what the old line still holds is read first. 0 or -ENOMEM, with the old one kept.
+ */
+int console_reconnect(struct console *c, int fd);
+
+/*
  * Adds all that the guest says from now on to the file @path, for a hypervisor that writes none itself. 0 or < 0 with @e.
  */
 int console_log(struct console *c, const char *path, struct err *e);
