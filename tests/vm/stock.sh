@@ -54,13 +54,22 @@ fails "another digest than the one given is refused" 1 "SHA-256" \
 	"$DROVER" image import "$home/www/stock.raw" --name other --sha256 "$(printf '0%.0s' {1..64})"
 ok "no half of it stays" bash -c '[ -z "$(ls -A "$DROVER_IMAGE_CACHE" | grep tmp)" ]'
 
-./stock_kernel_disk.sh "$catalogue/debian-12-cloudinit" "$home/kernel.raw"
-ok "an image with kernels in /boot is imported" "$DROVER" image import "$home/kernel.raw" --name kernel
-ok "a member boots by the newest of them, without a boot loader" "$DROVER" up s-2 --image kernel --cpus 2
-ok "the command line names its root by partition UUID" \
-	bash -c '"$DROVER" exec s-2 -- cat /proc/cmdline | grep -q ^root=PARTUUID='
-ok "and that is its root" out_is /dev/vda1 "$DROVER" exec s-2 -- findmnt -no SOURCE /
-ok "its host name is from the seed" out_is s-2 "$DROVER" exec s-2 -- hostname
-ok "rm of it" "$DROVER" rm -f s-2
+# boots_by_its_kernel LAYOUT FORMAT: a disk as a vendor lays it out, without a boot loader
+boots_by_its_kernel() {
+	ok "$1: an image with kernels is imported as $2" "$DROVER" image import "$home/kernel.$2" --name "$1"
+	ok "$1: the newest of them is taken" \
+		cmp "$DROVER_IMAGE_CACHE/$1/vmlinuz" "$catalogue/debian-12-cloudinit/vmlinuz"
+	ok "$1: a member boots by it" "$DROVER" up s-2 --image "$1" --cpus 2
+	ok "$1: the command line names its root by partition UUID" \
+		bash -c '"$DROVER" exec s-2 -- cat /proc/cmdline | grep -q ^root=PARTUUID='
+	ok "$1: and that is its root" out_is /dev/vda1 "$DROVER" exec s-2 -- findmnt -no SOURCE /
+	ok "$1: its host name is from the seed" out_is s-2 "$DROVER" exec s-2 -- hostname
+	ok "$1: rm of it" "$DROVER" rm -f s-2
+}
+./stock_kernel_disk.sh "$catalogue/debian-12-cloudinit" "$home/kernel.raw" debian
+boots_by_its_kernel debian raw
+./stock_kernel_disk.sh "$catalogue/debian-12-cloudinit" "$home/ubuntu.raw" ubuntu
+qemu-img convert -O qcow2 "$home/ubuntu.raw" "$home/kernel.qcow2" && rm "$home/ubuntu.raw"
+boots_by_its_kernel ubuntu qcow2
 ok "nothing is left" nothing_left
 done_testing
