@@ -136,6 +136,39 @@ die_with_their_client() {
 		[ -z "$(ip -brief link show type tun)" ]
 }
 
+# fails_with PATTERN COMMAND...: it fails, and says so
+fails_with() {
+	local pattern=$1 said
+	shift
+	said=$("$@" 2>&1) && return 1
+	echo "$said"
+	grep -Eq -- "$pattern" <<<"$said"
+}
+up_by_ch() { drover up "$1" --image tiny --cpus 1 --backend cloud-hypervisor "${@:2}"; }
+panics_at_boot() {
+	fails_with "the guest's kernel panicked: Kernel panic - not syncing: VFS: Unable to mount root fs" \
+		up_by_ch p --append "rdinit=/nowhere $1" && ! drover ls p && ! pgrep -x cloud-hyperviso
+}
+panics_later() {
+	local said="its kernel panicked: Kernel panic - not syncing: sysrq"
+	drover exec r -- sh -c 'echo c >/proc/sysrq-trigger' </dev/null >/dev/null 2>&1 &
+	timeout 60 grep -m 1 'end Kernel panic - not syncing: sysrq' < <(drover logs -f r 2>/dev/null) &&
+		drover ls r 2>&1 | grep "^drover: r: $said" && drover kill r && drover rm -f r
+}
+# From inside; the console goes on, and nobody was told that the member is anything but running.
+resets_itself() {
+	local before
+	before=$(drover exec r -- cat /proc/sys/kernel/random/boot_id) || return 1
+	drover exec r -- reboot -f </dev/null >/dev/null 2>&1 &
+	timeout 60 grep -m 2 'Not backgrounding' < <(drover logs -f r 2>/dev/null) && drover wait r &&
+		[ "$(drover exec r -- cat /proc/sys/kernel/random/boot_id)" != "$before" ] &&
+		drover ls r | grep -q '^r *running' && [ "$(pgrep -xc cloud-hyperviso)" = 1 ]
+}
+resets_again_and_again() {
+	fails_with "the guest has reset itself 3 times and was not ready" up_by_ch p --append "rdinit=/bin/reboot -- -f" &&
+		! pgrep -x cloud-hyperviso
+}
+
 # bench ROUNDS: against the hypervisor started by hand, for each that there is
 bench() {
 	local hypervisor
@@ -186,6 +219,17 @@ case_ch_vmlinux() { ok "cloud-hypervisor boots a vmlinux" boots_vmlinux cloud-hy
 case_ch_user() { ok "an ordinary user runs one" somebody_uses_it; }
 case_ch_firmware() { ok "an image that boots by firmware is refused in words" firmware_is_missed; }
 case_ch_client() { ok "one dies with its client" die_with_their_client; }
+case_ch_ends() {
+	ok "a kernel that panics is told at once, in its words" panics_at_boot ''
+	ok "one that reboots by its panic, too" panics_at_boot panic=-1
+	ok "a guest that resets itself again and again is given up" resets_again_and_again
+}
+case_ch_reset() {
+	ok "a member boots" up_by_ch r
+	ok "it resets itself, and is there again" resets_itself
+	ok "its counters are told" eval 'drover stats r && drover stats --json r | grep -q cpu'
+	ok "its kernel panics later, which ls tells" panics_later
+}
 case_ch_debian() {
 	ok "Debian boots by cloud-hypervisor, from its disk" drover up d --image debian-12 --backend cloud-hypervisor
 	ok "its kernel says KVM" guest_says_kvm d
@@ -194,7 +238,7 @@ case_ch_debian() {
 case_ch_contract() { ok "the contract holds for cloud-hypervisor by KVM" contract cloud-hypervisor; }
 case_ch_remote_contract() { ok "the contract holds through a helper" contract remote-cloud-hypervisor; }
 case_qemu_contract() { ok "the contract holds for QEMU by KVM" contract qemu; }
-cases=(nesting qemu qemu_vmlinux ch_cluster ch_vmlinux ch_user ch_firmware ch_client ch_debian ch_contract ch_remote_contract
+cases=(nesting qemu qemu_vmlinux ch_cluster ch_vmlinux ch_user ch_firmware ch_client ch_ends ch_reset ch_debian ch_contract ch_remote_contract
 	qemu_contract)
 
 ok "KVM is there" kvm_is_there
