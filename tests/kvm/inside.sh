@@ -180,7 +180,8 @@ bench() {
 
 # warm ROUNDS: starts from templates, resets and forks, with fewer copies than on the host: it is small and slow here.
 warm() {
-	mkdir -p /opt/drover/build/src/{cli,helper}
+	mkdir -p /opt/drover/build/{src/{cli,helper},bench}
+	ln -sf "$(command -v bench-warm-start)" /opt/drover/build/bench/
 	ln -sf "$DROVER" /opt/drover/build/src/cli/
 	ln -sf "$DROVER_HELPER" /opt/drover/build/src/helper/
 	warm_start /opt/drover/build tiny "$1" 4

@@ -31,7 +31,7 @@ vmlinux() {
 # Programs, the libraries that they need beside the C library, QEMU's firmware, the images.
 pack() {
 	local file paths=() python=()
-	[ "$mode" != warm ] || python=(/usr/bin/python3)
+	[ "$mode" != warm ] || python=(/usr/bin/python3 "${DROVER_BENCH_WARM_START:?the program of bench/warm_start}")
 	for file in "$DROVER" "$DROVER_HELPER" "${DROVER_TEST_CONTRACT:?the suite}" "${DROVER_TEST_NESTED:?the program}" \
 		qemu-system-x86_64 qemu-img dnsmasq slirp4netns "${python[@]}"; do
 		paths+=("$(PATH=$PATH:/usr/sbin command -v "$file")")
