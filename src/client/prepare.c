@@ -217,7 +217,9 @@ static int make_script(const struct prepare *p, const struct seed *seed, struct 
 					  .user = seed->user,
 					  .public_key = seed->public_key,
 					  .host_key = seed->host_key,
-					  .host_key_public = seed->host_key_public};
+					  .host_key_public = seed->host_key_public,
+					  .mac = p->config.mac,
+					  .ip = p->config.ip};
 	int r = path ? 0 : -ENOMEM;
 
 	if (r == 0 && p->is_new && p->warm_key[0])

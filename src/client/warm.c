@@ -113,8 +113,8 @@ static int take(struct making *m, struct err *e)
 		if (status != 0)
 			return err_set(
 				e, ERR_UNSUPPORTED,
-				"the image %s cannot be a template: its guests have no means "
-				"to renew their random numbers",
+				"the image %s cannot be a template: its guests have no busybox, or "
+				"no means to renew their random numbers",
 				m->of->image);
 	}
 	return drover_vm_wait_for(vm, &w, &pe) < 0 ? private_error(e, &pe) : 0;

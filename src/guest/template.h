@@ -72,7 +72,7 @@ int64_t template_bytes(const struct store *s, const char *image, bool remove);
 
 /*
  * What makes a guest that has taken a login a template: a line for the login shell. It starts a shell on the second serial
- * line, takes from the guest what belongs to one machine alone, and then its network; the console says TEMPLATE_READY.
+ * line, and takes from the guest what belongs to one machine alone; the console says TEMPLATE_READY.
  */
 extern const char identity_take[];
 #define TEMPLATE_READY "drover: this guest is a template"
@@ -83,8 +83,10 @@ struct identity {
 	const char *public_key;      /* one line */
 	const char *host_key;        /* the private key file's text */
 	const char *host_key_public; /* one line */
+	const char *mac;
+	const char *ip; /* of a /24 */
 };
-/* The lines for that shell that make of a copy a machine of its own, with a network again. 0 or -errno. */
+/* The lines for that shell that make of a copy a machine of its own, which can be reached. 0 or -errno. */
 int identity_give(const struct identity *i, struct buf *ret);
 
 #endif

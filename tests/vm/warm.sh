@@ -29,6 +29,8 @@ together() {
 	"$DROVER" up x --image tiny --mem 256M --cpus 1 --warm 2>"$home/x" & one=$!
 	warm y && wait "$one" && [ "$(cat "$home/x" "$home/said" | grep -c 'stage=template.*preparing')" = 1 ]
 }
+# Each of those that were there sends something, too.
+joined() { finds w-4 w-5 && guest w-2 "ping -c 1 -W 20 w-4" && guest w-3 "ping -c 1 -W 20 w-5"; }
 key() { guest "$1" 'md5sum </run/host_key'; }
 cold_again() {
 	local before
@@ -53,6 +55,9 @@ ok "they did not boot" one_boot w-1 w-2 w-3 x y
 ok "nor do two that a C program's options start from it" env DROVER_REQUIRE=1 timeout 120 "${DROVER_FIXTURE_TESTS:?}/on_tap_warm"
 ok "each has its own MAC address" differ 'cat /sys/class/net/eth0/address' w-1 w-2 w-3 x y
 ok "each has its own address in their network" differ 'ip -4 addr show eth0 | grep inet' w-1 w-2 w-3
+ok "each has the IPv6 address of that MAC address" from_its_mac w-1 w-2 w-3
+ok "two more join them" senders w-1 joined
+ok "of which no frame came from the template's MAC address" only_own_send w-1 w-2 w-3 w-4 w-5
 ok "each has its own host name" differ hostname w-1 w-2 w-3 x y
 ok "each has its own id of the boot, for which nobody asked the template" differ 'cat /proc/sys/kernel/random/boot_id' w-1 w-2 w-3 x y
 ok "each has its own SSH host key" differ 'md5sum </run/host_key' w-1 w-2 w-3 x y
@@ -61,6 +66,7 @@ ok "each lets in one key" lets_in_one w-1 w-2 w-3 x y
 ok "each knows what time it is" on_time w-1 w-2 w-3 x y
 ok "they reach each other by name" guest w-1 'ping -c 1 -W 20 w-3'
 ok "up again leaves them alone" warm w -n 3
+ok "one whose guest restarts itself is who it was" boots_again w-3
 ok "one that is stopped boots again, as who it was" cold_again
 ok "one is forked" "$DROVER" fork -q w f
 ok "and the copy is who the original is" out_is w-2 "$DROVER" exec f-2 -- hostname

@@ -33,6 +33,7 @@ ok "they did not boot" one_boot "${all[@]}"
 ok "the id of their boot is one, since systemd has read it" says "$(guest w-1 'cat /proc/sys/kernel/random/boot_id')" 'cat /proc/sys/kernel/random/boot_id'
 ok "each has its own MAC address" differ 'cat /sys/class/net/eth0/address' "${all[@]}"
 ok "each has its own address" differ 'ip -4 addr show eth0 | grep inet' "${all[@]}"
+ok "each has the IPv6 address of that MAC address" from_its_mac "${all[@]}"
 ok "each has its own host name" differ hostname "${all[@]}"
 ok "each has its own machine id" differ 'sort -u /etc/machine-id /var/lib/dbus/machine-id' "${all[@]}"
 ok "each has its own SSH host keys, and no other" differ 'test -s /etc/ssh/ssh_host_ed25519_key && md5sum /etc/ssh/ssh_host_*' "${all[@]}"
@@ -43,7 +44,11 @@ ok "the session in which the template was made was over when they began" over_be
 ok "udev has nothing left to do" says 0 'udevadm settle; echo $?'
 ok "the network's unit is active" says active 'systemctl is-active ifup@eth0'
 ok "no unit has failed" says '' 'systemctl --failed --no-legend --plain'
+ok "files for all are for all" says '644 644' 'stat -c %a /etc/resolv.conf /etc/hosts | xargs'
 ok "they reach each other by name" guest w-1 'ping -c 1 -W 20 w-3'
+ok "the network of one is taken down and brought up again by its distribution" guest w-3 'systemctl restart ifup@eth0'
+ok "by which it has its address again" guest w-1 'ping -c 1 -W 20 w-3'
+ok "one whose guest restarts itself is who it was" boots_again w-2
 ok "all end" "$DROVER" rm -f --all
 ok "nothing is left" nothing_left
 done_testing
