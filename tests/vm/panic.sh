@@ -55,6 +55,14 @@ INIT
 up_fails "one that resets itself again and again is given up" \
 	"reset itself 3 times and was not ready; the console's last: .*init: once more" \
 	p-1 --image tiny --initrd "$home/again.img"
+initrd_with_init "$home/shell.img" <<'INIT'
+#!/bin/sh
+echo "ALERT!  PARTUUID=nowhere does not exist.  Dropping to a shell!"
+exec sh
+INIT
+up_fails "one that finds no root file system and drops to a shell is told, with what it said" \
+	"found no root file system and sits in a shell; the console's last: .*PARTUUID=nowhere does not exist" \
+	p-1 --image tiny --initrd "$home/shell.img"
 ok "nothing is left of them" nothing_left
 ok "a log of a start that failed is there still, and goes with a prune" \
 	eval 'ls "$home"/console-*.log && rm -f "$home/said" && "$DROVER" prune && ! ls "$home"/console-*.log'
