@@ -69,13 +69,12 @@ exec_is_ended() { # while the command runs in the guest; the next one has a sess
 	wait "$pid" || rc=$?
 	[ "$rc" -eq 143 ] && "$DROVER" exec u-1 -- true
 }
-cp_is_ended() { # while the guest stands still, so that it cannot end by itself
-	local pid rc=0
+# While the guest stands still, so that it cannot end by itself. (Not killed from here: a shell that has a trap set loses what
+# comes to its child before that has become the program.)
+cp_is_ended() {
+	local rc=0
 	"$DROVER" pause u-1 || return 1
-	"$DROVER" cp "$home/tree" u-1:/tmp/late &
-	pid=$!
-	kill -TERM "$pid"
-	wait "$pid" || rc=$?
+	timeout --foreground --preserve-status 2 "$DROVER" cp "$home/tree" u-1:/tmp/late || rc=$?
 	"$DROVER" resume u-1 && [ "$rc" -eq 143 ] && "$DROVER" cp "$home/tree" u-1:/tmp/late
 }
 endless() { "$DROVER" exec u-1 -- truncate -s 8000M /tmp/endless; } # a hole: tar sends its zeros

@@ -30,7 +30,11 @@ together() {
 	warm y && wait "$one" && [ "$(cat "$home/x" "$home/said" | grep -c 'stage=template.*preparing')" = 1 ]
 }
 # Each of those that were there sends something, too.
-joined() { finds w-4 w-5 && guest w-2 "ping -c 1 -W 20 w-4" && guest w-3 "ping -c 1 -W 20 w-5"; }
+joined() {
+	local m
+	finds w-4 w-5 || return 1
+	for m in w-1 w-2 w-3; do guest $m "ping -c 1 -W 20 w-4 && ping -c 1 -W 20 w-5" || return 1; done
+}
 key() { guest "$1" 'md5sum </run/host_key'; }
 cold_again() {
 	local before
