@@ -5,31 +5,14 @@ own namespaces, with this file in the place of QEMU.
 
 environment: DROVER_HELPER, PYTHONPATH (tests/protocol)
 """
-import json
 import os
 import shutil
-import socket
-import sys
 
-QMP_FD = 4
-SERIAL_FD = 5
+from played_qemu import play_if_qemu
+
 ALERT = b"Begin: Running /scripts/local-block ... done.\r\nALERT!  PARTUUID=0 does not exist.  Dropping to a shell!\r\n\r\n(initramfs) "
 
-
-def play_qemu():
-    """Runs from the start on; the guest says ALERT."""
-    with socket.socket(fileno=QMP_FD) as qmp, qmp.makefile("r") as orders:
-        qmp.sendall(b'{"QMP":{}}\n')
-        os.write(SERIAL_FD, ALERT)
-        for line in orders:
-            order = json.loads(line)
-            result = {"status": "running"} if order["execute"] == "query-status" else {}
-            qmp.sendall(json.dumps({"return": result, "id": order["id"]}).encode() + b"\n")
-
-
-if os.path.basename(sys.argv[0]) == "qemu-system-x86_64":
-    play_qemu()
-    sys.exit()
+play_if_qemu(ALERT)
 
 import harness
 from harness import TESTS, Helper, Skip, expect, has_sandbox, main, test

@@ -8,26 +8,11 @@ environment: DROVER_HELPER, PYTHONPATH (tests/protocol)
 import json
 import os
 import shutil
-import socket
 import subprocess
-import sys
 
-QMP_FD = 4
+from played_qemu import play_if_qemu
 
-
-def play_qemu():
-    """Runs from the start on and has the tap open, as QEMU would; no guest."""
-    with socket.socket(fileno=QMP_FD) as qmp, qmp.makefile("r") as orders:
-        qmp.sendall(b'{"QMP":{}}\n')
-        for line in orders:
-            order = json.loads(line)
-            result = {"status": "running"} if order["execute"] == "query-status" else {}
-            qmp.sendall(json.dumps({"return": result, "id": order["id"]}).encode() + b"\n")
-
-
-if os.path.basename(sys.argv[0]) == "qemu-system-x86_64":
-    play_qemu()
-    sys.exit()
+play_if_qemu()
 
 import harness
 from harness import TESTS, Helper, Skip, expect, has_sandbox, main, test

@@ -5,9 +5,9 @@
  * How it works: a kernel that panics hangs, or reboots and panics again; its hypervisor notices neither. So the console is
  * read along (panic.h). From the first words on the kernel has LAST_WORDS_MS to say the rest, which is for the log, then the
  * hypervisor is ended and the VM with it. So is one whose initial file system has found no root and sits in a shell. A guest
- * may reset itself in its first boot; one that does so again and again, as after a triple fault, will not be ready. Once a guest is ready all that is its own matter: who works in it may reboot it, or
- * print such words. It is ended for nothing then; that its kernel hangs in a panic, or that it reset itself, is told to who
- * listens (backend_on_guest).
+ * may reset itself in its first boot; one that does so again and again, as after a triple fault, will not be ready. Once a
+ * guest is ready all that is its own matter: who works in it may reboot it, or print such words. It is ended for nothing
+ * then; that its kernel hangs in a panic, or that it reset itself, is told to who listens (backend_on_guest).
  */
 #include "backend/local/vm.h"
 
