@@ -102,8 +102,8 @@ static int follow_one(int fd, const char *path, int *ret_status)
 		return -1;
 	}
 	while (!replaced && changed > 0) {
-		replaced = is_replaced(
-			fd, path); /* asked first: what was written before is then read */
+		/* asked first: what was written before is then read */
+		replaced = is_replaced(fd, path);
 		*ret_status = copy_rest(fd, path);
 		if (*ret_status != CLI_OK)
 			return -1;
