@@ -134,10 +134,11 @@ static void login_work(uv_work_t *w)
 {
 	struct boot *b = w->data;
 	uint64_t left = clock_left_ms(b->run->end_ms);
+	struct ssh_limits l = {.timeout_ms = left < LOGIN_TRY_MS ? left : LOGIN_TRY_MS,
+			       .cancel_fd = b->run->giveup.cancel_fd};
 
 	b->work_result = vm_ssh_open(&b->run->cluster->store, b->vm->name, b->prepare.config.user,
-				     take_fd(&b->fd), left < LOGIN_TRY_MS ? left : LOGIN_TRY_MS,
-				     b->run->giveup.cancel_fd, &b->ssh, &b->work_error);
+				     take_fd(&b->fd), &l, &b->ssh, &b->work_error);
 	if (b->work_result == 0 && b->prepare.config.n_shares > 0) {
 		b->work_result =
 			shares_mount(&b->prepare.config, b->ssh, clock_left_ms(b->run->end_ms),

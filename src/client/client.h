@@ -265,7 +265,7 @@ int shares_configure(struct member_config *c, const struct drover_share *shares,
 int shares_build(const struct prepare *p, struct err *e);
 /* What the spec says of them. 0 or -ENOMEM. */
 int shares_spec(const struct prepare *p, struct vm_spec *s);
-/* Mounts them in the guest, those that are not yet; blocking, for a work thread. @cancel_fd: as of struct ssh_exec. */
+/* Mounts them in the guest, those that are not yet; blocking, for a work thread. @cancel_fd: as of struct ssh_limits. */
 int shares_mount(const struct member_config *c, struct ssh_session *ssh, uint64_t timeout_ms,
 		 int cancel_fd, struct err *e);
 
@@ -406,10 +406,10 @@ int vm_dial_wait(struct drover_vm *vm, uint16_t port, uint64_t timeout_ms,
 int cluster_take_keys(struct drover_cluster *c, struct err *e);
 
 /*
- * A fresh SSH session to a running member over the dialed @fd (taken): handshake, strict host key, key login. Blocks up to
- * @timeout_ms, or until @cancel_fd (or -1) can be read.
+ * A fresh SSH session to a running member over the dialed @fd (taken): handshake, strict host key, key login. Blocks within
+ * @limits, which are only read during the call.
  */
 int vm_ssh_open(const struct store *store, const char *name, const char *user, int fd,
-		uint64_t timeout_ms, int cancel_fd, struct ssh_session **ret, struct err *e);
+		const struct ssh_limits *limits, struct ssh_session **ret, struct err *e);
 
 #endif

@@ -243,8 +243,7 @@ int shares_mount(const struct member_config *c, struct ssh_session *ssh, uint64_
 	scoped(buf) struct buf said = BUF_INIT;
 	const struct ssh_exec x = {.command = command,
 				   .input_fd = -1,
-				   .cancel_fd = cancel_fd,
-				   .timeout_ms = timeout_ms,
+				   .limits = {.timeout_ms = timeout_ms, .cancel_fd = cancel_fd},
 				   .on_output = on_said,
 				   .output_arg = &said};
 	bool started;

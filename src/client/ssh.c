@@ -40,8 +40,8 @@ static inline void scoped_key(ssh_key *key)
 struct limit {
 	struct ssh_session *s;
 	struct giveup giveup;
-	int input_fd;             /* readable or at its end: go on; or -1 */
-	const struct ssh_exec *x; /* whose loop runs meanwhile; or NULL */
+	int input_fd; /* readable or at its end: go on; or -1 */
+	const struct ssh_limits *limits;
 };
 
 /*
@@ -62,10 +62,10 @@ static void take_packets(struct ssh_session *s)
 /* What the loop has to do by now; also makes its descriptor tell of what comes next. */
 static int run_loop(const struct limit *l, struct err *e)
 {
-	if (!l->x || !l->x->loop)
+	if (!l->limits->loop)
 		return 0;
-	uv_run(l->x->loop, UV_RUN_NOWAIT);
-	return *l->x->is_cut ? err_copy(e, l->x->cut) : 0;
+	uv_run(l->limits->loop, UV_RUN_NOWAIT);
+	return *l->limits->is_cut ? err_copy(e, l->limits->why) : 0;
 }
 
 /* 0 when something came in, could go out, or the input is ready. */
@@ -75,7 +75,7 @@ static int wait_io(const struct limit *l, struct err *e)
 
 	while ((r = run_loop(l, e)) == 0) {
 		int out = ssh_get_poll_flags(l->s->ssh) & SSH_WRITE_PENDING;
-		uv_loop_t *loop = l->x ? l->x->loop : NULL;
+		uv_loop_t *loop = l->limits->loop;
 		struct pollfd p[] = {
 			{.fd = l->s->fd, .events = (short)(POLLIN | (out ? POLLOUT : 0))},
 			{.fd = l->giveup.cancel_fd, .events = POLLIN},
@@ -180,10 +180,11 @@ int ssh_open(int fd, const struct ssh_options *o, struct ssh_session **ret, stru
 {
 	struct ssh_session *s = calloc(1, sizeof(*s));
 	struct limit l = {.s = s,
-			  .giveup = {.cancel_fd = o->cancel_fd,
-				     .end_ms = clock_ms() + (int64_t)o->timeout_ms,
-				     .limit_s = (double)o->timeout_ms / 1000},
-			  .input_fd = -1};
+			  .giveup = {.cancel_fd = o->limits.cancel_fd,
+				     .end_ms = clock_ms() + (int64_t)o->limits.timeout_ms,
+				     .limit_s = (double)o->limits.timeout_ms / 1000},
+			  .input_fd = -1,
+			  .limits = &o->limits};
 	struct stat st;
 	int one = 1;
 	int r;
@@ -465,6 +466,7 @@ int ssh_run(struct ssh_session *s, const struct ssh_exec *x, int *ret_status, bo
 	    struct err *e)
 {
 	scoped(mem) struct running *run = calloc(1, sizeof(*run));
+	const struct ssh_limits *l = &x->limits;
 	int r;
 
 	*ret_started = false;
@@ -479,11 +481,11 @@ int ssh_run(struct ssh_session *s, const struct ssh_exec *x, int *ret_status, bo
 	run->input_len = x->input_len;
 	run->limit = (struct limit){
 		.s = s,
-		.giveup = {.cancel_fd = x->cancel_fd,
-			   .end_ms = x->timeout_ms ? clock_ms() + (int64_t)x->timeout_ms : 0,
-			   .limit_s = (double)x->timeout_ms / 1000},
+		.giveup = {.cancel_fd = l->cancel_fd,
+			   .end_ms = l->timeout_ms ? clock_ms() + (int64_t)l->timeout_ms : 0,
+			   .limit_s = (double)l->timeout_ms / 1000},
 		.input_fd = -1,
-		.x = x};
+		.limits = l};
 	r = run_channel(run, ret_started, e);
 	if (r == 0)
 		*ret_status = run->status;

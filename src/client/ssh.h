@@ -15,19 +15,31 @@
 struct err;
 struct ssh_session;
 
+/* What ends a call before it is done. */
+struct ssh_limits {
+	uint64_t timeout_ms; /* 0: none, for a command */
+	int cancel_fd;       /* readable: canceled; or -1 */
+	/*
+	 * A guest that dies sends no end of the connection, and what waits for it never asks. So this loop runs while the call
+	 * waits, and the call ends with *@why once *@is_cut is set from it. NULL: without.
+	 */
+	uv_loop_t *loop;
+	const bool *is_cut;
+	const struct err *why;
+};
+
 struct ssh_options {
 	const char *name; /* the member, for messages and known_hosts */
 	const char *user;
 	const char *key_path;      /* private key that logs in */
 	const char *host_key_path; /* public key file: the only host key that is accepted */
 	const char *known_hosts;
-	uint64_t timeout_ms;
-	int cancel_fd; /* readable: canceled; or -1 */
+	struct ssh_limits limits;
 };
 
 /*
  * Handshake, host key, login over the connected @fd (taken in success and failure). < 0: ERR_DENIED (the key was
- * refused), ERR_PROTOCOL (the host key is another one), ERR_SSH, ERR_TIMEOUT, ERR_CANCELED.
+ * refused), ERR_PROTOCOL (the host key is another one), ERR_SSH, ERR_TIMEOUT, ERR_CANCELED, or what has cut it.
  */
 int ssh_open(int fd, const struct ssh_options *o, struct ssh_session **ret, struct err *e);
 void ssh_close(struct ssh_session *s); /* NULL is harmless */
@@ -39,16 +51,8 @@ struct ssh_exec {
 	const char *command; /* for the login shell */
 	const void *input;
 	size_t input_len;
-	int input_fd;        /* instead of @input when >= 0; borrowed */
-	uint64_t timeout_ms; /* 0: none */
-	int cancel_fd;       /* or -1 */
-	/*
-	 * A guest that dies sends no end of the connection, and what is idle never asks for it. So this loop runs while the
-	 * command does, and the command ends with *@cut once *@is_cut is set from it. NULL: without.
-	 */
-	uv_loop_t *loop;
-	const bool *is_cut;
-	const struct err *cut;
+	int input_fd; /* instead of @input when >= 0; borrowed */
+	struct ssh_limits limits;
 	ssh_output_fn *on_output;
 	void *output_arg;
 };

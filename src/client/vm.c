@@ -361,7 +361,7 @@ static char *login_key(const struct store *store, const char *name)
 }
 
 int vm_ssh_open(const struct store *store, const char *name, const char *user, int fd,
-		uint64_t timeout_ms, int cancel_fd, struct ssh_session **ret, struct err *e)
+		const struct ssh_limits *limits, struct ssh_session **ret, struct err *e)
 {
 	scoped(mem) char *key = login_key(store, name);
 	scoped(mem) char *host_key = store_member_path(store, name, MEMBER_HOST_PUBLIC);
@@ -372,8 +372,7 @@ int vm_ssh_open(const struct store *store, const char *name, const char *user, i
 		.key_path = key,
 		.host_key_path = host_key,
 		.known_hosts = known_hosts,
-		.timeout_ms = timeout_ms,
-		.cancel_fd = cancel_fd,
+		.limits = *limits,
 	};
 
 	if (!key || !host_key || !known_hosts) {
@@ -419,9 +418,21 @@ static int exec_time_left(const struct exec *x, uint64_t *ret, struct err *e)
 	return 0;
 }
 
+static struct ssh_limits exec_limits(const struct exec *x, uint64_t left)
+{
+	return (struct ssh_limits){
+		.timeout_ms = left,
+		.cancel_fd = x->x.cancel ? x->x.cancel->event_fd : -1,
+		.loop = &x->vm->cluster->loop,
+		.is_cut = &x->vm->is_cut,
+		.why = &x->vm->cut,
+	};
+}
+
 static int ensure_ssh(struct exec *x, struct err *e)
 {
 	struct drover_vm *vm = x->vm;
+	struct ssh_limits l;
 	uint64_t left;
 	int fd = -1;
 	int r = exec_time_left(x, &left, e);
@@ -435,8 +446,8 @@ static int ensure_ssh(struct exec *x, struct err *e)
 		close_fd(&fd);
 		return r;
 	}
-	r = vm_ssh_open(&vm->cluster->store, vm->name, vm->user, fd, left ? left : LOGIN_MS,
-			x->x.cancel ? x->x.cancel->event_fd : -1, &vm->ssh, e);
+	l = exec_limits(x, left ? left : LOGIN_MS);
+	r = vm_ssh_open(&vm->cluster->store, vm->name, vm->user, fd, &l, &vm->ssh, e);
 	if (r < 0 && e->code == ERR_TIMEOUT && !left)
 		err_set(e, ERR_TIMEOUT, "%s takes a connection, but no login within %d s", vm->name,
 			LOGIN_MS / 1000);
@@ -483,17 +494,14 @@ static int blame_panic(struct drover_vm *vm, int r, struct err *e)
 static int exec_once(struct exec *x, int *ret_status, bool *ret_started, struct err *e)
 {
 	struct ssh_exec run = {
-		.loop = &x->vm->cluster->loop,
-		.is_cut = &x->vm->is_cut,
-		.cut = &x->vm->cut,
 		.command = x->command,
 		.input = x->x.input,
 		.input_len = x->x.input ? x->x.input_len : 0,
 		.input_fd = x->x.input_fd > 0 || x->x.use_input_fd ? x->x.input_fd : -1,
-		.cancel_fd = x->x.cancel ? x->x.cancel->event_fd : -1,
 		.on_output = x->x.on_output ? x->x.on_output : collect,
 		.output_arg = x->x.on_output ? x->x.output_arg : x,
 	};
+	uint64_t left = 0;
 	int r;
 
 	*ret_started = false;
@@ -501,7 +509,8 @@ static int exec_once(struct exec *x, int *ret_status, bool *ret_started, struct 
 	if (r == 0)
 		r = ensure_ssh(x, e);
 	if (r == 0)
-		r = exec_time_left(x, &run.timeout_ms, e);
+		r = exec_time_left(x, &left, e);
+	run.limits = exec_limits(x, left);
 	if (r == 0)
 		r = ssh_run(x->vm->ssh, &run, ret_status, ret_started, e);
 	if (r < 0) {

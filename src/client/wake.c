@@ -52,14 +52,19 @@ static int forget_output(void *arg, int stream, const char *data, size_t len)
 	return 0;
 }
 
+static struct ssh_limits limits_of(const struct wake *w)
+{
+	return (struct ssh_limits){.timeout_ms = clock_left_ms(w->all->end_ms),
+				   .cancel_fd = w->all->stop->event_fd};
+}
+
 static int set_clock(struct wake *w, struct err *e)
 {
 	char line[160];
 	struct ssh_exec x = {
 		.command = line,
 		.input_fd = -1,
-		.cancel_fd = w->all->stop->event_fd,
-		.timeout_ms = clock_left_ms(w->all->end_ms),
+		.limits = limits_of(w),
 		.on_output = forget_output,
 	};
 	bool started;
@@ -80,9 +85,9 @@ static void wake_work(uv_work_t *work)
 {
 	struct wake *w = work->data;
 	struct drover_vm *vm = w->vm;
+	struct ssh_limits l = limits_of(w);
 
-	w->r = vm_ssh_open(&vm->cluster->store, vm->name, vm->user, take_fd(&w->fd),
-			   clock_left_ms(w->all->end_ms), w->all->stop->event_fd, &w->ssh,
+	w->r = vm_ssh_open(&vm->cluster->store, vm->name, vm->user, take_fd(&w->fd), &l, &w->ssh,
 			   &w->error);
 	if (w->r == 0)
 		w->r = set_clock(w, &w->error);

@@ -106,6 +106,20 @@ followed=$!
 ok "a restart mends it" "$DROVER" restart p-1 --quiet
 ok "which who follows the log sees, too" \
 	eval '[ "$(timeout 60 grep -m2 -c "BusyBox v" <(tail -n +1 -f --pid="$followed" "$home/followed"))" = 2 ]'
+# Who listens in the guest answers nobody any more, and once a second connection is there the guest resets itself.
+# shellcheck disable=SC2016
+mute='kill -STOP $(awk "{print \$4}" /proc/$PPID/stat); echo muted
+until [ $(cat /proc/net/tcp /proc/net/tcp6 | grep -c ":0016 .* 01 ") -ge 2 ]; do :; done; echo b >/proc/sysrq-trigger'
+mutes() {
+	timeout 60 "$DROVER" exec p-1 -- sh -c "$mute" >"$home/mute" 2>&1 &
+	timeout 60 grep -qm1 muted <(tail -n +1 -f --pid=$! "$home/mute")
+}
+ok "a member takes connections and answers none of them" mutes
+fails "a login that waits for an answer ends when the guest resets itself" 1 "^drover: p-1 has reset itself" \
+	timeout 60 "$DROVER" exec p-1 true
+ok "wait -c goes on until the guest is there again" "$DROVER" wait -t 60 p-1 -c true
+ok "once more it answers none" mutes
+ok "wait -c goes on also after a login that the reset has cut" "$DROVER" wait -t 60 p-1 -c true
 ok "a point is saved" "$DROVER" snapshot save p here
 fails "a kernel that reboots by its panic ends the command, too" 1 "^drover: p-1 has reset itself" \
 	timeout 60 "$DROVER" exec p-1 -- sh -c "echo -1 >/proc/sys/kernel/panic; $crash"
