@@ -61,7 +61,7 @@ struct drover_error {
 
 /*
  * Ends a blocking call from another thread or a signal handler; the call then fails with the code "canceled". It stays
- * canceled: a later call with it ends at once. One may be given to several calls.
+ * canceled: a later call with it ends at once, before it has asked for anything. One may be given to several calls.
  */
 struct drover_cancel;
 DROVER_API struct drover_cancel *drover_cancel_new(void);   /* NULL: out of memory or descriptors */

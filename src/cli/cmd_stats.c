@@ -83,11 +83,14 @@ static int pick(const struct targets *t, bool named, const struct drover_stats *
 
 	for (size_t i = 0; i < t->count; i++) {
 		const struct drover_stats *one = find(all, n, t->hit[i]->name);
+		struct drover_error e;
 
-		if (one)
+		if (one) {
 			ret[(*ret_n)++] = *one;
-		else if (named)
-			status = say_error("'%s' is not running", t->hit[i]->name);
+		} else if (named) {
+			member_not_running(t->hit[i]->name, &e);
+			status = say_failed(NULL, &e);
+		}
 	}
 	return status;
 }

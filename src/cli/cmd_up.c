@@ -335,6 +335,9 @@ static void note_differences(const struct up *u, const struct member_settings *s
 
 		if (!m)
 			continue;
+		if (!strcmp(m->state, "paused"))
+			fprintf(stderr, "note: %s is paused: `drover resume %s` lets it run on\n",
+				m->name, m->name);
 		if (runs(m))
 			note_running(m, s);
 		if (s->firmware)
@@ -352,7 +355,7 @@ static void note_differences(const struct up *u, const struct member_settings *s
 				m->name);
 		if (s->image && strcmp(s->image, m->image) != 0)
 			fprintf(stderr,
-				"note: %s is there already and keeps its %s: --image is for new members\n",
+				"note: %s is there already and keeps its image %s: --image is for new members\n",
 				m->name, m->image);
 	}
 }

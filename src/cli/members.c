@@ -199,7 +199,7 @@ enum progress_style members_style(const struct member_settings *m)
 void member_not_running(const char *name, struct drover_error *e)
 {
 	*e = (struct drover_error){.code = "not_running"};
-	snprintf(e->sentence, sizeof(e->sentence), "'%s' is not running", name);
+	snprintf(e->sentence, sizeof(e->sentence), "member %s is not running", name);
 	snprintf(e->hint, sizeof(e->hint), "drover up %s", name);
 }
 

@@ -42,7 +42,10 @@ struct limits {
 	uint64_t timeout_ms; /* 0: none but those of the operations themselves */
 	struct drover_cancel *cancel;
 };
+/* Fails with "canceled", too: a call whose cancel was there before it asks nobody for anything. */
 int limits_from(const struct drover_call *o, struct limits *ret, struct err *e);
+/* For a call that has to do something even then. */
+int limits_read(const struct drover_call *o, struct limits *ret, struct err *e);
 /* The same for steps that do not run a loop; the time runs from here. */
 struct giveup limits_giveup(const struct limits *l);
 /* Without a deadline; @cancel may be NULL. */
@@ -89,6 +92,9 @@ void settings_progress(const struct settings *s, const char *member, const char 
 /* What runs @names: what the caller wants, else what the members had. */
 int settings_find_backend(struct settings *s, const struct store *store,
 			  const struct name_list *names, struct err *e);
+
+/* Whether a network has addresses for @n members; asked before anything is made. */
+int settings_check_count(const struct settings *s, size_t n, struct err *e);
 
 /* The same for @names, one at least, which join @c: its helper has one backend. */
 int settings_join(struct settings *s, const struct drover_cluster *c, const struct name_list *names,

@@ -367,7 +367,7 @@ int drover_cluster_destroy(struct drover_cluster *c, const struct drover_call *o
 	struct limits l;
 	struct err e = ERR_INIT;
 	struct err late = ERR_INIT;
-	int r = limits_from(o, &l, &e);
+	int r = limits_read(o, &l, &e);
 	int removed = 0;
 
 	if (r == 0)

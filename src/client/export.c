@@ -18,6 +18,8 @@
 #include "guest/run.h"
 #include "wire/json.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 enum { FORMAT = 1, MAX_MEMBERS = 250, EXEC_MS = 60000, CPUINFO_MAX = 4 << 20 };
@@ -341,6 +343,12 @@ static int export_to(struct drover_capture *k, struct drover_cluster *c, int fd,
 	return r < 0 ? r : write_all(k, head, fd, &g, e);
 }
 
+/* A wait for what is no descriptor would never end. */
+static int check_descriptor(int fd, struct err *e)
+{
+	return fcntl(fd, F_GETFD) < 0 ? err_errno(e, -errno, "the file's descriptor %d", fd) : 0;
+}
+
 int drover_cluster_export(struct drover_cluster *c, int fd, const struct drover_call *o,
 			  struct drover_error *pe)
 {
@@ -352,6 +360,8 @@ int drover_cluster_export(struct drover_cluster *c, int fd, const struct drover_
 	int r = limits_from(o, &l, &e);
 
 	g = limits_giveup(&l);
+	if (r == 0)
+		r = check_descriptor(fd, &e);
 	if (r == 0)
 		r = capture_prepare(c, &g, &k, &e);
 	if (r == 0)
@@ -537,6 +547,8 @@ int drover_capture_import(const char *home, int fd, const struct drover_call *o,
 	int r = limits_from(o, &l, &e);
 
 	g = limits_giveup(&l);
+	if (r == 0)
+		r = check_descriptor(fd, &e);
 	if (r == 0)
 		r = capture_new(home, &g, &k, &e);
 	if (r == 0) {

@@ -12,6 +12,7 @@ enum {
 	DEFAULT_CPUS = 2,
 	DEFAULT_DISK_MB = 10240,
 	DEFAULT_TIMEOUT_MS = 600000,
+	ADDRESSES = 253,    /* of a /24 without the host's own */
 	OPTIONS_MAX = 4096, /* bytes: a larger structure is one that nobody initialised */
 };
 
@@ -39,7 +40,7 @@ int options_take(void *to, size_t known, const void *from, const char *init, str
 	return 0;
 }
 
-int limits_from(const struct drover_call *o, struct limits *ret, struct err *e)
+int limits_read(const struct drover_call *o, struct limits *ret, struct err *e)
 {
 	struct drover_call call;
 	int r = options_take(&call, sizeof(call), o, "DROVER_CALL_INIT", e);
@@ -48,6 +49,15 @@ int limits_from(const struct drover_call *o, struct limits *ret, struct err *e)
 	if (r == 0)
 		*ret = (struct limits){call.timeout_ms, call.cancel};
 	return r;
+}
+
+int limits_from(const struct drover_call *o, struct limits *ret, struct err *e)
+{
+	struct giveup canceled;
+	int r = limits_read(o, ret, e);
+
+	canceled = cancel_giveup(ret->cancel);
+	return r < 0 ? r : giveup_check(&canceled, e);
 }
 
 struct giveup limits_giveup(const struct limits *l)
@@ -141,6 +151,14 @@ int settings_find_backend(struct settings *s, const struct store *store,
 	int r = take_backend(s, store, names, e);
 
 	return r < 0 ? r : check_hypervisor(s, true, e);
+}
+
+int settings_check_count(const struct settings *s, size_t n, struct err *e)
+{
+	if (n <= ADDRESSES || is_fake(s->backend))
+		return 0;
+	return err_set(e, ERR_NO_ADDRESS, "%zu members: a cluster's network has %d addresses", n,
+		       ADDRESSES);
 }
 
 /* One that has said so: what is just being started may not have written it yet. */

@@ -144,6 +144,8 @@ static int start_once(const char *const names[], size_t n, struct settings s, st
 		r = names_check_idle(&store, names, n, &list, &any_new, e);
 	if (r == 0)
 		r = settings_find_backend(&s, &store, &list, e);
+	if (r == 0)
+		r = settings_check_count(&s, n, e);
 	if (r < 0)
 		return r;
 	settings_find_network(&s, &store, &list);
@@ -233,6 +235,8 @@ static int add_once(struct drover_cluster *c, const char *const names[], size_t 
 
 	if (r == 0)
 		r = settings_join(&s, c, &list, e);
+	if (r == 0)
+		r = settings_check_count(&s, n, e);
 	return r < 0 ? r : add_members(c, &list, any_new, s, warm, e);
 }
 

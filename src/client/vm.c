@@ -523,6 +523,7 @@ static int exec_once(struct exec *x, int *ret_status, bool *ret_started, struct 
 
 static int init_exec(struct exec *x, const struct drover_exec *from, struct err *e)
 {
+	struct giveup canceled;
 	int r = options_take(&x->x, sizeof(x->x), from, "DROVER_EXEC_INIT", e);
 
 	if (r < 0)
@@ -538,7 +539,18 @@ static int init_exec(struct exec *x, const struct drover_exec *from, struct err 
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	if (x->x.timeout_ms)
 		x->end_ms = clock_ms() + x->x.timeout_ms;
-	return 0;
+	canceled = cancel_giveup(x->x.cancel);
+	return giveup_check(&canceled, e);
+}
+
+/* A guest that is asked to power off closes its connections before the member ends: that is what there is to say. */
+static int tell_stop(struct drover_vm *vm, struct err *e)
+{
+	const char *state = drover_vm_state(vm);
+
+	if (strcmp(state, "stopping") != 0 && strcmp(state, "stopped") != 0)
+		return err_code_number(e->code);
+	return err_set(e, ERR_NOT_RUNNING, "member %s is %s", vm->name, state);
 }
 
 int drover_vm_exec(struct drover_vm *vm, const struct drover_exec *from, struct drover_result *ret,
@@ -560,6 +572,8 @@ int drover_vm_exec(struct drover_vm *vm, const struct drover_exec *from, struct 
 	}
 	if (r < 0 && e.code == ERR_TIMEOUT && x.end_ms && clock_ms() >= x.end_ms)
 		r = exec_too_late(&x, &e);
+	if (r < 0 && e.code == ERR_SSH)
+		r = tell_stop(vm, &e);
 	if (r < 0)
 		return public_error(pe, &e, r);
 	result.out_len = x.out.len;

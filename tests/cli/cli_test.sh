@@ -276,6 +276,9 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 	documented pause web --json
 	documented resume web --json
 	does '' pause web
+	does '^web-2 .*running already' up web-2
+	grep -qx "note: web-2 is paused: .drover resume web-2. lets it run on" "$home/err"
+	result $? "up says of a member that is paused what lets it run on"
 	does '^web-1 +paused' ls
 	does '^web: saved as clean, held for' snapshot save web clean
 	does '^web-2: saved as other, held for' snapshot save web-2 other
@@ -401,7 +404,8 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 	result $? "wait --new hears of a member that is made meanwhile"
 	run rm -f late
 	refuses 1 "never was not running in time" wait never --new --port 80 --timeout 1
-	refuses 1 "'web-3' is not running" stats web-3
+	refuses 1 "member web-3 is not running" stats web-3
+	result $([ "$(sed -n 2p "$home/err")" = "hint: drover up web-3" ]; echo $?) "with what starts it"
 	refuses 1 "member web-3 is not running" wait web-3 --port 80
 	heard() { while read -r -t 20 line <&7 && printf '%s\n' "$line" >>"$home/heard" && [[ $line != $1 ]]; do :; done; }
 	: >"$home/heard"
@@ -426,7 +430,7 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 	refuses 1 "not running" kill web-3
 	does '^web-2: stopped$' down web-2
 	does '^web-2: was not running$' down web-2
-	refuses 1 "'web-2' is not running" ssh web-2
+	refuses 1 "member web-2 is not running" ssh web-2
 	does '^process +web-1 +[1-9][0-9]* ' audit
 	does '^web-2 +stopped' ls web-2
 	does '^web-2 .*drover ssh web-2$' up web-2 --quiet --backend fake

@@ -222,6 +222,30 @@ static void test_a_bound_cluster_dies_with_its_client(void **state)
 	close(pair_of_pipes[1]);
 }
 
+static void test_more_members_than_a_network_has_addresses_are_refused_at_once(void **state)
+{
+	static char texts[254][8];
+	const char *names[254];
+	struct drover_options o = fake_options();
+	struct drover_cluster *c = NULL;
+	struct drover_member *members = NULL;
+	struct drover_error e;
+
+	for (size_t i = 0; i < 254; i++) {
+		snprintf(texts[i], sizeof(texts[i]), "m-%zu", i + 1);
+		names[i] = texts[i];
+	}
+	o.backend = "qemu";
+	o.image = "/nowhere/at-all"; /* it is not looked for by then */
+	assert_int_equal(drover_cluster_start(names, 254, &o, &c, &e), -EADDRNOTAVAIL);
+	assert_string_equal(e.code, "no_free_address");
+	assert_null(c);
+	assert_int_equal(drover_cluster_start(names, 253, &o, &c, &e), -ENOENT);
+	assert_string_equal(e.code, "not_found");
+	assert_int_equal(drover_list(home, NULL, &members, NULL), 0);
+	free(members);
+}
+
 static void test_bad_arguments_are_named(void **state)
 {
 	struct drover_options o = fake_options();
@@ -254,6 +278,7 @@ int main(void)
 		HOME_TEST(test_a_failed_start_leaves_nothing),
 		HOME_TEST(test_a_canceled_start_leaves_nothing),
 		HOME_TEST(test_a_bound_cluster_dies_with_its_client),
+		HOME_TEST(test_more_members_than_a_network_has_addresses_are_refused_at_once),
 		HOME_TEST(test_bad_arguments_are_named),
 	};
 

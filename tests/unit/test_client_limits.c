@@ -263,7 +263,7 @@ static int call_capture_import(const struct drover_call *call, const char *what,
 {
 	struct drover_capture *capture = NULL;
 
-	return drover_capture_import(home, -1, call, &capture, e);
+	return drover_capture_import(home, STDIN_FILENO, call, &capture, e);
 }
 
 /* One capture is made at a time, and that of a large cluster takes minutes. */

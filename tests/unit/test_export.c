@@ -142,6 +142,16 @@ static void import_ends(const struct drover_call *o, const char *code)
 	files_remove_tree(home);
 }
 
+static void an_import_from_what_is_no_descriptor_is_refused(void **state)
+{
+	struct drover_capture *k = NULL;
+	struct drover_error e = {.code = ""};
+
+	assert_int_equal(drover_capture_import(NULL, -1, NULL, &k, &e), -EBADF);
+	assert_string_equal(e.code, "io_error");
+	assert_null(k);
+}
+
 static void an_import_of_what_does_not_come_ends_at_its_deadline(void **state)
 {
 	struct drover_call o = DROVER_CALL_INIT;
@@ -204,6 +214,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		TEST(one_that_is_right_is_taken),
+		TEST(an_import_from_what_is_no_descriptor_is_refused),
 		TEST(an_import_of_what_does_not_come_ends_at_its_deadline),
 		TEST(an_import_is_canceled),
 		TEST(another_format_is_refused),
