@@ -367,7 +367,9 @@ static void note_cluster(struct boot *b, const struct drover_cluster *c)
 	snprintf(config->network, sizeof(config->network), "%s", c->network_kind);
 	if (c->no_egress && !config->no_egress)
 		settings_progress(b->run->settings, "", "warning", -1,
-				  "%s had a way out and has none from now on", config->name);
+				  b->made ? "%s has no way out: its cluster has none"
+					  : "%s had a way out and has none from now on",
+				  config->name);
 	config->no_egress = config->no_egress || c->no_egress;
 }
 

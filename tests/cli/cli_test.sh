@@ -568,6 +568,8 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 	does '^shut-1 ' restart shut-1 --quiet
 	ok "and is restarted without one" has_no_way_out shut-1
 	does '^shut-2 ' up shut-2 shut-3 --quiet
+	ok "up says that a new member of it has no way out" \
+		grep -qx "drover: warning: shut-3 has no way out: its cluster has none" "$home/err"
 	does '' down shut
 	does '^shut-3 ' up shut-3 --quiet
 	ok "a member that joined it has none later" has_no_way_out shut-3

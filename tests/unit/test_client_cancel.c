@@ -5,7 +5,6 @@
  */
 #include "client_home.h"
 
-#include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -327,34 +326,6 @@ static void test_a_deadline_ends_each_call_that_waits_for_a_helper(void **state)
 	each(with_call, COUNT(with_call), times_out);
 }
 
-/* What it would leave a trace of; a destroy frees the handle all the same. */
-static void test_a_call_that_is_canceled_before_it_begins_asks_for_nothing(void **state)
-{
-	struct drover_options o = fake_options();
-	struct drover_cluster *c = start_pair(&o);
-	struct drover_call call = DROVER_CALL_INIT;
-	const struct try pause = {"pause", call_pause, LATE};
-	const struct try save = {"save", call_save, LATE};
-	const struct try reset = {"reset", call_reset, LATE};
-	struct drover_point *points = NULL;
-	struct drover_error e;
-
-	call.cancel = drover_cancel_new();
-	drover_cancel_now(call.cancel);
-	for (int i = 0; i < 20; i++) { /* each may have been quicker than its cancel */
-		gives_up(&pause, c, &call, "canceled", "canceled");
-		assert_string_equal(drover_vm_state(first_of(c)), "running");
-		gives_up(&save, c, &call, "canceled", "canceled");
-		assert_int_equal(drover_cluster_snapshot_list(c, NULL, &points, &e), 0);
-		free(points);
-		gives_up(&reset, c, &call, "canceled", "canceled");
-	}
-	assert_int_equal(drover_cluster_destroy(c, &call, &e), -ECANCELED);
-	drover_cancel_free(call.cancel);
-	assert_int_equal(drover_remove(home, "web-1", NULL, &e), 0);
-	assert_int_equal(drover_remove(home, "web-2", NULL, &e), 0);
-}
-
 /* It was asked of the helper, which does it when it can: the handle tells what is. */
 static void test_a_pause_that_was_given_up_is_told_when_it_comes_true(void **state)
 {
@@ -615,7 +586,6 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		HOME_TEST(test_another_thread_ends_each_call_that_waits_for_a_helper),
 		HOME_TEST(test_a_deadline_ends_each_call_that_waits_for_a_helper),
-		HOME_TEST(test_a_call_that_is_canceled_before_it_begins_asks_for_nothing),
 		HOME_TEST(test_a_pause_that_was_given_up_is_told_when_it_comes_true),
 		HOME_TEST(test_a_member_whose_helper_does_not_answer_is_unknown_until_it_does),
 		HOME_TEST(test_a_destroy_that_is_given_up_cuts_the_power_of_a_bound_cluster),

@@ -6,6 +6,7 @@
 #include "client_home.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
@@ -287,6 +288,39 @@ static void test_the_wait_for_another_capture_is_given_up(void **state)
 	assert_int_equal(drover_cluster_destroy(running, NULL, &e), 0);
 }
 
+static void is_canceled(int r, const struct drover_error *e)
+{
+	assert_int_equal(r, -ECANCELED);
+	assert_string_equal(e->code, "canceled");
+}
+
+/* Each would leave a trace; a destroy frees the handle all the same. */
+static void test_a_call_that_is_canceled_before_it_begins_asks_for_nothing(void **state)
+{
+	struct drover_options o = fake_options();
+	struct drover_cluster *c = start_pair(&o);
+	struct drover_vm *vm = drover_cluster_vm(c, 0);
+	struct drover_call call = DROVER_CALL_INIT;
+	struct drover_reset reset = DROVER_RESET_INIT;
+	struct drover_point *points = NULL;
+	struct drover_error e;
+
+	call.cancel = reset.cancel = drover_cancel_new();
+	drover_cancel_now(call.cancel);
+	for (int i = 0; i < 20; i++) { /* each may have been quicker than its cancel */
+		is_canceled(drover_vm_pause(vm, &call, &e), &e);
+		assert_string_equal(drover_vm_state(vm), "running");
+		is_canceled(drover_cluster_snapshot_save(c, "clean", &call, &e), &e);
+		assert_int_equal(drover_cluster_snapshot_list(c, NULL, &points, &e), 0);
+		free(points);
+		is_canceled(drover_cluster_reset(c, &reset, &e), &e);
+	}
+	is_canceled(drover_cluster_destroy(c, &call, &e), &e);
+	drover_cancel_free(call.cancel);
+	assert_int_equal(drover_remove(home, "web-1", NULL, &e), 0);
+	assert_int_equal(drover_remove(home, "web-2", NULL, &e), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -297,6 +331,7 @@ int main(void)
 		HOME_TEST(test_a_prune_that_is_given_up_has_removed_nothing),
 		HOME_TEST(test_options_that_nobody_initialised_are_refused),
 		HOME_TEST(test_a_fork_refuses_options_that_it_does_not_know),
+		HOME_TEST(test_a_call_that_is_canceled_before_it_begins_asks_for_nothing),
 		HOME_TEST(test_the_wait_for_another_capture_is_given_up),
 	};
 
