@@ -20,49 +20,50 @@
 
 #define RESOLV_CONF "/etc/resolv.conf"
 
-/* A file system of one file, which has no name outside. Returns the descriptor of that file's mount, or -errno. */
-static int make_file(const char *text)
-{
-	scoped(fd) int fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
-	scoped(fd) int root = -1;
-	scoped(fd) int file = -1;
-	int r;
+#define OWN_RESOLV_CONF "/proc/resolv.conf"
 
-	if (fs < 0 || fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
-		return -errno;
-	root = fsmount(fs, FSMOUNT_CLOEXEC, 0);
-	if (root < 0)
-		return -errno;
-	file = openat(root, "file", O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+static int write_file(const char *path, const char *text)
+{
+	scoped(fd) int file = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+
 	if (file < 0 || fchmod(file, 0644) < 0)
 		return -errno;
-	r = files_write_all(file, text, strlen(text));
-	if (r < 0)
-		return r;
-	r = open_tree(root, "file", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
-	return r < 0 ? -errno : r;
+	return files_write_all(file, text, strlen(text));
 }
 
-/* The gateway of "a.b.c.0/24" answers for names. 0 or -errno. */
+/* Lays a file with @text over RESOLV_CONF, and what /proc is for a moment under it. 0 or -errno. */
+static int cover_file(const char *text)
+{
+	int r = write_file(OWN_RESOLV_CONF, text);
+
+	/* a host without the file has nobody who reads it */
+	if (r == 0 && mount(OWN_RESOLV_CONF, RESOLV_CONF, NULL, MS_BIND, NULL) < 0 &&
+	    errno != ENOENT)
+		r = -errno;
+	return r;
+}
+
+/*
+ * The gateway of "a.b.c.0/24" answers for names. The file is in a file system of its own, which is attached until its mount
+ * is made: Linux clones no mount of a detached one before 6.15. /proc is mounted next, so nobody misses it. 0 or -errno.
+ */
 static int use_name_server(const char *subnet)
 {
 	scoped(mem) char *text = NULL;
-	scoped(fd) int file = -1;
 	const char *dot = strrchr(subnet, '.');
+	int r;
 
 	if (!dot)
 		return 0;
 	text = str_format("nameserver %.*s.1\n", (int)(dot - subnet), subnet);
 	if (!text)
 		return -ENOMEM;
-	file = make_file(text);
-	if (file < 0)
-		return file;
-	/* a host without the file has nobody who reads it */
-	if (move_mount(file, "", AT_FDCWD, RESOLV_CONF,
-		       MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_SYMLINKS) < 0)
-		return errno == ENOENT ? 0 : -errno;
-	return 0;
+	if (mount("tmpfs", "/proc", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
+		return -errno;
+	r = cover_file(text);
+	if (umount2("/proc", MNT_DETACH) < 0 && r == 0)
+		r = -errno;
+	return r;
 }
 
 /* In the child, which is the first of this program's that is in the pid namespace. */
@@ -73,12 +74,12 @@ static int make_mounts(void *arg)
 
 	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
 		return say_error("cannot make a mount namespace: %s", strerror(errno));
-	if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
-		return say_error("cannot mount /proc: %s", strerror(errno));
 	r = use_name_server(subnet);
 	if (r < 0)
 		return say_error("cannot put the cluster's name server into %s: %s", RESOLV_CONF,
 				 strerror(-r));
+	if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
+		return say_error("cannot mount /proc: %s", strerror(errno));
 	return CLI_OK;
 }
 
