@@ -25,7 +25,8 @@ check-fault: setup
 	tests/fault/guest_matrix.py build/src/cli/drover build/src/helper/drover-helper '$(CASES)'
 
 # KVM in a guest with nested virtualisation; with cloud-hypervisor too, when it is in PATH or DROVER_HYPERVISOR names it.
-# CASES=PATTERN runs some of it: names as in `tests/kvm/inside.sh`, for example CASES=ch_cluster.
+# CASES=PATTERN runs some of it: names as in `tests/kvm/inside.sh`, for example CASES=ch_cluster. Landlock wants Linux 6.2 in the
+# member: DROVER_TEST_NESTED_KERNEL names what `dpkg -x` made of a linux-image-cloud-amd64 of bookworm-backports.
 check-kvm: setup
 	tools/build
 	CASES='$(CASES)' meson test -C build --suite kvm --verbose; status=$$?; tools/tally build/meson-logs/testlog.json; exit $$status
