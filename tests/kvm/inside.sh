@@ -173,6 +173,67 @@ resets_again_and_again() {
 		! pgrep -x cloud-hyperviso
 }
 
+# follows FILE PATTERN: a line comes
+follows() { timeout 60 grep -Eq -m 1 "$2" < <(exec tail -n +1 -f "$1") || { cat "$1"; return 1; }; }
+# Two at once, of which each shows what is typed into the other; then one is killed.
+consoles_share_the_line() {
+	local pids=()
+	mkfifo /var/tmp/typed.1 /var/tmp/typed.2
+	drover console u </var/tmp/typed.1 >/var/tmp/shown.1 2>&1 &
+	pids+=("$!")
+	drover console u </var/tmp/typed.2 >/var/tmp/shown.2 2>&1 &
+	pids+=("$!")
+	exec 5>/var/tmp/typed.1 6>/var/tmp/typed.2
+	echo 'echo x$((6 * 7))x' >&5
+	follows /var/tmp/shown.1 x42x && follows /var/tmp/shown.2 x42x || return 1
+	kill -9 "${pids[0]}"
+	echo 'echo y$((7 * 7))y' >&6
+	follows /var/tmp/shown.2 y49y || return 1
+	printf '~.' >&6
+	exec 5>&- 6>&-
+	timeout 20 tail --pid="${pids[1]}" -f /dev/null
+}
+events_tell_its_life() {
+	local pid
+	drover events u >/var/tmp/events 2>&1 &
+	pid=$!
+	follows /var/tmp/events 'u .*running' && drover pause u && follows /var/tmp/events 'u .*paused' && drover resume u || return 1
+	drover exec u -- reboot -f </dev/null >/dev/null 2>&1 &
+	follows /var/tmp/events 'u .*reset' && drover wait u && drover exec u -- true || return 1
+	kill "$pid"
+}
+console_is_followed() {
+	drover logs -f u >/var/tmp/followed &
+	local pid=$!
+	drover exec u -- sh -c 'echo said-$((6 * 7)) >/dev/console' && follows /var/tmp/followed said-42 && kill "$pid"
+}
+copies_there_and_back() {
+	mkdir -p /var/tmp/tree/sub && seq 1 100000 >/var/tmp/tree/sub/numbers && ln -s sub/numbers /var/tmp/tree/link &&
+		drover cp /var/tmp/tree u:/tmp/tree && drover cp u:/tmp/tree /var/tmp/back && diff -r /var/tmp/tree /var/tmp/back
+}
+# All bytes, there and back, through its SSH server.
+carries_ssh() {
+	local line port
+	coproc FORWARD { exec drover forward u 0:22; }
+	local pid=$FORWARD_PID
+	read -r -t 30 line <&"${FORWARD[0]}" && port=${line#*:} && port=${port%% *} && drover ssh-config >/var/tmp/ssh_config || return 1
+	seq 1 50000 | ssh -F /var/tmp/ssh_config -o ProxyCommand=none -o ProxyUseFdpass=no -o HostName=127.0.0.1 -p "$port" u cat |
+		cmp - <(seq 1 50000) || return 1
+	kill -TERM "$pid"
+	wait "$pid"
+	[ $? -eq 143 ]
+}
+restarts_with_other_sizes() {
+	local before
+	before=$(address u)
+	drover restart u --mem 320M --cpus 2 && [ "$(drover exec u -- nproc)" = 2 ] && [ "$(address u)" = "$before" ]
+}
+# To QEMU, which then keeps its points, and back.
+changes_its_hypervisor() {
+	drover down u && [ ! -e "$(echo "$DROVER_HOME"/clusters/*/u/points.qcow2)" ] && drover up u --backend qemu && drover snapshot save u here &&
+		drover snapshot rm u here && drover down u && drover up u --backend cloud-hypervisor && drover exec u -- true
+}
+
 # bench ROUNDS: against the hypervisor started by hand, for each that there is. One guest at a time: two at once by the KVM of
 # a translated host are sometimes its end (docs/verification.md).
 bench() {
@@ -237,6 +298,18 @@ case_ch_reset() {
 	ok "its counters are told" eval 'drover stats r && drover stats --json r | grep -q cpu'
 	ok "its kernel panics later, which ls tells" panics_later
 }
+case_ch_use() {
+	ok "doctor finds nothing amiss" drover doctor
+	ok "a member boots" up_by_ch u
+	ok "two consoles share its line, and one outlives the other" consoles_share_the_line
+	ok "events tell that it is paused, and that it resets itself" events_tell_its_life
+	ok "its console is followed, after the reset too" console_is_followed
+	ok "a tree is copied there and back" copies_there_and_back
+	ok "a port of the host carries ssh to it" carries_ssh
+	ok "it restarts with other sizes and the same address" restarts_with_other_sizes
+	ok "it goes over to QEMU, with a point, and back" changes_its_hypervisor
+	ok "it goes" drover rm -f u
+}
 case_ch_debian() {
 	ok "Debian boots by cloud-hypervisor, from its disk" drover up d --image debian-12 --backend cloud-hypervisor
 	ok "its kernel says KVM" guest_says_kvm d
@@ -245,7 +318,7 @@ case_ch_debian() {
 case_ch_contract() { ok "the contract holds for cloud-hypervisor by KVM" contract cloud-hypervisor; }
 case_ch_remote_contract() { ok "the contract holds through a helper" contract remote-cloud-hypervisor; }
 case_qemu_contract() { ok "the contract holds for QEMU by KVM" contract qemu; }
-cases=(nesting qemu qemu_vmlinux ch_cluster ch_vmlinux ch_user ch_firmware ch_client ch_ends ch_reset ch_debian ch_contract ch_remote_contract
+cases=(nesting qemu qemu_vmlinux ch_cluster ch_vmlinux ch_user ch_firmware ch_client ch_ends ch_reset ch_use ch_debian ch_contract ch_remote_contract
 	qemu_contract)
 
 ok "KVM is there" kvm_is_there
