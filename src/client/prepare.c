@@ -129,7 +129,10 @@ static int make_firmware(struct prepare *p, struct err *e)
 	return r < 0 ? r : disk_copy(variables, "raw", path, NULL, e);
 }
 
-/* What points are kept in where there is no disk: a few blocks, until one is saved. */
+/*
+ * What points are kept in where there is no disk: a few blocks, until one is saved. cloud-hypervisor saves none, and a member
+ * that comes from it to QEMU gets the file then.
+ */
 static int make_points_file(const struct prepare *p, struct err *e)
 {
 	scoped(mem) char *path = store_member_path(p->store, p->config.name, MEMBER_POINTS);
@@ -138,7 +141,8 @@ static int make_points_file(const struct prepare *p, struct err *e)
 
 	if (!path || !disk)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
-	if (files_exist(disk) || files_exist(path))
+	if (str_equal(p->config.backend, "cloud-hypervisor") || files_exist(disk) ||
+	    files_exist(path))
 		return 0;
 	mb = disk_create(path, NULL, NULL, 1, e);
 	return mb < 0 ? (int)mb : 0;
@@ -173,8 +177,6 @@ static int read_texts(const struct prepare *p, struct seed_texts *t, struct seed
 {
 	int r = keys_ensure(p->store, &t->public_key, e);
 
-	if (r == 0)
-		r = keys_ensure_host(p->store, p->config.name, e);
 	if (r == 0)
 		r = read_key(p, MEMBER_HOST_KEY, &t->host_key, e);
 	if (r == 0)
@@ -256,6 +258,15 @@ static void drop_begin(const struct prepare *p)
 	}
 }
 
+/* Those that the seed is made of: new ones take their time, which passes beside the network's start. */
+static int make_keys(const struct prepare *p, struct err *e)
+{
+	scoped(mem) char *public_key = NULL;
+	int r = keys_ensure(p->store, &public_key, e);
+
+	return r < 0 ? r : keys_ensure_host(p->store, p->config.name, e);
+}
+
 int prepare_files(struct prepare *p, struct err *e)
 {
 	int r = kernel_check_member(&p->config, e);
@@ -278,6 +289,8 @@ int prepare_files(struct prepare *p, struct err *e)
 		r = make_firmware(p, e);
 	if (r == 0 && !p->is_fake)
 		r = make_points_file(p, e);
+	if (r == 0 && !p->is_fake)
+		r = make_keys(p, e);
 	return r == 0 ? giveup_check(p->giveup, e) : r;
 }
 

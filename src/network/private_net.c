@@ -346,21 +346,22 @@ static int start_dnsmasq(struct private_net *n, struct err *e)
 	return dnsmasq_open(n->loop, &o, on_dnsmasq, n, &n->dnsmasq, e);
 }
 
+/* Both programs start while this one makes the tables, which takes as long as either of them. */
 static int make_parts(struct private_net *n, struct err *e)
 {
-	int r = start_dnsmasq(n, e); /* first: it takes longest to stand */
+	int r = n->want_slirp ? start_egress(n, e) : 0;
 
+	if (r < 0 && n->adopted && !is_shortage(r)) {
+		lose_egress(n, e); /* dnsmasq is not ready yet, so nobody is told from here */
+		r = 0;
+	}
+	if (r == 0)
+		r = start_dnsmasq(n, e);
 	if (r < 0 || !n->want_slirp)
 		return r;
 	r = n->adopted ? 0 : nft_private_make(n->subnet, EGRESS_IFNAME, e);
 	n->has_nat = r == 0;
-	if (r < 0)
-		return r;
-	r = start_egress(n, e);
-	if (r == 0 || !n->adopted || is_shortage(r))
-		return r;
-	lose_egress(n, e); /* dnsmasq is not ready yet, so nobody is told from here */
-	return 0;
+	return r;
 }
 
 static int adopt_bridge(struct private_net *n, const struct sandbox *s, struct err *e)

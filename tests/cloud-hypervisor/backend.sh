@@ -66,6 +66,15 @@ having() {
 		shift
 		exec "$@"' _ "$@"
 }
+# without_libcurl COMMAND...: each name that it is looked for by is of an empty file
+without_libcurl() {
+	# shellcheck disable=SC2016,SC2046
+	unshare $([ "$(id -u)" = 0 ] && echo -m || echo -rm) bash -ec '
+		for file in $(ldconfig -p | awk "\$1 ~ /^libcurl(-gnutls)?\.so\.4/ { print \$NF }"); do
+			mount --bind /dev/null "$(readlink -f "$file")"
+		done
+		exec "$@"' _ "$@"
+}
 export -f boot
 export home
 
@@ -75,6 +84,9 @@ up_fails refuse 'did not take the VM: The VM could not be created: the disk is.b
 up_fails die 'cloud-hypervisor ended with exit status 3: cannot open the firmware'
 up_fails panic "the guest's kernel panicked: Kernel panic - not syncing: played"
 up_fails reboots 'the guest has reset itself 3 times and was not ready; the console.s last: .*hello from boot 2 . hello from boot 3'
+PATH=$PATH:/sbin fails "without libcurl: that is told when a member is to boot" 1 'HTTP is spoken by libcurl, which is not installed$' \
+	without_libcurl "$DROVER" up x --image tiny --backend cloud-hypervisor
+ok "without libcurl: nothing is left" nothing_left
 ok "a member boots, pauses, resumes, counts and stops" boot ''
 ok "nothing is left" nothing_left
 ok "the console goes on when the guest has reset itself" boot reboot

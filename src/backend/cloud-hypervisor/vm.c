@@ -12,6 +12,7 @@
  */
 #include "backend/cloud-hypervisor/vm.h"
 
+#include "base/curl.h"
 #include "base/files.h"
 #include "base/scoped.h"
 #include "base/str.h"
@@ -292,8 +293,11 @@ static int open_lines(struct ch_vm *vm, int events, const char *action, rest_rep
 		      struct err *e)
 {
 	uv_loop_t *loop = vm->base.backend->loop;
+	int r = curl_load(CURL_GLOBAL_NOTHING, e);
 
 	vm->events = events_open(loop, events, on_event, vm);
+	if (r < 0)
+		return r;
 	vm->rest = rest_open(loop, vm->api_path);
 	if (!vm->events || !vm->rest ||
 	    rest_call(vm->rest, action, NULL, PING_MS, on_reply, vm) < 0)
