@@ -412,7 +412,7 @@ int vm_dial_wait(struct drover_vm *vm, uint16_t port, uint64_t timeout_ms,
 int cluster_take_keys(struct drover_cluster *c, struct err *e);
 
 /*
- * A fresh SSH session to a running member over the dialed @fd (taken): handshake, strict host key, key login. Blocks within
+ * vm_ssh.c: a fresh SSH session to a running member over the dialed @fd (taken): handshake, strict host key, key login. Blocks within
  * @limits, which are only read during the call.
  */
 int vm_ssh_open(const struct store *store, const char *name, const char *user, int fd,
