@@ -46,6 +46,8 @@ struct boot {
 	bool reserved;
 	struct backend_vm *handle;
 	int fd; /* dialed, for the login */
+	struct drover_cancel
+		*cut; /* of the login under way: by the guest's fate, or with the run; owned */
 	struct ssh_session *ssh;
 	struct timer *retry;
 	struct login_tries tries;
@@ -97,13 +99,20 @@ static void hint_log(const struct boot *b, struct err *e)
 		err_hint(e, err_code_number(e->code), "what the guest said is in %s", path);
 }
 
+/* Nothing is told to it any more. */
+static void leave(struct boot *b)
+{
+	b->ended = true;
+	b->vm->on_cut = NULL;
+}
+
 static void boot_end(struct boot *b, const struct err *e)
 {
 	struct boot_run *run = b->run;
 
 	if (b->ended)
 		return;
-	b->ended = true;
+	leave(b);
 	/* The first failure made it 0, and others may come in the same turn of the loop. */
 	if (run->pending > 0)
 		run->pending--;
@@ -135,14 +144,14 @@ static void login_work(uv_work_t *w)
 	struct boot *b = w->data;
 	uint64_t left = clock_left_ms(b->run->end_ms);
 	struct ssh_limits l = {.timeout_ms = left < LOGIN_TRY_MS ? left : LOGIN_TRY_MS,
-			       .cancel_fd = b->run->giveup.cancel_fd};
+			       .cancel_fd = b->cut->event_fd};
 
 	b->work_result = vm_ssh_open(&b->run->cluster->store, b->vm->name, b->prepare.config.user,
 				     take_fd(&b->fd), &l, &b->ssh, &b->work_error);
 	if (b->work_result == 0 && b->prepare.config.n_shares > 0) {
 		b->work_result =
 			shares_mount(&b->prepare.config, b->ssh, clock_left_ms(b->run->end_ms),
-				     b->run->giveup.cancel_fd, &b->work_error);
+				     b->cut->event_fd, &b->work_error);
 		if (b->work_result < 0) {
 			ssh_close(b->ssh);
 			b->ssh = NULL;
@@ -169,10 +178,12 @@ static void after_login(uv_work_t *w, int status)
 {
 	struct boot *b = w->data;
 
+	drover_cancel_free(b->cut);
+	b->cut = NULL;
 	if (!goes_on_after_work(b))
 		return;
 	if (b->work_result < 0) {
-		retry_login(b, &b->work_error);
+		retry_login(b, b->vm->is_cut ? &b->vm->cut : &b->work_error);
 		return;
 	}
 	b->vm->ssh = b->ssh;
@@ -197,21 +208,45 @@ static int queue(struct boot *b, uv_work_cb work, uv_after_work_cb after)
 static void on_dialed(void *arg, int r, int fd, const struct err *e)
 {
 	struct boot *b = arg;
+	bool is_cut = b->vm->is_cut; /* by a reset, which may have come after this connection */
 
-	if (b->ended) {
-		close_fd(&fd);
+	b->fd = r < 0 || b->ended || is_cut ? -1 : fd;
+	if (r >= 0 && b->fd < 0)
+		close(fd);
+	if (b->ended)
 		return;
-	}
-	if (r < 0) {
-		if (e->code == ERR_DENIED) /* by the helper, not by the guest */
-			boot_end(b, e);
-		else
-			retry_login(b, e);
-		return;
-	}
-	b->fd = fd;
-	if (queue(b, login_work, after_login) < 0)
+	if (r < 0 && e->code == ERR_DENIED) /* by the helper, not by the guest */
+		boot_end(b, e);
+	else if (r < 0 || is_cut)
+		retry_login(b, r < 0 ? e : &b->vm->cut);
+	else if (!(b->cut = drover_cancel_new()) || queue(b, login_work, after_login) < 0)
 		end_without_memory(b);
+}
+
+/* The guest that has taken a connection, or was about to, is no more: nothing comes of it but a time-out. */
+static void on_cut(void *arg)
+{
+	struct boot *b = arg;
+
+	if (b->ended)
+		return;
+	if (b->vm->cut.code != ERR_SSH)
+		boot_end(b, &b->vm->cut);
+	else if (b->cut)
+		drover_cancel_now(b->cut);
+}
+
+/* From here on what becomes of the guest is known on the loop, and a login in a work thread ends by it. */
+static void begin_logins(struct boot *b)
+{
+	struct err e = ERR_INIT;
+
+	b->vm->on_cut = on_cut;
+	b->vm->cut_arg = b;
+	if (vm_await_end(b->vm, &e) < 0)
+		boot_end(b, &e);
+	else
+		begin_login(b);
 }
 
 static void begin_login(void *arg)
@@ -219,6 +254,7 @@ static void begin_login(void *arg)
 	struct boot *b = arg;
 	struct err e = ERR_INIT;
 
+	b->vm->is_cut = false;
 	tell_stage(b, "ssh", -1, b->vm->ip);
 	if (backend_dial(b->handle, SSH_PORT, clock_left_ms(b->run->end_ms), on_dialed, b, &e) < 0)
 		boot_end(b, &e);
@@ -240,7 +276,7 @@ static void on_address(void *arg, int r, const char *ip, const struct err *e)
 	if (b->vm->is_fake)
 		boot_end(b, NULL);
 	else
-		begin_login(b);
+		begin_logins(b);
 }
 
 static void on_started(void *arg, int r, const struct err *e)
@@ -427,6 +463,7 @@ void boot_run_done(struct boot_run *run)
 		timer_stop(&b->retry);
 		close_fd(&b->fd);
 		ssh_close(b->ssh);
+		drover_cancel_free(b->cut);
 		prepare_done(&b->prepare);
 	}
 	free(run->boots);
@@ -438,6 +475,9 @@ void boot_run_settle(struct boot_run *run)
 {
 	if (run->stop)
 		drover_cancel_now(run->stop);
+	for (size_t i = 0; i < run->n; i++)
+		if (run->boots[i].cut)
+			drover_cancel_now(run->boots[i].cut);
 	while (run->working > 0)
 		uv_run(&run->cluster->loop, UV_RUN_ONCE); /* work hears of the stop */
 }
@@ -451,7 +491,7 @@ static void roll_back(struct boot_run *run)
 	for (size_t i = 0; i < run->n; i++) {
 		struct boot *b = &run->boots[i];
 
-		b->ended = true;
+		leave(b);
 		timer_stop(&b->retry);
 	}
 	remote_cancel_asked(c->backend);

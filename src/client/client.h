@@ -297,6 +297,9 @@ struct drover_vm {
 	bool is_cut; /* what ran in the guest is over: it ended, its kernel panicked, or it reset itself */
 	struct err cut;           /* which, when it is */
 	unsigned *pending_to_end; /* set to 0 when it does, for who waits in wait_loop; or NULL */
+	void (*on_cut)(
+		void *arg); /* called when @is_cut becomes true, for whom a work thread waits; or NULL */
+	void *cut_arg;
 	bool is_fake;
 };
 

@@ -303,6 +303,14 @@ int drover_vm_console(struct drover_vm *vm, const struct drover_call *o, struct 
 	return public_fd(r, fd, &e, pe);
 }
 
+static void cut_off(struct drover_vm *vm, const struct err *why)
+{
+	vm->is_cut = true;
+	vm->cut = *why;
+	if (vm->on_cut)
+		vm->on_cut(vm->cut_arg);
+}
+
 static void on_vm_ended(void *arg, int r, const struct err *e)
 {
 	struct drover_vm *vm = arg;
@@ -315,24 +323,27 @@ static void on_vm_ended(void *arg, int r, const struct err *e)
 		err_set(&vm->end, ERR_NOT_RUNNING, "%s does not run any more", vm->name);
 	if (!vm->has_ended)
 		return;
-	vm->is_cut = true;
-	vm->cut = vm->end;
 	if (vm->pending_to_end)
 		*vm->pending_to_end = 0;
+	cut_off(vm, &vm->end);
 }
 
 static void on_guest(void *arg, enum guest_news news, const char *line)
 {
 	struct drover_vm *vm = arg;
+	struct err why = ERR_INIT;
 
 	if (vm->has_ended)
 		return;
-	vm->is_cut = news != GUEST_GOES_ON;
+	if (news == GUEST_GOES_ON) {
+		vm->is_cut = false;
+		return;
+	}
 	if (news == GUEST_PANICKED)
-		err_set(&vm->cut, ERR_PANIC, "%s: its kernel panicked: %s", vm->name, line);
-	else if (news == GUEST_RESET)
-		err_set(&vm->cut, ERR_SSH, "%s has reset itself, which ended what ran in it",
-			vm->name);
+		err_set(&why, ERR_PANIC, "%s: its kernel panicked: %s", vm->name, line);
+	else
+		err_set(&why, ERR_SSH, "%s has reset itself, which ended what ran in it", vm->name);
+	cut_off(vm, &why);
 }
 
 /* One wait, from the first call on until the handle is released or the VM ends. */

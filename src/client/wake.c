@@ -24,15 +24,16 @@ struct wake {
 	int r;
 	struct err error;
 	struct ssh_session *ssh;
+	struct drover_cancel *stop; /* of the work thread; owned */
 };
 
 struct waking {
 	struct drover_cluster *cluster;
 	unsigned pending;
 	unsigned working;
-	int64_t end_ms;             /* of clock_ms */
-	struct drover_cancel *stop; /* of the work threads; owned */
-	struct err first;           /* the first failure */
+	int64_t end_ms;   /* of clock_ms */
+	struct err first; /* the first failure */
+	bool is_cut;      /* the end of a guest, while something was asked of its helper */
 	bool over;
 };
 
@@ -42,6 +43,7 @@ static void wake_end(struct wake *w, const struct err *e)
 
 	if (all->over)
 		return;
+	w->vm->on_cut = NULL;
 	if (e && all->first.code == ERR_NONE)
 		all->first = *e;
 	all->pending--;
@@ -55,7 +57,7 @@ static int forget_output(void *arg, int stream, const char *data, size_t len)
 static struct ssh_limits limits_of(const struct wake *w)
 {
 	return (struct ssh_limits){.timeout_ms = clock_left_ms(w->all->end_ms),
-				   .cancel_fd = w->all->stop->event_fd};
+				   .cancel_fd = w->stop->event_fd};
 }
 
 static int set_clock(struct wake *w, struct err *e)
@@ -97,12 +99,13 @@ static void after_work(uv_work_t *work, int status)
 {
 	struct wake *w = work->data;
 
+	w->working = false;
 	w->all->working--;
 	if (w->r == 0 && !w->all->over) {
 		w->vm->ssh = w->ssh;
 		w->ssh = NULL;
 	}
-	wake_end(w, w->r < 0 ? &w->error : NULL);
+	wake_end(w, w->r == 0 ? NULL : w->vm->is_cut ? &w->vm->cut : &w->error);
 }
 
 static void on_dialed(void *arg, int r, int fd, const struct err *e)
@@ -116,10 +119,31 @@ static void on_dialed(void *arg, int r, int fd, const struct err *e)
 	}
 	w->fd = fd;
 	w->work.data = w;
-	if (uv_queue_work(&w->all->cluster->loop, &w->work, wake_work, after_work) == 0)
-		w->all->working++;
-	else
+	w->stop = drover_cancel_new();
+	w->working = w->stop &&
+		     uv_queue_work(&w->all->cluster->loop, &w->work, wake_work, after_work) == 0;
+	w->all->working += w->working;
+	if (!w->working)
 		wake_end(w, &(struct err){.code = ERR_NO_MEMORY, .msg = "out of memory"});
+}
+
+/*
+ * A guest that ends, panics or resets itself sends no end of the connection: the login ends here. One that has reset itself
+ * takes the connection that is still asked for.
+ */
+static void on_cut(void *arg)
+{
+	struct wake *w = arg;
+	struct waking *all = w->all;
+
+	if (w->working) {
+		drover_cancel_now(w->stop);
+	} else if (w->vm->cut.code != ERR_SSH) {
+		if (all->first.code == ERR_NONE)
+			all->first = w->vm->cut;
+		all->is_cut = true;
+		all->pending = 0;
+	}
 }
 
 static void on_state(void *arg, enum vm_state state)
@@ -145,17 +169,24 @@ static void begin(struct wake *w)
 	if (!w->vm->handle || w->vm->is_fake)
 		return;
 	w->all->pending++;
-	if (backend_state(w->vm->handle, on_state, w, &e) < 0)
+	w->vm->is_cut = false; /* what it was before that instant */
+	w->vm->on_cut = on_cut;
+	w->vm->cut_arg = w;
+	if (vm_await_end(w->vm, &e) < 0 || backend_state(w->vm->handle, on_state, w, &e) < 0)
 		wake_end(w, &e);
 }
 
 /* Questions that are still under way are canceled by a new handle; work hears of the stop. */
-static void give_up(struct waking *all)
+static void give_up(struct waking *all, const struct wake *wakes)
 {
 	struct drover_cluster *c = all->cluster;
 
 	all->over = true;
-	drover_cancel_now(all->stop);
+	for (size_t i = 0; i < c->n_vms; i++) {
+		c->vms[i]->on_cut = NULL;
+		if (wakes[i].working)
+			drover_cancel_now(wakes[i].stop);
+	}
 	while (all->working > 0)
 		uv_run(&c->loop, UV_RUN_ONCE);
 	cluster_renew_handles(c);
@@ -169,26 +200,22 @@ int cluster_wake(struct drover_cluster *c, uint64_t timeout_ms, struct drover_ca
 	struct wake *wakes = calloc(c->n_vms + 1, sizeof(*wakes));
 	int r;
 
-	all.stop = drover_cancel_new();
-	if (!wakes || !all.stop) {
-		free(wakes);
-		drover_cancel_free(all.stop);
-		return err_set(e, ERR_NO_MEMORY, "out of memory or descriptors");
-	}
+	if (!wakes)
+		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	for (size_t i = 0; i < c->n_vms; i++) {
 		wakes[i] = (struct wake){.all = &all, .vm = c->vms[i], .fd = -1};
 		begin(&wakes[i]);
 	}
 	r = wait_loop(&c->loop, &all.pending, timeout_ms, cancel, e);
-	if (r < 0)
-		give_up(&all);
-	else if (all.first.code != ERR_NONE)
+	if (r < 0 || all.is_cut)
+		give_up(&all, wakes);
+	if (r == 0 && all.first.code != ERR_NONE)
 		r = err_copy(e, &all.first);
 	for (size_t i = 0; i < c->n_vms; i++) {
 		close_fd(&wakes[i].fd);
 		ssh_close(wakes[i].ssh);
+		drover_cancel_free(wakes[i].stop);
 	}
 	free(wakes);
-	drover_cancel_free(all.stop);
 	return r;
 }

@@ -87,6 +87,9 @@ up_fails reboots 'the guest has reset itself 3 times and was not ready; the cons
 PATH=$PATH:/sbin fails "without libcurl: that is told when a member is to boot" 1 'HTTP is spoken by libcurl, which is not installed$' \
 	without_libcurl "$DROVER" up x --image tiny --backend cloud-hypervisor
 ok "without libcurl: nothing is left" nothing_left
+up_fails login-panic "the guest's kernel panicked: Kernel panic - not syncing: played|x: its kernel panicked: .*: played"
+up_fails login-die 'cloud-hypervisor ended with exit status 3: the guest is no more'
+up_fails login-reboot 'cloud-hypervisor ended with exit status 3: the guest is no more'
 ok "a member boots, pauses, resumes, counts and stops" boot ''
 ok "nothing is left" nothing_left
 ok "the console goes on when the guest has reset itself" boot reboot

@@ -3,7 +3,7 @@
 """Plays the program cloud-hypervisor for tests: its REST API and its events, and no VM at all.
 
 FAKE_CH says how it misbehaves (nothing: not at all): old, refuse, text, truncated, no-json, flood, hang, die, mute-button,
-panic, reboot, reboots (the guest: reboots again and again).
+panic, reboot, reboots (the guest: reboots again and again), login-panic, login-die, login-reboot (when somebody logs in).
 A "guest" with an initial file system, or with firmware, answers on SSH, by a banner on its address, which this program takes itself.
 """
 import glob
@@ -37,11 +37,23 @@ def end(status):
     os._exit(status)
 
 
-def greet(listener):
+PANIC = b"[    1.0] Kernel panic - not syncing: played\r\n[    1.0] ---[ end Kernel panic - not syncing: played ]---\r\n"
+
+
+def greet(listener, config):
     peers = []
     while True:
         peers.append(listener.accept()[0])
         peers[-1].sendall(b"SSH-2.0-fake\r\n")
+        if not MODE.startswith("login") or not peers[-1].recv(1):
+            continue
+        if MODE == "login-panic":
+            state["peer"].sendall(PANIC)
+        elif MODE == "login-reboot" and state["boots"] == 1:
+            reset(config)
+        else:
+            print("the guest is no more", file=sys.stderr, flush=True)
+            os._exit(3)
 
 
 def listen_serial(config):
@@ -73,7 +85,7 @@ def play_serial():
             continue
         peer.sendall(b"hello from boot %d\r\n" % state["boots"])
         if MODE == "panic":
-            peer.sendall(b"[    1.0] Kernel panic - not syncing: played\r\n[    1.0] ---[ end Kernel panic - not syncing: played ]---\r\n")
+            peer.sendall(PANIC)
         state["peer"] = peer  # or it would be closed
         connected.set()
 
@@ -92,7 +104,7 @@ def play_guest(config):
     ip = re.search(re.escape(config["net"][0]["mac"]) + r",.*?(\d+\.\d+\.\d+\.\d+)", leases)[1]
     subprocess.run(["ip", "address", "replace", ip + "/32", "dev", "lo"], check=True)
     listener = socket.create_server((ip, 22))
-    threading.Thread(target=greet, args=(listener,), daemon=True).start()
+    threading.Thread(target=greet, args=(listener, config), daemon=True).start()
 
 
 def create(config):
