@@ -55,7 +55,7 @@ begin() {
 	local line= pid
 	exec 3< <(exec "$drover" "$@" 2>"$home/err" </dev/null)
 	pid=$!
-	read -r -t 60 line <&3
+	read -r -t $patience line <&3
 	kill "$pid"
 	exec 3<&-
 	printf '%s\n' "$line" >"$home/out"
@@ -270,7 +270,7 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 	"$drover" events --json web-3 new >"$home/events" 2>"$home/err" &
 	listener=$!
 	exec 7<"$home/events"
-	read -r -t 20 line <&7
+	read -r -t $patience line <&7
 	result $? "events --json tells the member first"
 	does '^web-2: paused$' pause web
 	documented pause web --json
@@ -343,7 +343,7 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 		grep -q "^proxycommand env DROVER_HOME='$DROVER_HOME' .* dial web-2 22$" "$home/seen"
 	result $? "ssh reads what ssh-config prints"
 	status=0
-	printf '~~tilde\n~.' | timeout 20 "$drover" console web-1 >"$home/out" 2>"$home/err" || status=$?
+	printf '~~tilde\n~.' | timeout $patience "$drover" console web-1 >"$home/out" 2>"$home/err" || status=$?
 	[ "$status" -eq 0 ]
 	result $? "~. leaves the console"
 	refuses 1 "No such file" cp "$home/no-such-file" web-1:/x
@@ -356,7 +356,7 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 	port=${line#127.0.0.1:}
 	port=${port%% *}
 	[ "$line" = "127.0.0.1:$port -> web-3:80" ] && exec 5<>"/dev/tcp/127.0.0.1/$port" 6<>"/dev/tcp/127.0.0.1/$port" &&
-		echo one >&5 && echo two >&6 && read -r -t 20 two <&6 && read -r -t 20 one <&5 && [ "$one $two" = "one two" ]
+		echo one >&5 && echo two >&6 && read -r -t $patience two <&6 && read -r -t $patience one <&5 && [ "$one $two" = "one two" ]
 	result $? "forward passes two connections on, there and back"
 	refuses 1 "Address already in use" forward web-1 "$port:80"
 	refuses 1 "hint: take another port; 0 finds one that is free" forward web-1 "$port:80"
@@ -382,7 +382,7 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 	exec 8>"$home/to-dial" 9<"$home/dialed"
 	echo echoed >&8
 	echoed=
-	read -r -t 20 echoed <&9
+	read -r -t $patience echoed <&9
 	does '^web-3: killed$' kill web-3
 	status=0
 	wait $dial || status=$?
@@ -397,7 +397,7 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 	exec 5>&- 6>&-
 	does '^web-3 +stopped' ls
 	does '^web-3: stopped$' wait web-3 --state stopped
-	"$drover" wait late --new --port 80 --timeout 20 >"$home/late" 2>&1 &
+	"$drover" wait late --new --port 80 --timeout "$patience" >"$home/late" 2>&1 &
 	late=$!
 	run up late --backend fake --quiet
 	wait "$late" && grep -qx 'late: port 80 is open' "$home/late"
@@ -407,7 +407,7 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 	refuses 1 "member web-3 is not running" stats web-3
 	result $([ "$(sed -n 2p "$home/err")" = "hint: drover up web-3" ]; echo $?) "with what starts it"
 	refuses 1 "member web-3 is not running" wait web-3 --port 80
-	heard() { while read -r -t 20 line <&7 && printf '%s\n' "$line" >>"$home/heard" && [[ $line != $1 ]]; do :; done; }
+	heard() { while read -r -t $patience line <&7 && printf '%s\n' "$line" >>"$home/heard" && [[ $line != $1 ]]; do :; done; }
 	: >"$home/heard"
 	does '^new .*drover ssh new$' up new --quiet --backend fake
 	heard '*"new"*"running"*' # a cluster that comes and goes while the listener waits for its turn is not told

@@ -63,7 +63,7 @@ LINES = [
     ('drover cp db', 'drover cp db-1:'),
     ('drover cp onl', 'drover cp only-folder/'),
 ]
-DEADLINE_S = 20
+DEADLINE_S = 60
 number = failures = 0
 
 

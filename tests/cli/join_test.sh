@@ -5,7 +5,7 @@ set -u
 . "$(dirname "$0")/home.sh"
 
 # run ARGS...: its status; what it said is in $home/out and $home/err
-run() { timeout 60 "$drover" "$@" >"$home/out" 2>"$home/err" </dev/null; }
+run() { timeout $patience "$drover" "$@" >"$home/out" 2>"$home/err" </dev/null; }
 
 up() { run up --quiet --backend fake "$@" || { cat "$home/err"; return 1; }; }
 
@@ -70,7 +70,7 @@ run rm -f old
 at_once() {
 	local member pids=() bad=0
 	for member; do
-		timeout 60 "$drover" up "$member" --quiet --backend fake >"$home/$member" 2>&1 </dev/null &
+		timeout $patience "$drover" up "$member" --quiet --backend fake >"$home/$member" 2>&1 </dev/null &
 		pids+=($!)
 	done
 	for member; do
@@ -96,9 +96,9 @@ ok "so do three that make the first members of one name" again_and_again "rm -f"
 
 # --- a start that ends when another has joined it
 becomes() { # MEMBER STATE: waits until it is told to be
-	timeout 20 "$drover" events --json "$1" >"$home/events" 2>&1 &
+	timeout $patience "$drover" events --json "$1" >"$home/events" 2>&1 &
 	local events=$!
-	timeout 20 tail -n +1 -f --pid=$events "$home/events" | grep -q -m 1 "\"$1\".*\"$2\""
+	timeout $patience tail -n +1 -f --pid=$events "$home/events" | grep -q -m 1 "\"$1\".*\"$2\""
 	kill "$events"
 }
 spares_others() {

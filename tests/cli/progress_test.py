@@ -17,7 +17,7 @@ import time
 DROVER = os.path.realpath(sys.argv[1])
 HOME = tempfile.mkdtemp()
 BODY = os.urandom(1 << 20) * 4
-DEADLINE_S = 30
+DEADLINE_S = 60
 ENV = dict(os.environ, DROVER_HOME=HOME + '/home', DROVER_IMAGE_CACHE=HOME + '/images', TERM='xterm', no_proxy='127.0.0.1',
            DROVER_IMAGE_BUILD=HOME + '/builder', COLUMNS='100')
 number = failures = 0

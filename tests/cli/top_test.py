@@ -21,7 +21,7 @@ drover = os.path.realpath(sys.argv[1])
 home = tempfile.mkdtemp(prefix="drover-top-")
 env = dict(os.environ, DROVER_HOME=home + "/home", TERM="xterm")
 count = failures = 0
-DEADLINE = 20
+DEADLINE = 60
 LEAVE = b"\x1b[?25h\x1b[?1049l"
 
 

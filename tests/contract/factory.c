@@ -25,7 +25,7 @@ extern char **environ;
 
 #define ON_FAKE                                                  \
 	.subnet = "", .address = "203.0.113.1", .bad = ERR_BOOT, \
-	.bad_text = "forced Create failure", .deadline_ms = 10000
+	.bad_text = "forced Create failure", .deadline_ms = 60000
 #define WITH_GUESTS                                                                                \
 	.has_guests = true, .subnet = "10.83.0.0/24", .address = "10.83.0.", .bad = ERR_NOT_FOUND, \
 	.bad_text = "the kernel of bad", .deadline_ms = 120000

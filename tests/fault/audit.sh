@@ -27,7 +27,7 @@ plant_process() {
 		exec tail -f /dev/null' _ "$scratch/told" >/dev/null 2>&1 &
 	orphan=$!
 	disown
-	read -r -t 10 line <"$scratch/told" && [ "$line" = up ]
+	read -r -t $patience line <"$scratch/told" && [ "$line" = up ]
 }
 plant_files() {
 	mkdir -p "$DROVER_HOME/clusters/ghost/ghost-1" && touch "$DROVER_HOME/run/stray" &&
@@ -133,13 +133,13 @@ keep() {
 	"$helper" --members kept-1 --backend qemu --starter $$ --ready-fd 3 3>"$scratch/ready" >"$scratch/kept" 2>&1 </dev/null &
 	supervisor=$!
 	disown
-	read -r -t 20 line <"$scratch/ready" && [ "$line" = ready ] || { cat "$scratch/kept"; return 1; }
+	read -r -t $patience line <"$scratch/ready" && [ "$line" = ready ] || { cat "$scratch/kept"; return 1; }
 	init=$(cut -d' ' -f1 "/proc/$supervisor/task/$supervisor/children")
 	mapfile -t kept < <(readlink "/proc/$init/ns/net" "/proc/$init/ns/mnt" "/proc/$init/ns/pid")
 	sh -c 'cd "/proc/$1/ns" && exec 4<net 5<mnt 6<pid && cd / && echo up >"$2" && exec tail -f /dev/null' _ "$init" "$scratch/holds" >/dev/null 2>&1 &
 	holder=$!
 	disown
-	read -r -t 10 line <"$scratch/holds" && [ "$line" = up ] || return 1
+	read -r -t $patience line <"$scratch/holds" && [ "$line" = up ] || return 1
 	if [ "$(id -u)" -eq 0 ]; then
 		touch "$scratch/place" && mount --bind "/proc/$init/ns/net" "$scratch/place" || return 1
 	fi

@@ -55,12 +55,12 @@ time_t time(time_t *ret)
 END
 # SECONDS: how far it is off from now on
 off() { truncate -s "$1" "$CLOCK_FILE"; }
-under() { LD_PRELOAD=$scratch/clock.so timeout 30 "$drover" "$@"; }
+under() { LD_PRELOAD=$scratch/clock.so timeout $patience "$drover" "$@"; }
 booting() { # waits until that is told
 	: >"$scratch/events" # before somebody waits for what comes into it
 	"$drover" events >>"$scratch/events" 2>&1 &
 	local events=$!
-	timeout 20 tail -n +1 -f --pid=$events "$scratch/events" | grep -q -m 1 'far-2 .*starting'
+	timeout $patience tail -n +1 -f --pid=$events "$scratch/events" | grep -q -m 1 'far-2 .*starting'
 	kill "$events"
 }
 stepped() {

@@ -15,7 +15,7 @@ skip() { # CLAIM WHY
 refused() {
 	local pattern=$1 said rc
 	shift
-	said=$(timeout 20 "$@" "$helper" --members no --ready-fd 1 2>/dev/null </dev/null)
+	said=$(timeout $patience "$@" "$helper" --members no --ready-fd 1 2>/dev/null </dev/null)
 	rc=$?
 	echo "exit $rc: $said"
 	[ "$rc" -eq 1 ] && tr '\n' ' ' <<<"$said" | grep -Eq -- "^error host_not_ready .*$pattern" && nothing_left
@@ -27,7 +27,7 @@ without_user_namespaces() {
 	: >"$scratch/ns" # before somebody waits for what comes into it
 	unshare -U sh -c 'echo; exec tail -f /dev/null' >"$scratch/ns" &
 	holder=$!
-	timeout 10 tail -f --pid=$holder "$scratch/ns" | head -n 1 >/dev/null
+	timeout $patience tail -f --pid=$holder "$scratch/ns" | head -n 1 >/dev/null
 	echo 0 0 65536 >"/proc/$holder/uid_map" && echo 0 0 65536 >"/proc/$holder/gid_map" &&
 		refused 'user namespaces are off .* hint as root: sysctl -w user.max_user_namespaces=' \
 			nsenter -t "$holder" -U -S 0 -G 0 sh -c 'echo 0 >/proc/sys/user/max_user_namespaces &&
@@ -71,7 +71,7 @@ few() {
 	export FEW=$1 DROVER_REAL_HELPER=$helper
 	shift 2
 	for ((; FEW <= to; FEW++)); do
-		said=$(timeout 60 "$@" few -n 2 --backend fake --quiet 2>&1)
+		said=$(timeout $patience "$@" few -n 2 --backend fake --quiet 2>&1)
 		rc=$?
 		echo "$FEW descriptors: exit $rc: $said"
 		if [ "$rc" -eq 0 ]; then

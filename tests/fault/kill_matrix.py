@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 DROVER, HELPER = (str(Path(p).resolve()) for p in sys.argv[1:3])
-PATIENCE = 20  # seconds that any single event may take
+PATIENCE = 60  # seconds that any single event may take
 NEVER = "3600000"  # ms
 
 # lifetime, stage, victim, what survives: the helper, or nobody

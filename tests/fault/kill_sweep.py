@@ -49,8 +49,9 @@ class Sweep(Home):
     def states(self):
         return {m["name"]: m["state"] for m in json.loads(self.do("ls", "-o", "json"))}
 
-    def helpers(self):
-        """pidfds of what runs of this home's helper, as far as there is one yet."""
+    def helpers(self, client=0):
+        """pidfds of what runs of this home's helper, as far as there is one yet; also of a child of the @client that is about to
+        be one, and may be after the client was killed."""
         found = []
         mark = f"DROVER_HOME={self.store}".encode()
         for p in Path("/proc").glob("[0-9]*"):
@@ -59,7 +60,8 @@ class Sweep(Home):
             except OSError:
                 continue
             try:
-                ours = (p / "comm").read_text() == "drover-helper\n" and mark in (p / "environ").read_bytes().split(b"\0")
+                ours = (int(p.name) != client and (p / "comm").read_text() in ("drover-helper\n", "drover\n") and
+                        mark in (p / "environ").read_bytes().split(b"\0"))
             except OSError:
                 ours = False
             if ours:
@@ -94,7 +96,7 @@ class Sweep(Home):
         if victim != "its helper":
             child.kill()
             child.wait(PATIENCE)  # before helpers are looked for: it might start one, and boot members, meanwhile
-        for pidfd in self.helpers() if victim != "up" else []:
+        for pidfd in self.helpers(child.pid) if victim != "up" else []:
             try:
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
             except ProcessLookupError:

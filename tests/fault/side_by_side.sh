@@ -39,7 +39,7 @@ END
 # The start gets as far as QEMU.
 comes_to_qemu() {
 	local said
-	said=$(PATH=$scratch/bin:$PATH timeout 60 "$drover" up a --image bare 2>&1)
+	said=$(PATH=$scratch/bin:$PATH timeout $patience "$drover" up a --image bare 2>&1)
 	echo "$said"
 	grep -q 'exit status 3: this is no QEMU' <<<"$said"
 }
@@ -53,7 +53,7 @@ exit 1
 END
 fails_by_network() {
 	local said
-	said=$(PATH=$scratch/bin:$PATH timeout 60 "$drover" up a --image bare 2>&1)
+	said=$(PATH=$scratch/bin:$PATH timeout $patience "$drover" up a --image bare 2>&1)
 	echo "$said"
 	grep -q 'dnsmasq does not start' <<<"$said" && ! "$drover" ls a 2>/dev/null && [ ! -e "$DROVER_HOME/clusters/a/a/points.qcow2" ]
 }

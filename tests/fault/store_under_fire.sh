@@ -9,7 +9,7 @@
 says() {
 	local want=$1 pattern=$2 err rc=0
 	shift 2
-	err=$(timeout 60 "$@" 2>&1 >/dev/null </dev/null) || rc=$?
+	err=$(timeout $patience "$@" 2>&1 >/dev/null </dev/null) || rc=$?
 	echo "exit $rc: $err"
 	[ "$rc" -eq "$want" ] && grep -Eq -- "^drover: .*$pattern" <<<"$err"
 }
@@ -38,7 +38,7 @@ becomes() { # STATE: waits until the member slow is told to be in it
 	: >"$scratch/events" # before somebody waits for what comes into it
 	"$drover" events >>"$scratch/events" 2>&1 &
 	local events=$!
-	timeout 20 tail -n +1 -f --pid=$events "$scratch/events" | grep -q -m 1 "slow .*$1"
+	timeout $patience tail -n +1 -f --pid=$events "$scratch/events" | grep -q -m 1 "slow .*$1"
 	kill "$events"
 }
 booting() { # MS
@@ -64,7 +64,7 @@ after_another() {
 	: >"$scratch/2"
 	"$drover" up slow --backend fake >>"$scratch/2" 2>&1 &
 	local second=$!
-	timeout 20 tail -n +1 -f --pid=$second "$scratch/2" | grep -q -m 1 'being started by another' || return 1
+	timeout $patience tail -n +1 -f --pid=$second "$scratch/2" | grep -q -m 1 'being started by another' || return 1
 	kill -TERM "$first"
 	wait "$second"
 	local rc=$?
@@ -117,7 +117,7 @@ stopped_helper() {
 	up web -n 2 || return 1
 	pid=$(helper_of web web-1)
 	kill -STOP "$pid"
-	timeout 60 "$drover" ls >"$scratch/ls" 2>"$scratch/err"
+	timeout $patience "$drover" ls >"$scratch/ls" 2>"$scratch/err"
 	rc=$?
 	kill -CONT "$pid"
 	cat "$scratch/ls" "$scratch/err"
@@ -133,7 +133,7 @@ up_waits() {
 	: >"$scratch/2"
 	"$drover" up web --backend fake >>"$scratch/2" 2>&1 &
 	second=$!
-	timeout 20 tail -n +1 -f --pid=$second "$scratch/2" | grep -q -m 1 "the helper of web-1 (pid $pid) does not answer: waiting for it"
+	timeout $patience tail -n +1 -f --pid=$second "$scratch/2" | grep -q -m 1 "the helper of web-1 (pid $pid) does not answer: waiting for it"
 	rc=$?
 	kill -CONT "$pid"
 	wait "$second" && [ "$rc" -eq 0 ] && grep -q 'web-1 .*running already' "$scratch/2"

@@ -14,7 +14,7 @@ begins() {
 	local events=$!
 	"$DROVER" up "$1" --image tiny >"$home/first" 2>&1 &
 	first=$!
-	timeout 60 tail -n +1 -f --pid=$events "$home/events" | grep -q -m 1 " $1 .*starting"
+	timeout $patience tail -n +1 -f --pid=$events "$home/events" | grep -q -m 1 " $1 .*starting"
 	local began=$?
 	kill "$events"
 	return "$began"
@@ -38,14 +38,14 @@ no_way_out() {
 	mkfifo "$home/ready"
 	"$DROVER_HELPER" --members n-1 --backend qemu --no-egress --subnet 10.83.77.0/24 --starter $$ --ready-fd 3 3>"$home/ready" >"$home/helper" 2>&1 </dev/null &
 	pid=$!
-	read -r -t 20 line <"$home/ready" && [ "$line" = ready ] || { cat "$home/helper"; return 1; }
+	read -r -t $patience line <"$home/ready" && [ "$line" = ready ] || { cat "$home/helper"; return 1; }
 	line=$(python3 -c '
 import socket, sys
 s = socket.socket(socket.AF_UNIX)
-s.settimeout(30)
+s.settimeout(float(sys.argv[2]))
 s.connect(sys.argv[1])
 s.sendall(b"{\"cmd\":\"createnetwork\"}\n")
-print(s.recv(4096).decode())' "$(socket n-1)")
+print(s.recv(4096).decode())' "$(socket n-1)" $patience)
 	all=$("$DROVER" audit)
 	kill "$pid"
 	wait "$pid"
@@ -60,19 +60,19 @@ stopped() {
 	"$DROVER" exec t-1 -- sh -c 'echo up; exec cat' <"$home/in" >"$home/out" &
 	session=$!
 	exec 7>"$home/in" 8<"$home/out"
-	read -r -t 30 line <&8 && [ "$line" = up ] || return 1
+	read -r -t $patience line <&8 && [ "$line" = up ] || return 1
 	helper=$(helper_of t-1)
 	: >"$home/events"
 	"$DROVER" events >>"$home/events" 2>&1 7>&- 8<&- &
 	local events=$!
-	timeout 20 tail -n +1 -f --pid=$events "$home/events" | grep -q -m 1 't-1 .*running' || return 1
+	timeout $patience tail -n +1 -f --pid=$events "$home/events" | grep -q -m 1 't-1 .*running' || return 1
 	kill -STOP "$helper"
 	"$DROVER" exec t-1 -- echo late >"$home/late" 2>&1 7>&- 8<&- &
 	late=$!
-	timeout 60 "$DROVER" ls >"$home/ls" 2>&1
+	timeout $patience "$DROVER" ls >"$home/ls" 2>&1
 	rc=$?
 	echo still >&7
-	read -r -t 30 line <&8 || line=
+	read -r -t $patience line <&8 || line=
 	timeout "$1" tail -f /dev/null # the time that is the case
 	kill -CONT "$helper"
 	cat "$home/ls"

@@ -3,7 +3,7 @@
 # shellcheck shell=bash
 
 as_root=() # what goes before a command where the login is not root's
-guest() { "$DROVER" exec -t 60 "$1" -- "${as_root[@]}" sh -c "$2"; }
+guest() { "$DROVER" exec -t "$patience" "$1" -- "${as_root[@]}" sh -c "$2"; }
 # What the line prints in each of the members, which nobody else may have.
 differ() {
 	local line=$1 m
@@ -42,7 +42,7 @@ from_its_mac() {
 	for m; do
 		IFS=: read -r a b c d e f <<<"$(guest "$m" 'cat /sys/class/net/eth0/address')"
 		printf -v address 'fe80::%x:%x:%x:%x' $(((0x$a ^ 2) << 8 | 0x$b)) $((0x$c << 8 | 0xff)) $((0xfe00 | 0x$d)) $((0x$e << 8 | 0x$f))
-		"$DROVER" wait -t 20 "$m" -c "ip addr show dev eth0 | grep -q inet6" >/dev/null || return 1
+		"$DROVER" wait -t "$patience" "$m" -c "ip addr show dev eth0 | grep -q inet6" >/dev/null || return 1
 		out_is "$address" guest "$m" 'ip addr show dev eth0 | sed -nE "s,^ *inet6 ([^/]*)/.*,\1,p"' || return 1
 	done
 }
@@ -79,7 +79,7 @@ only_own_send() {
 boots_again() {
 	local mac
 	mac=$(guest "$1" 'cat /sys/class/net/eth0/address') && guest "$1" 'touch /dev/shm/before' || return 1
-	"$DROVER" exec -t 5 "$1" -- "${as_root[@]}" reboot
-	"$DROVER" wait -t 120 "$1" -c 'test ! -e /dev/shm/before' && out_is "$mac" guest "$1" 'cat /sys/class/net/eth0/address' &&
+	"$DROVER" exec -t "$patience" "$1" -- "${as_root[@]}" reboot
+	"$DROVER" wait -t "$patience" "$1" -c 'test ! -e /dev/shm/before' && out_is "$mac" guest "$1" 'cat /sys/class/net/eth0/address' &&
 		out_is "$1" guest "$1" hostname
 }

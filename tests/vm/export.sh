@@ -10,7 +10,7 @@ there=$home/there # another store, which has no key of the first
 counter() {
 	guest s-1 'mkfifo /tmp/tick; setsid sh -c "exec 3<>/tmp/tick; n=0; while read -r line <&3; do n=\$((n + 1)); echo \$n >/tmp/new; mv /tmp/new /dev/shm/count; echo \$n >/tmp/told; done" >/dev/null 2>&1 </dev/null & mkfifo /tmp/told'
 }
-counts_to() { [ "$(guest "$1" 'echo tick >/tmp/tick; timeout 20 cat /tmp/told')" = "$2" ]; }
+counts_to() { [ "$(guest "$1" "echo tick >/tmp/tick; timeout $patience cat /tmp/told")" = "$2" ]; }
 boot_ids() { for i in 1 2; do guest "$1-$i" 'hostname; cat /proc/sys/kernel/random/boot_id' || return 1; done; }
 same_boot() { diff "$home/boots" <(boot_ids "$1"); }
 lets_in() { [ "$(guest "$1" 'grep -c ssh- ~/.ssh/authorized_keys')" = "$2" ]; } # so many keys

@@ -6,7 +6,7 @@ programs=${DROVER_FIXTURE_TESTS:?where the programs of tests/fixture are}
 
 runs() { # PROGRAM [ARGUMENT]: leaves $status, $home/out, $home/err
 	status=0
-	timeout 120 "$programs/$1" "${@:2}" >"$home/out" 2>"$home/err" || status=$?
+	timeout 300 "$programs/$1" "${@:2}" >"$home/out" 2>"$home/err" || status=$?
 }
 said() { cat "$home/out" "$home/err"; return 1; }
 one_set_up() { [ "$(grep -c '^set up talkers-' "$home/out")" = 1 ] && [ "$(grep '^member ' "$home/out" | sort -u | wc -l)" = "$1" ]; }

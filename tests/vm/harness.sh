@@ -7,7 +7,7 @@ programs=${DROVER_FIXTURE_TESTS:?where the programs of tests/fixture are}
 
 passes() { "$programs/on_cmocka" 'Passes*' 2>&1 | tee /dev/stderr | grep -q '^ok 1 - Passes_With_Two__members'; }
 fails_and_keeps() {
-	! DROVER_KEEP=1 timeout 120 "$programs/on_check" fails >"$home/out" 2>"$home/err" && member=$(sed -n 's/^member //p' "$home/out") &&
+	! DROVER_KEEP=1 timeout 300 "$programs/on_check" fails >"$home/out" 2>"$home/err" && member=$(sed -n 's/^member //p' "$home/out") &&
 		[ -n "$member" ] || { cat "$home/out" "$home/err"; return 1; }
 }
 shows() { # WHAT PATTERN

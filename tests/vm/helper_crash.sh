@@ -12,7 +12,7 @@ ask() {
 	python3 -c '
 import socket, sys
 s = socket.socket(socket.AF_UNIX)
-s.settimeout(60)
+s.settimeout(120)
 s.connect(sys.argv[1])
 s.sendall(sys.argv[2].encode() + b"\n")
 for line in s.makefile():
@@ -32,12 +32,12 @@ session_goes_on() {
 	"$DROVER" exec t-1 -- sh -c 'echo up; exec cat' <"$home/in" >"$home/out" &
 	client=$!
 	exec 7>"$home/in" 8<"$home/out"
-	read -r -t 30 line <&8 && [ "$line" = up ] || return 1
+	read -r -t $patience line <&8 && [ "$line" = up ] || return 1
 	booted=$(in_guest t-1 /proc/sys/kernel/random/boot_id) uptime=$(in_guest t-1 /proc/uptime)
 	kill_helper t-1 || return 1
 	echo still >&7
 	exec 7>&-
-	read -r -t 30 line <&8
+	read -r -t $patience line <&8
 	wait "$client"
 	rc=$?
 	[ "$line" = still ] && [ "$rc" -eq 0 ] || { echo "exec ended with $rc after '$line'"; return 1; }
@@ -79,7 +79,7 @@ kill_launcher() {
 	launcher=$(launcher_of t-1) && slirp=$(pgrep -P "$launcher" -x slirp4netns) && way_out t-1 || return 1
 	exec 6< <(exec "$DROVER" logs --helper --follow t-1)
 	follow=$!
-	kill -9 "$launcher" && ended "$slirp" && timeout 20 grep -q 'slirp4netns was started again' <&6
+	kill -9 "$launcher" && ended "$slirp" && timeout $patience grep -q 'slirp4netns was started again' <&6
 	said=$?
 	kill "$follow"
 	exec 6<&-
@@ -97,7 +97,7 @@ says_why() { "$DROVER" ls | grep -c 'error' | grep -qx 2 && "$DROVER" ls -o json
 log_says_why() { "$DROVER" logs --helper t-1 | grep -q 'crashed 3 times within a minute'; }
 crash_in_boot() {
 	local line killed=1
-	while read -r -t 60 line; do
+	while read -r -t $patience line; do
 		echo "$line"
 		case $line in
 		*stage=start\ *) kill_helper b && killed=0 ;;
@@ -110,14 +110,17 @@ saved_and_copied() {
 	"$DROVER" snapshot save b clean && "$DROVER" fork b c && "$DROVER" exec c -- true &&
 		"$DROVER" reset b clean && "$DROVER" exec b -- true && "$DROVER" rm -f c
 }
-crash_in_stop() {
-	local down line
+crash_in_stop() { # QEMU stands still until the helper is killed, or the stop might be over before
+	local down line qemu killed
+	qemu=$(processes | awk '/qemu-system/ && /guest=b / { print $1 }') && kill -STOP "$qemu" || return 1
 	exec 9< <(ask b '{"cmd":"watch"}' stopping)
 	read -r line <&9 # it watches
 	"$DROVER" down b &
 	down=$!
-	grep -q stopping <&9 && kill_helper b || return 1
-	wait "$down" && "$DROVER" ls | grep -q 'b .*stopped' && nothing_left &&
+	grep -q stopping <&9 && kill_helper b
+	killed=$?
+	kill -CONT "$qemu"
+	wait "$down" && [ "$killed" -eq 0 ] && "$DROVER" ls | grep -q 'b .*stopped' && nothing_left &&
 		"$DROVER" logs --helper b | grep -q 'exitfd event' # the way out was told, not killed after a while
 }
 vm_dies_unseen() {

@@ -32,7 +32,7 @@ while True:
     c.sendall((a[0] + "\n").encode())
     c.close()' $neighbour)
 	server=$!
-	read -r -t 10 <&7
+	read -r -t $patience <&7
 }
 end_neighbour() {
 	kill "$server"
@@ -70,7 +70,7 @@ ssh_to_address() {
 		-o UserKnownHostsFile="$home/clusters/a/a-1/known_hosts" \
 		"root@$ip" hostname)" = a-1 ]
 }
-way_out() { [ "$("$DROVER" exec "$1" -- nc -w "${2:-30}" $neighbour 80 </dev/null)" = $host ]; }
+way_out() { [ "$("$DROVER" exec "$1" -- nc -w "${2:-$patience}" $neighbour 80 </dev/null)" = $host ]; }
 no_way_out() { ! way_out "$1" 3; }
 # With a route to the guests a neighbour could try.
 no_way_in() {
@@ -150,7 +150,7 @@ firewall_warns() {
 	mkfifo "$home/warned"
 	"$DROVER" up b --quiet 2>"$home/warned" &
 	up=$!
-	read -r -t 30 warning <"$home/warned"
+	read -r -t $patience warning <"$home/warned"
 	echo "$warning"
 	grep -q '^drover: warning: ' <<<"$warning" && grep -q "policy drop" "$home/helper-b.log" || return 1
 	grep -o "nft 'insert rule ip filter INPUT [^']*'" <<<"$warning" | bash -e || return 1
@@ -173,7 +173,7 @@ kill_client() {
 	"$DROVER" run c --image tiny --network host -- sh -c "echo up >$home/up; exec cat" >/dev/null 2>"$home/run.err" \
 		< <(exec tail -f /dev/null --pid=$$) &
 	local client=$!
-	read -r -t 60 <"$home/up" || { cat "$home/run.err"; return 1; }
+	read -r -t $patience <"$home/up" || { cat "$home/run.err"; return 1; }
 	networks_are 1 || return 1
 	kill -9 "$client"
 	nothing_left && networks_are 0

@@ -39,7 +39,7 @@ processes() {
 nothing_left() {
 	local rest
 	# shellcheck disable=SC2046
-	ended_in 30 $(processes | cut -d' ' -f1; grep -hs . "$home"/clusters/*/*/pid) # which have no newline at their end
+	ended $(processes | cut -d' ' -f1; grep -hs . "$home"/clusters/*/*/pid) # which have no newline at their end
 	rest=$(processes; find "$home/run" "$home/clusters" \( -type s -o -name pid -o -name owner \) 2>/dev/null)
 	[ -z "$rest" ] || { echo "left: $rest"; return 1; }
 }

@@ -55,7 +55,7 @@ run_and_kill() {
 	mkfifo "$home/up"
 	"$DROVER" run -n 2 --image tiny -- sh -c "echo up > $home/up; exec cat" >/dev/null 2>"$home/run.err" < <(exec tail -f /dev/null --pid=$$) &
 	local client=$!
-	timeout 120 head -n 1 "$home/up" >/dev/null || { cat "$home/run.err"; return 1; }
+	timeout 300 head -n 1 "$home/up" >/dev/null || { cat "$home/run.err"; return 1; }
 	[ "$(vm_pids | wc -l)" -eq 2 ] || { echo "$(vm_pids | wc -l) VMs"; return 1; }
 	kill -9 "$client"
 	nothing_left && [ -z "$("$DROVER" ls -q)" ]

@@ -12,10 +12,10 @@ outruns_a_paused_guest() {
 	local line in
 	coproc COUNT { exec "$DROVER" exec web-1 -- sh -c 'echo ready; exec wc -c'; }
 	exec {in}>&"${COUNT[1]}" && eval "exec ${COUNT[1]}>&-"
-	read -r -t 60 line <&"${COUNT[0]}" && [ "$line" = ready ] && "$DROVER" pause web-1 || return 1
+	read -r -t $patience line <&"${COUNT[0]}" && [ "$line" = ready ] && "$DROVER" pause web-1 || return 1
 	head -c 300000 /dev/zero >&"$in" &
 	exec {in}>&-
-	"$DROVER" resume web-1 && read -r -t 60 line <&"${COUNT[0]}" && [ "$line" = 300000 ]
+	"$DROVER" resume web-1 && read -r -t $patience line <&"${COUNT[0]}" && [ "$line" = 300000 ]
 }
 
 ok "image debian-12 is built or there" "$DROVER" image build debian-12

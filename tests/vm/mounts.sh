@@ -24,7 +24,7 @@ reboots() {
 	local log pid
 	log=$home/clusters/m/m-1/serial.log
 	exec {seen}< <(timeout 300 tail -n 0 -f "$log" | grep -m 1 'login:')
-	"$DROVER" exec -t 60 m-1 -- sudo systemctl reboot
+	"$DROVER" exec -t "$patience" m-1 -- sudo systemctl reboot
 	read -r -t 300 _ <&"$seen" || return 1
 	in_guest sudo sh -c 'systemctl start /srv/read && grep back /srv/write/dir/file && grep fixed /srv/fixed/file && grep two /srv/read/other'
 }
@@ -33,7 +33,7 @@ is_served_by() { [ "$(servers | wc -l)" -eq "$1" ] || { servers; return 1; }; }
 loses_a_server() { # one is killed: the member ends, and says why
 	local qemu
 	qemu=$(processes | awk '/qemu-system/ { print $1; exit }')
-	kill -9 "$(servers | head -n 1)" && ended_in 30 "$qemu" && "$DROVER" wait m-1 --state error -t 30 &&
+	kill -9 "$(servers | head -n 1)" && ended "$qemu" && "$DROVER" wait m-1 --state error -t "$patience" &&
 		"$DROVER" ls --json m-1 | grep -q 'the server of the mount .* ended'
 }
 
@@ -42,15 +42,15 @@ helper_is_killed() {
 	local line='' helper served
 	exec {said}< <(exec "$DROVER" up m-1 --json 2>&1)
 	until [[ $line == *'"stage":"ssh"'* || $line == *'"stage":"start"'* ]]; do
-		read -r -t 60 line <&"$said" || return 1
+		read -r -t $patience line <&"$said" || return 1
 	done
 	until served=$(servers) && [ -n "$served" ]; do
 		[ -e "$home/clusters/m/m-1/pid" ] || return 1
 	done
 	helper=$(cat "$home/clusters/m/m-1/pid")
 	kill -9 "$helper"
-	# shellcheck disable=SC2086
-	ended $served || return 1
+	# shellcheck disable=SC2046
+	ended $(processes | cut -d' ' -f1) || return 1
 	! cat <&"$said" | grep '"stage":"ready"'
 }
 

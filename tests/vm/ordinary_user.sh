@@ -19,7 +19,7 @@ boot() {
 	import glob, json, socket, sys
 	def call(request):
 	    with socket.socket(socket.AF_UNIX) as s:
-	        s.settimeout(30)
+	        s.settimeout(120)
 	        s.connect(glob.glob(sys.argv[1] + "/*.sock")[0])
 	        s.sendall(json.dumps(request).encode())
 	        return s.makefile().read()

@@ -87,44 +87,44 @@ crash='echo c >/proc/sysrq-trigger'
 panicked='p-1: its kernel panicked: Kernel panic - not syncing: sysrq'
 "$DROVER" events p-1 >"$home/events" 2>&1 &
 events=$!
-timeout 60 "$DROVER" ssh p-1 'echo in; exec sleep 600' >"$home/ssh" 2>&1 </dev/null &
+timeout $patience "$DROVER" ssh p-1 'echo in; exec sleep 600' >"$home/ssh" 2>&1 </dev/null &
 ssh=$!
-ok "a session is open" eval 'timeout 60 grep -qm1 in <(tail -n +1 -f --pid="$ssh" "$home/ssh")'
+ok "a session is open" eval 'timeout $patience grep -qm1 in <(tail -n +1 -f --pid="$ssh" "$home/ssh")'
 fails "a command whose guest's kernel panics ends with the kernel's line" 1 "^drover: $panicked" \
-	timeout 60 "$DROVER" exec p-1 -- sh -c "$crash"
+	timeout $patience "$DROVER" exec p-1 -- sh -c "$crash"
 wait "$ssh"
 ok "and so does an open session" grep -q "^drover: $panicked" "$home/ssh"
-ok "events tell so" eval 'timeout 60 grep -qm1 "p-1  *panic: Kernel panic - not syncing: sysrq" <(tail -n +1 -f --pid="$events" "$home/events")'
+ok "events tell so" eval 'timeout $patience grep -qm1 "p-1  *panic: Kernel panic - not syncing: sysrq" <(tail -n +1 -f --pid="$events" "$home/events")'
 kill "$events"
-fails "a command that comes later is told, too" 1 "^drover: $panicked" timeout 60 "$DROVER" exec p-1 true
+fails "a command that comes later is told, too" 1 "^drover: $panicked" timeout $patience "$DROVER" exec p-1 true
 ok "ls tells so of the member that runs" \
 	eval '"$DROVER" ls p-1 2>&1 | grep -q "^drover: $panicked"'
 ok "and in JSON" \
 	eval '"$DROVER" ls --json p-1 | grep -Eq "\"message\": ?\"its kernel panicked: Kernel panic - not syncing: sysrq"'
-timeout 120 "$DROVER" logs -f p-1 >"$home/followed" &
+timeout 300 "$DROVER" logs -f p-1 >"$home/followed" &
 followed=$!
 ok "a restart mends it" "$DROVER" restart p-1 --quiet
 ok "which who follows the log sees, too" \
-	eval '[ "$(timeout 60 grep -m2 -c "BusyBox v" <(tail -n +1 -f --pid="$followed" "$home/followed"))" = 2 ]'
+	eval '[ "$(timeout $patience grep -m2 -c "BusyBox v" <(tail -n +1 -f --pid="$followed" "$home/followed"))" = 2 ]'
 # Who listens in the guest answers nobody any more, and once a second connection is there the guest resets itself.
 # shellcheck disable=SC2016
 mute='kill -STOP $(awk "{print \$4}" /proc/$PPID/stat); echo muted
 until [ $(cat /proc/net/tcp /proc/net/tcp6 | grep -c ":0016 .* 01 ") -ge 2 ]; do :; done; echo b >/proc/sysrq-trigger'
 mutes() {
-	timeout 60 "$DROVER" exec p-1 -- sh -c "$mute" >"$home/mute" 2>&1 &
-	timeout 60 grep -qm1 muted <(tail -n +1 -f --pid=$! "$home/mute")
+	timeout $patience "$DROVER" exec p-1 -- sh -c "$mute" >"$home/mute" 2>&1 &
+	timeout $patience grep -qm1 muted <(tail -n +1 -f --pid=$! "$home/mute")
 }
 ok "a member takes connections and answers none of them" mutes
 fails "a login that waits for an answer ends when the guest resets itself" 1 "^drover: p-1 has reset itself" \
-	timeout 60 "$DROVER" exec p-1 true
-ok "wait -c goes on until the guest is there again" "$DROVER" wait -t 60 p-1 -c true
+	timeout $patience "$DROVER" exec p-1 true
+ok "wait -c goes on until the guest is there again" "$DROVER" wait -t "$patience" p-1 -c true
 ok "once more it answers none" mutes
-ok "wait -c goes on also after a login that the reset has cut" "$DROVER" wait -t 60 p-1 -c true
+ok "wait -c goes on also after a login that the reset has cut" "$DROVER" wait -t "$patience" p-1 -c true
 ok "a point is saved" "$DROVER" snapshot save p here
 fails "a kernel that reboots by its panic ends the command, too" 1 "^drover: p-1 has reset itself" \
-	timeout 60 "$DROVER" exec p-1 -- sh -c "echo -1 >/proc/sys/kernel/panic; $crash"
+	timeout $patience "$DROVER" exec p-1 -- sh -c "echo -1 >/proc/sys/kernel/panic; $crash"
 ok "back at the point it runs" "$DROVER" reset p here
-fails "it panics again" 1 "^drover: $panicked" timeout 60 "$DROVER" exec p-1 -- sh -c "$crash"
+fails "it panics again" 1 "^drover: $panicked" timeout $patience "$DROVER" exec p-1 -- sh -c "$crash"
 ok "and goes on from the point" "$DROVER" reset p here
 ok "of which ls tells nothing any more" eval '[ -z "$("$DROVER" ls p-1 2>&1 >/dev/null)" ]'
 ok "and commands run" eval '[ "$("$DROVER" exec p-1 -- echo here)" = here ]'

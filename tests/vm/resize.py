@@ -11,7 +11,7 @@ import sys
 import termios
 import time
 
-LIMIT_S = 60
+LIMIT_S = 120
 drover, member = sys.argv[1:]
 pid, terminal = pty.fork()
 if pid == 0:

@@ -22,7 +22,7 @@ killed() { # the copy goes with the command, however that ends
 	mkfifo "$home/said"
 	"$DROVER" run -q --from s k -- sh -c 'echo runs >"$0"; exec cat' "$home/said" </dev/zero >/dev/null &
 	pid=$!
-	read -r _ <"$home/said" && helper=$(cat "$home/clusters/k/k-1/pid") && kill -9 $pid && ended_in 20 "$helper"
+	read -r _ <"$home/said" && helper=$(cat "$home/clusters/k/k-1/pid") && kill -9 $pid && ended "$helper"
 }
 
 export DROVER

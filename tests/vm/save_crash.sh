@@ -40,7 +40,7 @@ crash_at() { # the share of the writes, in percent, after which QEMU dies
 }
 helper_crash() {
 	save_writing $((writes / 2 + 1)) "$(helper)" >/dev/null
-	"$DROVER" wait s-1 --state running --timeout 30 && guest true && "$DROVER" snapshot save s-1 clean && "$DROVER" reset s-1 clean
+	"$DROVER" wait s-1 --state running --timeout "$patience" && guest true && "$DROVER" snapshot save s-1 clean && "$DROVER" reset s-1 clean
 }
 is_whole() {
 	local is

@@ -24,7 +24,8 @@ for m in members:
     for s in m["stages"]:
         assert s["begin_ms"] == at < s["end_ms"], m
         at = s["end_ms"]
-assert took - 5000 < max(m["stages"][-1]["end_ms"] for m in members) <= took, (took, members)
+# as much as a busy machine needs to end the command
+assert took / 2 < max(m["stages"][-1]["end_ms"] for m in members) <= took, (took, members)
 ' "$(cat "$home/took")"
 }
 draws() { "$DROVER" timeline box -o "$home/boot.svg" && python3 -c 'import sys, xml.dom.minidom; xml.dom.minidom.parse(sys.argv[1])' "$home/boot.svg"; }

@@ -17,7 +17,7 @@ console_answers() { # the shell that the image has there
 	exec {typed}>&"${CONSOLE[1]}" {shown}<&"${CONSOLE[0]}"
 	printf 'echo x$((6*7))x\n' >&"$typed"
 	until [[ $line == *x42x* ]]; do
-		read -r -t 60 line <&"$shown" || return 1
+		read -r -t $patience line <&"$shown" || return 1
 		echo "$line"
 	done
 	printf '~.' >&"$typed"
@@ -65,7 +65,7 @@ without_answer() {
 exec_is_ended() { # while the command runs in the guest; the next one has a session as before
 	coproc RUNS { exec "$DROVER" exec u-1 -- sh -c 'echo begun; exec sleep 600'; }
 	local pid=$RUNS_PID line rc=0
-	read -r -t 60 line <&"${RUNS[0]}" && [ "$line" = begun ] && kill -TERM "$pid" || return 1
+	read -r -t $patience line <&"${RUNS[0]}" && [ "$line" = begun ] && kill -TERM "$pid" || return 1
 	wait "$pid" || rc=$?
 	[ "$rc" -eq 143 ] && "$DROVER" exec u-1 -- true
 }
@@ -81,7 +81,7 @@ endless() { "$DROVER" exec u-1 -- truncate -s 8000M /tmp/endless; } # a hole: ta
 over_a_port() { # all bytes, there and back, through a real sshd
 	coproc FORWARD { exec "$DROVER" forward u-1 0:22; }
 	local pid=$FORWARD_PID port line
-	read -r -t 20 line <&"${FORWARD[0]}" && port=${line#*:} && port=${port%% *} || return 1
+	read -r -t $patience line <&"${FORWARD[0]}" && port=${line#*:} && port=${port%% *} || return 1
 	seq 1 300000 | ssh -F "$home/config" -o ProxyCommand=none -o ProxyUseFdpass=no -o HostName=127.0.0.1 -p "$port" u-1 cat |
 		cmp - <(seq 1 300000) || return 1
 	kill -TERM "$pid"
@@ -105,7 +105,7 @@ ok "cp to '.' and of it" copies_a_file_here
 ok "exec into head" head_reads_one_line
 fails "exec whose output the disk does not take" 1 "cannot write to stdout: No space left" sh -c '"$0" exec u-1 -- seq 3 >/dev/full' "$DROVER"
 ok "a command that waits for a paused member says that it is paused" without_answer
-ok "a terminal that is resized is so in the guest" timeout 100 ./resize.py "$DROVER" u-1
+ok "a terminal that is resized is so in the guest" timeout 300 ./resize.py "$DROVER" u-1
 ok "cp without a stdin, whose place its pipe then takes" cp_without_stdin
 ok "exec ends by SIGTERM with 143" exec_is_ended
 ok "cp ends by SIGTERM with 143" cp_is_ended

@@ -33,7 +33,7 @@ def console():
         expect("reply", {}, c.request({"cmd": "console"}).reply())
         expect("one descriptor came", 1, len(c.fds))
         reader = socket.socket(fileno=c.fds.pop())
-    reader.settimeout(30)
+    reader.settimeout(harness.DEADLINE)
     return reader
 
 
@@ -82,7 +82,7 @@ def stats_tell_cpu_time_memory_disk_and_net():
     with Conn(PATH) as c:
         expect("dial", {}, c.request({"cmd": "dial", "port": 22}).reply())
         with socket.socket(fileno=c.fds.pop()) as guest:
-            guest.settimeout(30)
+            guest.settimeout(harness.DEADLINE)
             expect("banner", b"SSH-", guest.recv(4))
     expect("a connection is counted", True, member_stats()["net_received_bytes"] > before)
 

@@ -30,6 +30,6 @@ dumps_no_core() { grep -Eq '^Max core file size +0 +0 ' "/proc/$(qemu_pid)/limit
 ok "a member boots again" "$DROVER" up v --image tiny --mem 256M --cpus 1
 ok "its QEMU would leave no core file" dumps_no_core
 ok "its QEMU hangs" freeze
-ok "down ends it all the same, within its bound" timeout 30 "$DROVER" down v
+ok "down ends it all the same, within its bound" timeout "$patience" "$DROVER" down v
 ok "nothing is left of the hung one" nothing_left
 done_testing

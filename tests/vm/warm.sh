@@ -56,7 +56,7 @@ ok "it is there once" one_template
 ok "its files are its owner's alone" private
 ok "three members go on from it" finds w -n 3
 ok "they did not boot" one_boot w-1 w-2 w-3 x y
-ok "nor do two that a C program's options start from it" env DROVER_REQUIRE=1 timeout 120 "${DROVER_FIXTURE_TESTS:?}/on_tap_warm"
+ok "nor do two that a C program's options start from it" env DROVER_REQUIRE=1 timeout 300 "${DROVER_FIXTURE_TESTS:?}/on_tap_warm"
 ok "each has its own MAC address" differ 'cat /sys/class/net/eth0/address' w-1 w-2 w-3 x y
 ok "each has its own address in their network" differ 'ip -4 addr show eth0 | grep inet' w-1 w-2 w-3
 ok "each has the IPv6 address of that MAC address" from_its_mac w-1 w-2 w-3
