@@ -10,7 +10,10 @@ mkdir -p "$home/bin" "$home/user" && cd "$home/user" || exit 1
 cat >"$home/bin/drover" <<'EOF'
 #!/bin/bash
 case $1 in
-up | run) [[ " $* " == *" --image "* ]] || set -- "$1" --image tiny "${@:2}" ;;
+up | run)
+	[[ " $* " == *" --image "* ]] || set -- "$1" --image tiny "${@:2}"
+	set -- "$1" --cpus 1 "${@:2}" # which boots in three quarters of the time
+	;;
 esac
 exec "$DROVER" "$@"
 EOF

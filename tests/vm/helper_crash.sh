@@ -103,7 +103,7 @@ crash_in_boot() {
 		*stage=start\ *) kill_helper b && killed=0 ;;
 		"exit 0") return "$killed" ;;
 		esac
-	done < <("$DROVER" up b --image tiny 2>&1; echo "exit $?")
+	done < <("$DROVER" up b --image tiny --cpus 1 2>&1; echo "exit $?")
 	return 1
 }
 saved_and_copied() {
@@ -125,7 +125,7 @@ crash_in_stop() { # QEMU stands still until the helper is killed, or the stop mi
 }
 vm_dies_unseen() {
 	local pid
-	"$DROVER" up b --image tiny || return 1
+	"$DROVER" up b --image tiny --cpus 1 || return 1
 	pid=$(processes | grep qemu-system | grep -- "guest=b" | head -n 1 | cut -d' ' -f1)
 	kill -STOP "$(init_of b)" && kill -9 "$(helper_of b)" "$pid" && kill -CONT "$(init_of b)"
 	ended "$pid"
@@ -133,7 +133,7 @@ vm_dies_unseen() {
 }
 
 ok "image tiny is built or there" "$DROVER" image build tiny
-ok "two members boot, detached" "$DROVER" up t -n 2 --image tiny
+ok "two members boot, detached" "$DROVER" up t -n 2 --image tiny --cpus 1
 ok "audit tells each thing of it with its owner" audit_tells t-1 process namespace interface mount lock pidfile socket directory
 session_goes_on >"$home/said" 2>&1 # not in a subshell: it remembers what the guest said
 tap_result $? "a session that was open when the helper was killed goes on" || sed 's/^/# /' "$home/said"

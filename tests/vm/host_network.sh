@@ -170,7 +170,7 @@ damaged() {
 # A bound cluster on a network of the host ends with its client.
 kill_client() {
 	mkfifo "$home/up"
-	"$DROVER" run c --image tiny --network host -- sh -c "echo up >$home/up; exec cat" >/dev/null 2>"$home/run.err" \
+	"$DROVER" run c --image tiny --cpus 1 --network host -- sh -c "echo up >$home/up; exec cat" >/dev/null 2>"$home/run.err" \
 		< <(exec tail -f /dev/null --pid=$$) &
 	local client=$!
 	read -r -t $patience <"$home/up" || { cat "$home/run.err"; return 1; }
@@ -187,10 +187,10 @@ fails_with() {
 
 play_host && start_neighbour || { echo "Bail out! no host to play on"; exit 1; }
 fails "without CAP_NET_ADMIN the error names --network private" 1 'hint: --network private' \
-	setpriv --bounding-set=-net_admin "$DROVER" up no --image tiny --network host
+	setpriv --bounding-set=-net_admin "$DROVER" up no --image tiny --cpus 1 --network host
 fails "the fake has no such network" 1 "'fake' has no network on the host" \
 	"$DROVER" up no --backend fake --network host
-ok "two members boot on a network of the host" "$DROVER" up a -n 2 --image tiny --network host
+ok "two members boot on a network of the host" "$DROVER" up a -n 2 --image tiny --cpus 1 --network host
 ok "forwarding is on where it is needed, and nowhere else" forwards_where_it_must
 ok "ssh to the address, from the host" ssh_to_address
 ok "a member reaches the other by its name" "$DROVER" exec a-1 -- ping -c 1 a-2
@@ -198,7 +198,7 @@ fails "it is not forked: two would have one address" 1 'two cannot have one addr
 ok "the way out is NAT by the host's address" way_out a-1
 ok "nobody out there begins a connection to a member" no_way_in
 ok "audit tells record, table, bridge and taps with their owner" audit_tells
-ok "a second cluster, too" "$DROVER" up b --image tiny --network host
+ok "a second cluster, too" "$DROVER" up b --image tiny --cpus 1 --network host
 ok "it has another subnet" subnets_differ
 ok "clusters do not reach each other" no_way_across
 ok "kill -9 of a VM takes its tap; the other goes on" kill_vm

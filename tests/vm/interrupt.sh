@@ -33,7 +33,7 @@ interrupt_at() { # STAGE COMMAND...
 }
 interrupt_command() {
 	mkfifo "$home/up"
-	"$DROVER" run -n 1 --image tiny -q -- sh -c "trap 'exit 3' INT; echo up > $home/up; while :; do read -r x < $home/up; done" &
+	"$DROVER" run -n 1 --image tiny --cpus 1 -q -- sh -c "trap 'exit 3' INT; echo up > $home/up; while :; do read -r x < $home/up; done" &
 	local client=$! rc
 	head -n 1 "$home/up" >/dev/null
 	kill -INT "$client"
@@ -43,7 +43,7 @@ interrupt_command() {
 	nothing_left && [ -z "$("$DROVER" ls -q)" ]
 }
 joins_not() {
-	interrupt start "$DROVER" up i-2 --image tiny --json && [ "$("$DROVER" ls -q)" = i ] && "$DROVER" exec i -- true
+	interrupt start "$DROVER" up i-2 --image tiny --cpus 1 --json && [ "$("$DROVER" ls -q)" = i ] && "$DROVER" exec i -- true
 }
 
 # bash starts background jobs with SIGINT ignored, and what is ignored stays so
@@ -51,13 +51,13 @@ set -m
 
 ok "image tiny is built or there" "$DROVER" image build tiny
 for stage in image network prepare start ssh; do
-	ok "Ctrl-C at stage $stage of up" interrupt_at "$stage" "$DROVER" up i -n 2 --image tiny --json
+	ok "Ctrl-C at stage $stage of up" interrupt_at "$stage" "$DROVER" up i -n 2 --image tiny --cpus 1 --json
 done
 for stage in image network prepare start ssh; do
-	ok "Ctrl-C at stage $stage of run" interrupt_at "$stage" "$DROVER" run -n 2 --image tiny --json -- cat
+	ok "Ctrl-C at stage $stage of run" interrupt_at "$stage" "$DROVER" run -n 2 --image tiny --cpus 1 --json -- cat
 done
 ok "Ctrl-C during run's command is the command's, and ends the cluster with it" interrupt_command
-ok "the next up works" "$DROVER" up i --image tiny
+ok "the next up works" "$DROVER" up i --image tiny --cpus 1
 ok "Ctrl-C while a member is added leaves the others" joins_not
 ok "rm" "$DROVER" rm -f i
 ok "nothing is left" nothing_left

@@ -53,7 +53,7 @@ exec_ends_with_vm() {
 }
 run_and_kill() {
 	mkfifo "$home/up"
-	"$DROVER" run -n 2 --image tiny -- sh -c "echo up > $home/up; exec cat" >/dev/null 2>"$home/run.err" < <(exec tail -f /dev/null --pid=$$) &
+	"$DROVER" run -n 2 --image tiny --cpus 1 -- sh -c "echo up > $home/up; exec cat" >/dev/null 2>"$home/run.err" < <(exec tail -f /dev/null --pid=$$) &
 	local client=$!
 	timeout 300 head -n 1 "$home/up" >/dev/null || { cat "$home/run.err"; return 1; }
 	[ "$(vm_pids | wc -l)" -eq 2 ] || { echo "$(vm_pids | wc -l) VMs"; return 1; }
@@ -62,7 +62,7 @@ run_and_kill() {
 }
 
 ok "image tiny is built or there" "$DROVER" image build tiny
-ok "two members boot, detached" "$DROVER" up t -n 2 --image tiny
+ok "two members boot, detached" "$DROVER" up t -n 2 --image tiny --cpus 1
 ok "after down and up a member has its address again" comes_back
 ok "a command ends with the VM that it runs in, and its error names it" exec_ends_with_vm
 ok "the killed member boots again" "$DROVER" up t-1
@@ -71,13 +71,13 @@ ok "kill -9 of the helper takes the VMs, ls tells the truth and sweeps" kill_hel
 ok "the next up works" "$DROVER" up t -n 2
 ok "rm of a running cluster" "$DROVER" rm -f t
 ok "nothing is left" nothing_left
-ok "two members of no common prefix boot" "$DROVER" up ann bob --image tiny
+ok "two members of no common prefix boot" "$DROVER" up ann bob --image tiny --cpus 1
 ok "one that was stopped joins the other again, with its address: each reaches the other by name" rejoins ann bob
 ok "both are removed" "$DROVER" rm -f ann bob
 ok "nothing is left of them" nothing_left
 ok "run gives its command the members, and everything dies with it" \
-	"$DROVER" run -n 1 --image tiny -- sh -c 'test -n "$DROVER_MEMBERS"'
+	"$DROVER" run -n 1 --image tiny --cpus 1 -- sh -c 'test -n "$DROVER_MEMBERS"'
 ok "nothing is left of run" nothing_left
-fails "run passes the exit status on" 9 '' "$DROVER" run -n 1 --image tiny -- sh -c 'exit 9'
+fails "run passes the exit status on" 9 '' "$DROVER" run -n 1 --image tiny --cpus 1 -- sh -c 'exit 9'
 ok "kill -9 of run takes the cluster with it" run_and_kill
 done_testing

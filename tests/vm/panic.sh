@@ -36,7 +36,7 @@ done
 up_fails "debian-12: an init that is not there is told" \
 	"Kernel panic - not syncing: Attempted to kill init" p-1 --image debian-12 --append init=/nowhere
 up_fails "a kernel that reboots by its panic is told at the first one" \
-	"Kernel panic - not syncing: VFS" p-1 --image tiny --append "rdinit=/nowhere panic=-1"
+	"Kernel panic - not syncing: VFS" p-1 --image tiny --cpus 1 --append "rdinit=/nowhere panic=-1"
 ok "nothing is left" nothing_left
 
 initrd_with_init "$home/off.img" <<'INIT'
@@ -46,7 +46,7 @@ poweroff -f
 INIT
 up_fails "a guest that powers itself off is told, with what it said" \
 	"powered itself off before it was ready; the console's last: .*init: nothing to do" \
-	p-1 --image tiny --initrd "$home/off.img"
+	p-1 --image tiny --cpus 1 --initrd "$home/off.img"
 initrd_with_init "$home/again.img" <<'INIT'
 #!/bin/sh
 echo "init: once more"
@@ -54,7 +54,7 @@ reboot -f
 INIT
 up_fails "one that resets itself again and again is given up" \
 	"reset itself 3 times and was not ready; the console's last: .*init: once more" \
-	p-1 --image tiny --initrd "$home/again.img"
+	p-1 --image tiny --cpus 1 --initrd "$home/again.img"
 initrd_with_init "$home/shell.img" <<'INIT'
 #!/bin/sh
 echo "ALERT!  PARTUUID=nowhere does not exist.  Dropping to a shell!"
@@ -62,12 +62,12 @@ exec sh
 INIT
 up_fails "one that finds no root file system and drops to a shell is told, with what it said" \
 	"found no root file system and sits in a shell; the console's last: .*PARTUUID=nowhere does not exist" \
-	p-1 --image tiny --initrd "$home/shell.img"
+	p-1 --image tiny --cpus 1 --initrd "$home/shell.img"
 ok "nothing is left of them" nothing_left
 ok "a log of a start that failed is there still, and goes with a prune" \
 	eval 'ls "$home"/console-*.log && rm -f "$home/said" && "$DROVER" prune && ! ls "$home"/console-*.log'
 
-ok "a member that has run" "$DROVER" up p-1 --image tiny
+ok "a member that has run" "$DROVER" up p-1 --image tiny --cpus 1
 ok "is stopped" "$DROVER" down p-1
 up_fails "a kernel's panic at its next boot is told" "Kernel panic - not syncing: VFS" p-1 --append rdinit=/nowhere
 ok "with the console's log, which stays with the member" \
