@@ -132,11 +132,11 @@ struct session_options {
 	const char *hypervisor; /* NULL: the environment's */
 	bool detached;
 	bool temporary;
-	struct drover_cancel *cancel; /* NULL: none */
+	struct giveup giveup;
 };
 
 /*
- * Starts a helper and waits until its sockets listen; bound: holds it by the handshake. Blocks at most 30 s. On failure
+ * Starts a helper and waits until its sockets listen; bound: holds it by the handshake. Each takes 30 s at most. On failure
  * nothing runs and @e has the helper's own sentence.
  */
 int session_start(const struct session_options *o, struct session *ret, struct err *e);

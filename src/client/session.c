@@ -18,7 +18,7 @@
 
 extern char **environ;
 
-enum { READY_MS = 30000, BIND_MS = 2000, ABORT_MS = 5000, MAX_ARGS = 16 };
+enum { READY_MS = 30000, ABORT_MS = 5000, MAX_ARGS = 16 };
 
 char *session_helper(void)
 {
@@ -270,13 +270,17 @@ static int bind_helper(const struct session_options *o, int *ret, struct err *e)
 	scoped(fd) int fd = connect_ctl(o, e);
 	char version[64];
 	ssize_t n = 0;
+	int r;
 
 	if (fd < 0)
 		return fd;
 	if (send(fd, WIRE_BIND, strlen(WIRE_BIND), MSG_NOSIGNAL) < 0)
 		return err_errno(e, -errno, "bind to the helper");
 	/* with a signal of the program's meanwhile too */
-	if (giveup_wait(NULL, fd, POLLIN, BIND_MS, NULL) > 0)
+	r = giveup_wait(&o->giveup, fd, POLLIN, READY_MS, e);
+	if (r < 0)
+		return r;
+	if (r > 0)
 		n = recv(fd, version, sizeof(version) - 1, MSG_DONTWAIT);
 	if (n <= 0)
 		return err_set(e, ERR_PROTOCOL, "the helper did not answer the bind");
@@ -330,7 +334,6 @@ void session_abort(struct session *s)
 int session_start(const struct session_options *o, struct session *ret, struct err *e)
 {
 	scoped(launch) struct launch l = {.log_fd = -1, .ready = {-1, -1}};
-	const struct giveup giveup = cancel_giveup(o->cancel);
 	struct session s = {.pidfd = -1, .ctl_fd = -1};
 	int r = prepare_launch(o->store, o->hypervisor, &l, e);
 
@@ -343,7 +346,7 @@ int session_start(const struct session_options *o, struct session *ret, struct e
 	if (r < 0)
 		return r;
 	s.pidfd = (int)syscall(SYS_pidfd_open, s.pid, 0);
-	r = read_ready(l.ready[0], l.log, &giveup, s.warning, e);
+	r = read_ready(l.ready[0], l.log, &o->giveup, s.warning, e);
 	if (r == 0 && !o->detached)
 		r = bind_helper(o, &s.ctl_fd, e);
 	if (r < 0) {

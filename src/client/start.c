@@ -16,20 +16,22 @@
 enum { LEAVE_MS = 10000 };
 
 static int start_helper(struct drover_cluster *c, const struct name_list *names,
-			const struct settings *s, struct err *e)
+			const struct settings *s, int64_t end_ms, struct err *e)
 {
-	const struct session_options o = {.store = &c->store,
-					  .members = names,
-					  .backend = s->backend,
-					  .network = s->network,
-					  .subnet = s->subnet,
-					  .no_egress = s->no_egress,
-					  .hypervisor = s->hypervisor,
-					  .detached = s->detached,
-					  .temporary = s->temporary,
-					  .cancel = s->cancel};
+	const struct limits l = {.timeout_ms = s->timeout_ms, .cancel = s->cancel};
+	struct session_options o = {.store = &c->store,
+				    .members = names,
+				    .backend = s->backend,
+				    .network = s->network,
+				    .subnet = s->subnet,
+				    .no_egress = s->no_egress,
+				    .hypervisor = s->hypervisor,
+				    .detached = s->detached,
+				    .temporary = s->temporary,
+				    .giveup = limits_giveup(&l)};
 	int r;
 
+	o.giveup.end_ms = end_ms; /* which began before */
 	c->detached = s->detached;
 	c->no_egress = s->no_egress;
 	snprintf(c->network_kind, sizeof(c->network_kind), "%s", s->network);
@@ -53,7 +55,7 @@ static int start_undivided(struct drover_cluster *c, const struct name_list *nam
 	for (size_t i = 0; i < names->n; i++)
 		pointers[i] = names->names[i];
 	r = cluster_gate(&c->store, pointers, names->n, &l, &gate, e);
-	return r == 0 ? start_helper(c, names, s, e) : r;
+	return r == 0 ? start_helper(c, names, s, end_ms, e) : r;
 }
 
 /* Whether other calls have added members to the helper meanwhile: by now it is theirs too. */
@@ -104,7 +106,7 @@ static int start_cluster(struct store *store, const struct name_list *names, boo
 		r = err_code_number(e->code);
 	else
 		r = s.undivided ? start_undivided(c, names, &s, run.end_ms, e)
-				: start_helper(c, names, &s, e);
+				: start_helper(c, names, &s, run.end_ms, e);
 	if (r == 0)
 		r = boot_run_init(&run, names, &image, e);
 	if (r == 0)

@@ -10,9 +10,12 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 enum { SOON_MS = 50 };
@@ -123,6 +126,51 @@ static void test_a_start_is_given_up_while_it_waits_for_the_network(void **state
 	setenv("DROVER_FAKE_NETWORK_MS", "1000", 1);
 	is_given_up(&(struct try){call_start, "web"});
 	unsetenv("DROVER_FAKE_NETWORK_MS");
+}
+
+/*
+ * This program in the helper's place: it never says that it is ready, or it does, and never answers who binds it. It ends with
+ * the client.
+ */
+static int play_helper(const char *how)
+{
+	char *path = drover_path(getenv("DROVER_HOME"), "web", DROVER_PATH_SOCKET);
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (strcmp(how, "bound") == 0) {
+		snprintf(a.sun_path, sizeof(a.sun_path), "%.*s.ctl",
+			 (int)(strlen(path) - strlen(".sock")), path);
+		unlink(a.sun_path);
+		if (bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 || listen(fd, 1) < 0 ||
+		    write(3, "ready\n", 6) != 6)
+			return 1;
+	}
+	for (;;)
+		pause();
+}
+
+static void is_given_up_while(const char *how)
+{
+	char *before = strdup(getenv("DROVER_HELPER"));
+
+	setenv("PLAY_HELPER", how, 1);
+	setenv("DROVER_HELPER", "/proc/self/exe", 1);
+	is_given_up(&(struct try){call_start, "web"});
+	setenv("DROVER_HELPER", before, 1);
+	unsetenv("PLAY_HELPER");
+	free(before);
+}
+
+static void test_a_start_is_given_up_while_its_helper_does_not_get_ready(void **state)
+{
+	is_given_up_while("started");
+}
+
+static void test_a_start_is_given_up_while_its_helper_does_not_answer_the_bind(void **state)
+{
+	is_given_up_while("bound");
 }
 
 static int call_get(const struct drover_call *call, const char *what, struct drover_error *e)
@@ -336,6 +384,8 @@ int main(void)
 		HOME_TEST(test_doctor_is_given_up),
 		HOME_TEST(test_a_path_is_of_a_name),
 		HOME_TEST(test_a_start_is_given_up_while_it_waits_for_the_network),
+		HOME_TEST(test_a_start_is_given_up_while_its_helper_does_not_get_ready),
+		HOME_TEST(test_a_start_is_given_up_while_its_helper_does_not_answer_the_bind),
 		HOME_TEST(test_a_download_is_given_up),
 		HOME_TEST(test_a_prune_that_is_given_up_has_removed_nothing),
 		HOME_TEST(test_options_that_nobody_initialised_are_refused),
@@ -344,5 +394,7 @@ int main(void)
 		HOME_TEST(test_the_wait_for_another_capture_is_given_up),
 	};
 
+	if (getenv("PLAY_HELPER"))
+		return play_helper(getenv("PLAY_HELPER"));
 	return RUN_HOME_TESTS(tests);
 }
