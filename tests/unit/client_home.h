@@ -9,7 +9,7 @@
 
 #include <stdio.h>
 
-enum { HOME_DEADLINE_MS = 20000 };
+enum { HOME_DEADLINE_MS = 60000 };
 
 static char home[64];
 

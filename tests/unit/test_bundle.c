@@ -240,7 +240,7 @@ static void a_writer_whose_reader_stands_still_is_given_up(void **state)
 	enum { SOON_MS = 50, SIZE = 1 << 20 };
 	scoped(mem) char *path = NULL;
 	scoped(mem) char *noise = malloc(SIZE);
-	struct giveup g = {.cancel_fd = -1, .end_ms = clock_ms() + SOON_MS, .limit_s = 0.05};
+	struct giveup g = {.cancel_fd = -1, .limit_s = 0.05};
 	struct bundle *b = NULL;
 	struct err e = ERR_INIT;
 	int fds[2];
@@ -252,6 +252,7 @@ static void a_writer_whose_reader_stands_still_is_given_up(void **state)
 		assert_int_equal(getrandom(noise + at, 256, 0), 256);
 	assert_int_equal(files_publish(path, noise, SIZE, 0600), 0);
 	assert_int_equal(bundle_begin(fds[1], "{}", &g, &b, &e), 0);
+	g.end_ms = clock_ms() + SOON_MS; /* which is heeded from here on */
 	assert_true(bundle_add(b, "a/noise", path, &e) < 0);
 	assert_int_equal(e.code, ERR_TIMEOUT);
 	bundle_free(b);
