@@ -291,6 +291,20 @@ static void on_listener_closed(uv_handle_t *h)
 	f->handles--;
 }
 
+/* A guest that panics or resets itself sends no end of its connections: whoever reads there would wait for ever. */
+static void on_cut(void *arg)
+{
+	struct forward *f = arg;
+
+	for (struct list *pos = f->connections.next; pos != &f->connections;) {
+		struct connection *c = list_entry(pos, struct connection, link);
+
+		pos = pos->next;
+		if (c->handles > 0) /* not still dialing: that may come to the next boot */
+			connection_close(c);
+	}
+}
+
 /* Closes all that is open. */
 static void forward_end(struct forward *f)
 {
@@ -324,6 +338,8 @@ static int forward_run(struct forward *f, struct drover_cancel *cancel, struct e
 	f->listener.data = f;
 	uv_poll_start(&f->listener, UV_READABLE, on_incoming);
 	vm->pending_to_end = &f->pending;
+	vm->on_cut = on_cut;
+	vm->cut_arg = f;
 	r = vm_await_end(vm, e);
 	if (r == 0)
 		r = wait_loop(loop, &f->pending, 0, cancel, e);
@@ -331,6 +347,7 @@ static int forward_run(struct forward *f, struct drover_cancel *cancel, struct e
 		r = vm->has_ended ? err_set(e, ERR_NOT_RUNNING, "member %s is not running any more",
 					    vm->name)
 				  : err_copy(e, &f->e);
+	vm->on_cut = NULL;
 	forward_end(f);
 	vm->pending_to_end = NULL;
 	return r;

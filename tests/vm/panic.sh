@@ -120,6 +120,23 @@ fails "a login that waits for an answer ends when the guest resets itself" 1 "^d
 ok "wait -c goes on until the guest is there again" "$DROVER" wait -t "$patience" p-1 -c true
 ok "once more it answers none" mutes
 ok "wait -c goes on also after a login that the reset has cut" "$DROVER" wait -t "$patience" p-1 -c true
+# Who reads from a connection that is forwarded would wait for ever: a guest that is reset sends no end of it.
+forwarded() {
+	local there line port
+	exec {said}< <(exec "$DROVER" forward p-1 0:22)
+	there=$!
+	read -r -t "$patience" line <&"$said" && port=${line#*:} && port=${port%% *} && exec {peer}<>"/dev/tcp/127.0.0.1/$port" || return 1
+	read -r -t "$patience" line <&"$peer" && [[ $line == SSH-* ]] || return 1
+	timeout "$patience" "$DROVER" exec p-1 -- sh -c 'echo b >/proc/sysrq-trigger' 2>/dev/null
+	timeout "$patience" cat <&"$peer" >/dev/null
+	line=$?
+	exec {peer}>&-
+	kill "$there"
+	exec {said}<&-
+	return "$line"
+}
+ok "a connection that forward carries ends when the guest resets itself" forwarded
+ok "and it is there again" "$DROVER" wait -t "$patience" p-1 -c true
 ok "a point is saved" "$DROVER" snapshot save p here
 fails "a kernel that reboots by its panic ends the command, too" 1 "^drover: p-1 has reset itself" \
 	timeout $patience "$DROVER" exec p-1 -- sh -c "echo -1 >/proc/sys/kernel/panic; $crash"
