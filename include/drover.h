@@ -500,7 +500,7 @@ struct drover_forward {
 /*
  * Listens on a port of the host and passes each connection on to a port of the guest, many at a time. Blocks until
  * canceled ("canceled") or the member ends ("not_running"): never returns success. A connection that the guest does not
- * take ends at once. Whoever reaches the address can connect.
+ * take ends at once, and one that it has taken when its kernel panics or it resets itself. Whoever reaches the address can connect.
  */
 DROVER_API int drover_vm_forward(struct drover_vm *vm, const struct drover_forward *f,
 				 struct drover_error *e);

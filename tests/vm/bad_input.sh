@@ -40,7 +40,7 @@ in_small_home() { # SIZE COMMAND...
 
 guest_fills_disk() {
 	local said rc=0
-	said=$(in_small_home 60m bash -c '"$DROVER" up x --image debian-12 && ! "$DROVER" exec x -- sudo dd if=/dev/urandom of=/big bs=1M count=80 oflag=direct' 2>&1) || rc=$?
+	said=$(in_small_home 60m bash -c '"$DROVER" up x --image debian-12 --cpus 1 && ! "$DROVER" exec x -- sudo dd if=/dev/urandom of=/big bs=1M count=80 oflag=direct' 2>&1) || rc=$?
 	echo "$said"
 	[ "$rc" -eq 0 ] && grep -q '^x .*error' <<<"$said" &&
 		grep -q '^drover: x: .*the file system that holds .*/small/clusters/x/x/disk.qcow2 is full' <<<"$said"

@@ -56,7 +56,7 @@ helper_is_killed() {
 
 fails "a mount of what is not there is refused" 1 'none: No such file' "$DROVER" up m-1 --mount "$home/none:/srv/none"
 fails "a mount to a relative path is refused" 2 "is not HOST:GUEST" "$DROVER" up m-1 --mount "$home/read:srv"
-ok "a member boots with mounts and a fixture" "$DROVER" up m-1 --image debian-12 --mem 512 \
+ok "a member boots with mounts and a fixture" "$DROVER" up m-1 --image debian-12 --cpus 1 --mem 512 \
 	--mount "$home/read:/srv/read:ro" --mount "$home/write:/srv/write:rw" --fixture "$home/fixed:/srv/fixed"
 ok "two servers run" is_served_by 2
 ok "the guest sees what is there" out_is one in_guest cat /srv/read/file

@@ -19,7 +19,7 @@ started_with() { # FILE
 
 cd "$home/build"
 ok "a member boots with a kernel and an initial file system of the user's" \
-	"$DROVER" up k-1 --image tiny --kernel ./bzImage --initrd initrd --append "drover.test=1 panic=5"
+	"$DROVER" up k-1 --image tiny --cpus 1 --kernel ./bzImage --initrd initrd --append "drover.test=1 panic=5"
 ok "its kernel has read the words that were added" words "mitigations=off.* drover.test=1 panic=5"
 ok "that kernel is what QEMU was started with" started_with "$home/build/bzImage"
 ok "and that initial file system" started_with "$home/build/initrd"
@@ -59,7 +59,7 @@ fi
 image=$DROVER_IMAGE_CACHE/debian-12-cloudinit
 fails "where a disk of the user's has its root must be said" 1 "nobody knows where .*disk.qcow2 has its root" \
 	"$DROVER" up k-2 --image "$image/disk.qcow2" --kernel "$image/vmlinuz"
-ok "a disk of the user's boots with a kernel of the user's" "$DROVER" up k-2 --image "$image/disk.qcow2" \
+ok "a disk of the user's boots with a kernel of the user's" "$DROVER" up k-2 --image "$image/disk.qcow2" --cpus 1 \
 	--kernel "$image/vmlinuz" --initrd "$image/initrd.img" --append "root=/dev/vda rw"
 ok "by that kernel, without a boot loader" out_is "console=ttyS0 root=/dev/vda rw" \
 	"$DROVER" exec k-2 -- sed 's/ no_timer_check norandmaps$//' /proc/cmdline

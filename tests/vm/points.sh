@@ -29,7 +29,7 @@ file() { says "cat file" "$1"; }
 both() { memory "$1" && file "$1"; }
 
 ok "image debian-12 is there" "$DROVER" image build debian-12
-ok "a member boots" "$DROVER" up s -n 1 --image debian-12
+ok "a member boots" "$DROVER" up s -n 1 --image debian-12 --cpus 1 --mem 512M
 ok "it has a state" write before
 ok "the state is saved" saved
 ok "the guest goes on" both before

@@ -38,7 +38,7 @@ ok "so does the other" "$DROVER" up z-2
 ok "and both go back to their point" "$DROVER" reset z clean
 ok "rm" "$DROVER" rm -f z
 ok "image debian-12 is there" "$DROVER" image build debian-12
-ok "a member with a disk of 3G boots" "$DROVER" up y-1 --disk 3G
+ok "a member with a disk of 3G boots" "$DROVER" up y-1 --cpus 1 --disk 3G
 ok "a file is written" "$DROVER" exec y-1 -- sh -c 'echo kept >/var/tmp/file && sync'
 ok "its disk grows by a restart" "$DROVER" restart y-1 --disk 5G
 ok "and its file system" root_fs_has y-1 4500

@@ -27,7 +27,7 @@ mkdir "$home/www" && ./stock_disk.sh "$catalogue/debian-12-cloudinit" "$home/www
 serve
 url=http://127.0.0.1:$(cat "$home/port")/stock.raw
 
-ok "a member boots from a URL, by its boot loader" "$DROVER" up s-1 --image "$url" --cpus 2 --no-egress
+ok "a member boots from a URL, by its boot loader" "$DROVER" up s-1 --image "$url" --cpus 1 --no-egress
 end_server
 ok "cloud-init has set the host name" out_is s-1 "$DROVER" exec s-1 -- hostname
 ok "cloud-init is content" out_is "status: done" "$DROVER" exec s-1 -- sh -c 'cloud-init status --wait >/dev/null; cloud-init status'
@@ -59,7 +59,7 @@ boots_by_its_kernel() {
 	ok "$1: an image with kernels is imported as $2" "$DROVER" image import "$home/kernel.$2" --name "$1"
 	ok "$1: the newest of them is taken" \
 		cmp "$DROVER_IMAGE_CACHE/$1/vmlinuz" "$catalogue/debian-12-cloudinit/vmlinuz"
-	ok "$1: a member boots by it" "$DROVER" up s-2 --image "$1" --cpus 2
+	ok "$1: a member boots by it" "$DROVER" up s-2 --image "$1" --cpus 1
 	ok "$1: the command line names its root by partition UUID" \
 		bash -c '"$DROVER" exec s-2 -- cat /proc/cmdline | grep -q ^root=PARTUUID='
 	ok "$1: and that is its root" out_is /dev/vda1 "$DROVER" exec s-2 -- findmnt -no SOURCE /
