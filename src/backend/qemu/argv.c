@@ -166,28 +166,30 @@ static void add_drive(struct args *a, const char *id, const char *path, const ch
 }
 
 /* QEMU keeps memory in any qcow2 that it has open; the guest does not see this one. */
-static void add_points(struct args *a, const char *path)
+static void add_points(struct args *a, const char *path, const char *aio)
 {
 	scoped(mem) char *quoted = quote(path);
 
 	add(a, "-drive",
-	    quoted ? str_format("if=none,id=points,file=%s,format=qcow2,discard=unmap", quoted)
+	    quoted ? str_format("if=none,id=points,file=%s,format=qcow2,discard=unmap%s", quoted,
+				aio)
 		   : NULL);
 }
 
-static void add_drives(struct args *a, const struct qemu_vm *vm)
+static void add_drives(struct args *a, const struct qemu_vm *vm, bool uring)
 {
+	const char *aio = uring ? ",aio=io_uring" : "";
 	static const char read_only[] = "format=raw,readonly=on";
 	const struct vm_spec *s = &vm->spec;
-	char options[64];
+	char options[96];
 	char id[32];
 
-	snprintf(options, sizeof(options), "format=%s,cache=writeback,discard=unmap",
-		 vm->disk_format ? vm->disk_format : "raw");
+	snprintf(options, sizeof(options), "format=%s,cache=writeback,discard=unmap%s",
+		 vm->disk_format ? vm->disk_format : "raw", aio);
 	if (s->disk_path)
 		add_drive(a, "disk", s->disk_path, options);
 	else if (s->points_path)
-		add_points(a, s->points_path);
+		add_points(a, s->points_path, aio);
 	if (s->seed_path)
 		add_drive(a, "seed", s->seed_path, read_only);
 	for (size_t i = 0; i < s->n_fixture_paths; i++) {
@@ -236,7 +238,7 @@ static void add_lines(struct args *a, const struct qemu_vm *vm)
 	}
 }
 
-char **argv_make(const struct qemu_vm *vm, bool kvm)
+char **argv_make(const struct qemu_vm *vm, struct qemu_ways ways)
 {
 	struct args a = {.argv = calloc(MAX_ARGS, sizeof(char *))};
 
@@ -248,9 +250,9 @@ char **argv_make(const struct qemu_vm *vm, bool kvm)
 	add_static(&a, "-display", "none");
 	add_static(&a, "-sandbox",
 		   "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
-	add_machine(&a, vm, kvm);
-	add_boot(&a, &vm->spec, kvm);
-	add_drives(&a, vm);
+	add_machine(&a, vm, ways.kvm);
+	add_boot(&a, &vm->spec, ways.kvm);
+	add_drives(&a, vm, ways.uring);
 	add_mounts(&a, &vm->spec);
 	add_lines(&a, vm);
 	if (a.failed) {

@@ -1,13 +1,26 @@
 /* SPDX-License-Identifier: MIT */
 #include "backend/qemu/qemu.h"
 
+#include "backend/qemu/uring.h"
 #include "backend/qemu/vm.h"
+#include "base/files.h"
+#include "base/scoped.h"
 
 #include <stdlib.h>
 
-bool qemu_use_kvm(struct qemu *q)
+static bool can_use_uring(void)
 {
-	return local_is_by_kvm(&q->local);
+	scoped(mem) char *program = files_find_program(QEMU_PROGRAM);
+
+	return program && uring_in_program(program) && uring_in_kernel();
+}
+
+struct qemu_ways qemu_ways(struct qemu *q)
+{
+	if (!q->asked_uring)
+		q->uring = can_use_uring();
+	q->asked_uring = true;
+	return (struct qemu_ways){.kvm = local_is_by_kvm(&q->local), .uring = q->uring};
 }
 
 static void qemu_free(struct backend *b)

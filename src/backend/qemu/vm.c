@@ -118,7 +118,7 @@ static int spawn(struct qemu_vm *vm, int theirs[2], int tap, const int shares[],
 		r = point_take_begin(vm, e);
 	if (r < 0)
 		return r;
-	argv = argv_make(vm, qemu_use_kvm(qemu_of(vm->base.backend)));
+	argv = argv_make(vm, qemu_ways(qemu_of(vm->base.backend)));
 	if (!argv)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	o.fds[o.n_fds++] = (struct child_fd){memory, CHILD_FD_MEMORY};

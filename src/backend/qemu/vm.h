@@ -11,6 +11,8 @@
 
 struct qemu {
 	struct local_backend local;
+	bool asked_uring;
+	bool uring;
 };
 
 struct qemu_vm {
@@ -61,16 +63,21 @@ enum {
 };
 /* QEMU's name of the second serial line's other end; nothing is there before script_give. */
 #define SECOND_LINE "second"
+/* What a command line is made for; asked of the host once. */
+struct qemu_ways {
+	bool kvm;
+	bool uring; /* disks are read and written by io_uring */
+};
 /* NULL-terminated, heap (argv_free), or NULL when out of memory. */
-char **argv_make(const struct qemu_vm *vm, bool kvm);
+char **argv_make(const struct qemu_vm *vm, struct qemu_ways ways);
 void argv_free(char **argv);
 
 /* vm.c */
 extern const struct hypervisor qemu_hypervisor;
 void qemu_vm_abandon(struct backend_vm *vm);
 
-/* qemu.c: whether guests run by KVM; asked of the host once. */
-bool qemu_use_kvm(struct qemu *q);
+/* qemu.c: may block as local_is_by_kvm does. */
+struct qemu_ways qemu_ways(struct qemu *q);
 
 /* share.c: directories of the host in the guest, read-only ones first. */
 enum { MAX_MOUNTS = 16 };
