@@ -18,7 +18,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { JSON_MAX = 1 << 20, IMAGE_NAME_MAX = 63 };
+enum { JSON_MAX = 1 << 20, STAMP_MAX = 200, IMAGE_NAME_MAX = 63 };
+#define IMAGE_CHECKED "checked" /* which file the disk was when it was found to be whole */
 
 bool image_name_is_valid(const char *name)
 {
@@ -108,6 +109,44 @@ static int load_texts(const char *name, json_t *root, struct image *i)
 	return load_text(root, "provision", PROVISION_CLOUD_INIT, &i->provision);
 }
 
+/* What changes with each write to the file. *@ret is heap, or NULL when out of memory. */
+static int stamp_of(const char *path, char **ret)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return -errno;
+	*ret = str_format("%llu %lld %lld.%09ld %lld.%09ld\n", (unsigned long long)st.st_ino,
+			  (long long)st.st_size, (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec,
+			  (long long)st.st_ctim.tv_sec, st.st_ctim.tv_nsec);
+	return *ret ? 0 : -ENOMEM;
+}
+
+/*
+ * Once, and again when the file is another: QEMU's programs take 40 ms for it, which each start would wait for. In a cache
+ * that cannot be written it is done each time.
+ */
+static int check_disk(const struct store *s, const char *name, const struct image *i, struct err *e)
+{
+	scoped(mem) char *path = image_cache_path(s, name, IMAGE_CHECKED);
+	scoped(mem) char *stamp = NULL;
+	scoped(mem) char *checked = NULL;
+	struct err why = ERR_INIT;
+	int r = path ? stamp_of(i->disk_path, &stamp) : -ENOMEM;
+
+	if (r < 0)
+		return err_errno(e, r, "cannot look at %s", i->disk_path);
+	if (files_read(path, STAMP_MAX, &checked, NULL) == 0 && strcmp(checked, stamp) == 0)
+		return 0;
+	r = image_file_check_whole(i->disk_path, i->disk_format, &why);
+	if (r < 0 && why.code == ERR_IMAGE)
+		return damaged(e, name, why.msg);
+	if (r < 0)
+		return err_copy(e, &why);
+	files_publish(path, stamp, strlen(stamp), 0600);
+	return 0;
+}
+
 static int load_fields(const struct store *s, const char *name, json_t *root, struct image *i,
 		       struct err *e)
 {
@@ -123,16 +162,7 @@ static int load_fields(const struct store *s, const char *name, json_t *root, st
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	if (!i->disk_path && !i->kernel_path)
 		return damaged(e, name, "it has neither a disk nor a kernel");
-	if (i->disk_path) {
-		struct err why = ERR_INIT;
-
-		r = image_file_check_whole(i->disk_path, i->disk_format, &why);
-		if (r < 0 && why.code == ERR_IMAGE)
-			return damaged(e, name, why.msg);
-		if (r < 0)
-			return err_copy(e, &why);
-	}
-	return 0;
+	return i->disk_path ? check_disk(s, name, i, e) : 0;
 }
 
 int image_cache_load(const struct store *s, const char *name, struct image *ret, struct err *e)

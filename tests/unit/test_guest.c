@@ -174,6 +174,30 @@ static void a_damaged_image_is_named_with_the_remedy(void **state)
 	image_done(&i);
 }
 
+/* qemu-img is what checks; where there is none, nothing can be checked. */
+static void an_images_disk_is_checked_once_and_again_when_it_is_another_file(void **state)
+{
+	scoped(mem) char *path = strdup(getenv("PATH"));
+	struct timespec times[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
+	struct image i = {0};
+	struct err e = ERR_INIT;
+	int r[2];
+
+	assert_int_equal(image_resolve(&st, "one", NULL, NULL, NULL, &i, &e), 0);
+	image_done(&i);
+	assert_int_equal(setenv("PATH", "/nowhere", 1), 0);
+	r[0] = image_resolve(&st, "one", NULL, NULL, NULL, &i, &e);
+	image_done(&i);
+	assert_int_equal(utimensat(AT_FDCWD, at("images/one/disk.qcow2"), times, 0), 0);
+	r[1] = image_resolve(&st, "one", NULL, NULL, NULL, &i, &e);
+	assert_int_equal(setenv("PATH", path, 1), 0);
+	assert_int_equal(r[0], 0);
+	assert_true(r[1] < 0);
+	assert_int_equal(e.code, ERR_MISSING_PROGRAM);
+	assert_int_equal(image_resolve(&st, "one", NULL, NULL, NULL, &i, &e), 0);
+	image_done(&i);
+}
+
 static void a_failed_build_says_why_and_leaves_nothing(void **state)
 {
 	struct image i = {0};
@@ -537,6 +561,7 @@ int main(void)
 		TEST(run_does_not_wait_for_what_outlives_the_program),
 		TEST(an_image_is_built_once_for_many_callers),
 		TEST(a_damaged_image_is_named_with_the_remedy),
+		TEST(an_images_disk_is_checked_once_and_again_when_it_is_another_file),
 		TEST(a_failed_build_says_why_and_leaves_nothing),
 		TEST(a_build_can_be_canceled),
 		TEST(the_wait_for_anothers_build_can_be_canceled),
