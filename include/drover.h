@@ -19,7 +19,7 @@
  *   true, and drover_vm_state says what did.
  * - Functions return >= 0 for success and < 0 for failure; then *e says why, and what they return by pointer is left as it
  *   was. @e may be NULL. Codes that any call may have: io_error, no_space, out_of_memory, permission_denied, unreachable.
- * - @home, where the state is kept, may be NULL: $DROVER_HOME, else ~/.local/state/drover. So may each structure of options.
+ * - @home, where the state is kept, may be NULL or "": $DROVER_HOME, else ~/.local/state/drover. So may each structure of options.
  *   Other pointers may not, unless the comment says so.
  * - The library has no global state, prints nothing, installs no signal handler and never exits. Different clusters may
  *   be used from different threads at once; one cluster and its VMs, and one capture, from one thread at a time. Functions

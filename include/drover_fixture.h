@@ -215,18 +215,29 @@ static inline void drover_fixture_show_journal(struct drover_vm *vm)
 	drover_result_done(&result);
 }
 
+/* "DROVER_HOME='...' " for a shell; "" when there is none to set. */
+static inline void drover_fixture_home(const char *home, char *ret, size_t size)
+{
+	size_t used = (size_t)snprintf(ret, size, "%s", home ? "DROVER_HOME='" : "");
+
+	for (; home && *home && used < size; home++)
+		used += (size_t)snprintf(ret + used, size - used, *home == '\'' ? "'\\%c'" : "%c",
+					 *home);
+	if (home && used < size)
+		snprintf(ret + used, size - used, "' ");
+}
+
 /* How to get into what is kept. */
 static inline void drover_fixture_say_kept(const struct drover_fixture *f)
 {
-	const char *home = f->home ? f->home : getenv("DROVER_HOME");
-	const char *set = home ? "DROVER_HOME=" : "";
-	const char *space = home ? " " : "";
+	char home[4096];
 
+	drover_fixture_home(f->home ? f->home : getenv("DROVER_HOME"), home, sizeof(home));
 	drover_fixture_say("DROVER_KEEP: the cluster runs on. To get in, and to end it:");
 	for (size_t i = 0; i < drover_cluster_size(f->cluster); i++)
-		drover_fixture_say("  %s%s%sdrover ssh %s", set, home ? home : "", space,
+		drover_fixture_say("  %sdrover ssh %s", home,
 				   drover_vm_name(drover_cluster_vm(f->cluster, i)));
-	drover_fixture_say("  %s%s%sdrover rm -f %s", set, home ? home : "", space, f->name);
+	drover_fixture_say("  %sdrover rm -f %s", home, f->name);
 }
 
 /*

@@ -4,6 +4,7 @@
  * by name, so it stays right when members stop, boot again and change their address.
  */
 #include <stdio.h>
+#include <string.h>
 
 #include "cli/cli.h"
 #include "cli/commands.h"
@@ -14,6 +15,10 @@ static int print_host(const struct drover_member *m)
 
 	if (ssh_options_make(m, &o) < 0)
 		return say_error("out of memory");
+	for (size_t i = 0; i < SSH_OPTIONS; i++)
+		if (strchr(o.v[i], '\n'))
+			return say_error(
+				"ssh takes no path with a newline, as that of the state directory or of drover is");
 	printf("Host %s\n", m->name);
 	for (size_t i = 0; i < SSH_OPTIONS; i++)
 		printf("\t%s\n", o.v[i]);

@@ -44,16 +44,19 @@ static char *quoted_self(void)
 	return quote(path);
 }
 
-/* An option that holds a path: ssh splits it at blanks and expands '%' unless quoted and doubled. */
+/* An option that holds a path: ssh splits it at blanks, ends it at a '"' and expands '%', unless quoted, escaped and doubled. */
 static char *path_option(const char *option, const char *path)
 {
 	scoped(buf) struct buf b = BUF_INIT;
 
 	if (!path || buf_addf(&b, "%s=\"", option) < 0)
 		return NULL;
-	for (; *path; path++)
-		if (buf_addf(&b, *path == '%' ? "%%%c" : "%c", *path) < 0)
+	for (; *path; path++) {
+		const char *before = *path == '%' ? "%" : *path == '"' || *path == '\\' ? "\\" : "";
+
+		if (buf_addf(&b, "%s%c", before, *path) < 0)
 			return NULL;
+	}
 	if (buf_addstr(&b, "\"") < 0)
 		return NULL;
 	return buf_take(&b);

@@ -29,11 +29,10 @@ struct ssh_limits {
 };
 
 struct ssh_options {
-	const char *name; /* the member, for messages and known_hosts */
+	const char *name; /* the member, for messages */
 	const char *user;
 	const char *key_path;      /* private key that logs in */
 	const char *host_key_path; /* public key file: the only host key that is accepted */
-	const char *known_hosts;
 	struct ssh_limits limits;
 };
 

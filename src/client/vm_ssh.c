@@ -17,17 +17,15 @@ int vm_ssh_open(const struct store *store, const char *name, const char *user, i
 {
 	scoped(mem) char *key = login_key(store, name);
 	scoped(mem) char *host_key = store_member_path(store, name, MEMBER_HOST_PUBLIC);
-	scoped(mem) char *known_hosts = store_member_path(store, name, MEMBER_KNOWN_HOSTS);
 	const struct ssh_options o = {
 		.name = name,
 		.user = user && *user ? user : "drover",
 		.key_path = key,
 		.host_key_path = host_key,
-		.known_hosts = known_hosts,
 		.limits = *limits,
 	};
 
-	if (!key || !host_key || !known_hosts) {
+	if (!key || !host_key) {
 		close_fd(&fd);
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	}

@@ -44,18 +44,18 @@ static int find_root(const char *root, struct store *s)
 {
 	const char *env = getenv("DROVER_HOME");
 	const char *cache = getenv("DROVER_IMAGE_CACHE");
-	bool own = root || (env && *env);
+	const char *named = root && *root ? root : env && *env ? env : NULL;
 	scoped(mem) char *xdg_cache = NULL;
 
-	if (own)
-		s->root = files_absolute(root ? root : env);
+	if (named)
+		s->root = files_absolute(named);
 	else
 		s->root = xdg_dir("XDG_STATE_HOME", ".local/state");
 	if (!s->root)
 		return -ENOMEM;
 	if (cache && *cache) {
 		s->images = files_absolute(cache);
-	} else if (own) {
+	} else if (named) {
 		s->images = str_format("%s/images", s->root);
 	} else {
 		xdg_cache = xdg_dir("XDG_CACHE_HOME", ".cache");

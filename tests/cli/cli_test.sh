@@ -342,6 +342,10 @@ if [ -z "${DROVER_TEST_NO_FAKE:-}" ]; then
 	ssh -F "$home/out" -G web-2 >"$home/seen" 2>"$home/err" && grep -qx 'user drover' "$home/seen" &&
 		grep -q "^proxycommand env DROVER_HOME='$DROVER_HOME' .* dial web-2 22$" "$home/seen"
 	result $? "ssh reads what ssh-config prints"
+	ln -s "$DROVER_HOME" "$home/two
+lines"
+	DROVER_HOME="$home/two
+lines" refuses 1 "ssh takes no path with a newline" ssh-config web
 	status=0
 	printf '~~tilde\n~.' | timeout $patience "$drover" console web-1 >"$home/out" 2>"$home/err" || status=$?
 	[ "$status" -eq 0 ]

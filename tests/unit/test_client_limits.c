@@ -102,6 +102,22 @@ static void test_a_path_is_of_a_name(void **state)
 	free(key);
 }
 
+static void test_an_empty_home_is_none(void **state)
+{
+	char *with;
+	char *without;
+
+	setenv("DROVER_HOME", home, 1);
+	with = drover_path(home, "web-1", DROVER_PATH_DIR);
+	without = drover_path("", "web-1", DROVER_PATH_DIR);
+	unsetenv("DROVER_HOME");
+	assert_non_null(with);
+	assert_non_null(without);
+	assert_string_equal(without, with);
+	free(with);
+	free(without);
+}
+
 /* As soon as the wait begins: however late the other thread is, the network is not there yet. */
 static void on_start(void *arg, const struct drover_progress *p)
 {
@@ -383,6 +399,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		HOME_TEST(test_doctor_is_given_up),
 		HOME_TEST(test_a_path_is_of_a_name),
+		HOME_TEST(test_an_empty_home_is_none),
 		HOME_TEST(test_a_start_is_given_up_while_it_waits_for_the_network),
 		HOME_TEST(test_a_start_is_given_up_while_its_helper_does_not_get_ready),
 		HOME_TEST(test_a_start_is_given_up_while_its_helper_does_not_answer_the_bind),

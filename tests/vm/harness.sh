@@ -15,7 +15,7 @@ shows() { # WHAT PATTERN
 }
 line_works() { # PATTERN [INPUT]: the line that stderr has
 	local line
-	line=$(grep -E "^#   DROVER_HOME=$home drover $1" "$home/err") || { cat "$home/err"; return 1; }
+	line=$(grep -E "^#   DROVER_HOME='$home' drover $1" "$home/err") || { cat "$home/err"; return 1; }
 	(cd / && PATH=$home/bin:$PATH env -u DROVER_HOME sh -c "${line#\#}" <<<"${2:-}")
 }
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 # What people do with a running member, with a real guest of the image tiny.
 cd "$(dirname "$0")" && . ./lib.sh
+rmdir "$home" && home="$home 100%t \"it's\"" && mkdir "$home" && export DROVER_HOME=$home # what ssh, libssh and shells split or expand
 
 plain_ssh() {
 	"$DROVER" ssh-config >"$home/config" && [ "$(cd / && env -u DROVER_HOME ssh -F "$home/config" u-1 hostname)" = u-1 ]
