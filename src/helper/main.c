@@ -46,7 +46,7 @@ static const char usage[] =
 	"Usage: drover-helper --members NAME[,NAME...] [--backend NAME] [--network NAME]\n"
 	"                     [--subnet CIDR] [--no-egress] [--bound PID | --starter PID]\n"
 	"                     [--remove] [--ready-fd N]\n"
-	"       drover-helper --reconcile [--backend NAME]\n"
+	"       drover-helper --reconcile [--ready-fd N]\n"
 	"       drover-helper --check | --version | --help\n"
 	"\n"
 	"Owns the network and the VMs of one cluster. Started by drover and libdrover.\n";
@@ -196,6 +196,8 @@ static int parse_arguments(int argc, char **argv, struct arguments *a, struct er
 		return err_set(e, ERR_INVALID, "unexpected argument '%s'", argv[optind]);
 	if (!a->reconcile && !a->check && a->members.n == 0)
 		return err_set(e, ERR_INVALID, "no VM names provided; see drover-helper --help");
+	if (a->bound && a->starter)
+		return err_set(e, ERR_INVALID, "--bound and --starter do not go together");
 	return check_network(a, e);
 }
 

@@ -176,6 +176,14 @@ def a_helper_for_a_client_that_is_dead_already_does_not_start():
 
 
 @test
+def a_helper_is_bound_or_has_a_starter_and_not_both():
+    h = Helper("solo", arguments=("--starter", str(os.getpid())), bound=os.getpid())
+    expect("exit code", 1, h.process.wait(harness.DEADLINE))
+    expect("why", True, "--bound and --starter do not go together" in h.log())
+    harness.shutil.rmtree(h.home)
+
+
+@test
 def names_that_are_none_do_not_start_a_helper():
     for bad in ("../../x", "", "a/b", "a,,b", "A", "x" * 64, "a,a"):
         h = Helper(bad)
