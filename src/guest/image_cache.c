@@ -134,8 +134,8 @@ static int check_disk(const struct store *s, const char *name, const struct imag
 	struct err why = ERR_INIT;
 	int r = path ? stamp_of(i->disk_path, &stamp) : -ENOMEM;
 
-	if (r < 0)
-		return err_errno(e, r, "cannot look at %s", i->disk_path);
+	if (r < 0 || !path || !stamp)
+		return err_errno(e, r < 0 ? r : -ENOMEM, "cannot look at %s", i->disk_path);
 	if (files_read(path, STAMP_MAX, &checked, NULL) == 0 && strcmp(checked, stamp) == 0)
 		return 0;
 	r = image_file_check_whole(i->disk_path, i->disk_format, &why);
