@@ -234,6 +234,7 @@ static void qemu_close(struct local_vm *base)
 {
 	struct qemu_vm *vm = qemu_vm_of(base);
 
+	timer_stop(&vm->going_on);
 	qmp_close(vm->qmp);
 	vm->qmp = NULL;
 	close_fd(&vm->memory_fd);
@@ -251,8 +252,28 @@ static bool qemu_power_button(struct local_vm *base, bool paused)
 	return qmp_call(vm->qmp, "system_powerdown", NULL, NULL) == 0;
 }
 
+/*
+ * QEMU tells that a capture is written before its thread for that has ended, and until then lets no guest go on. The thread's end is
+ * told by no event; a host with much to do has been seen to keep it waiting.
+ */
+static const char not_yet[] = "Migration is not finalized yet";
+enum { GO_ON_AGAIN_MS = 5 };
+
+static void on_held(void *arg, json_t *ret, const char *error);
+
+static void go_on_again(void *arg)
+{
+	if (qmp_call(qemu_vm_of(arg)->qmp, "cont", on_held, arg) < 0)
+		vm_switched(arg, "it does not run any more");
+}
+
 static void on_held(void *arg, json_t *ret, const char *error)
 {
+	struct qemu_vm *vm = qemu_vm_of(arg);
+
+	if (!ret && vm->state == VM_RESUMING && strcmp(error, not_yet) == 0 &&
+	    timer_start(vm->base.backend->loop, GO_ON_AGAIN_MS, go_on_again, arg, &vm->going_on))
+		return;
 	vm_switched(arg, ret ? NULL : error);
 }
 

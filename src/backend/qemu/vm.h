@@ -27,6 +27,7 @@ struct qemu_vm {
 	bool resumes;  /* goes on from captured memory: QEMU loads it first */
 	char begins_at[POINT_SIZE];   /* the point that this start goes on from, or "" */
 	struct share_servers *shares; /* of the running QEMU, or NULL */
+	struct timer *going_on; /* until it is told once more to let the guest go on, or NULL */
 };
 
 static inline struct qemu *qemu_of(struct backend *b)
