@@ -99,6 +99,8 @@ static int image_fetch(const struct command *self, const struct image_settings *
 		r = drover_image_import(a->names[1], name, s->sha256, &o, &e);
 	else
 		r = drover_image_get(name, &o, &e);
+	if (r < 0 && import && !strcmp(e.code, "invalid_name"))
+		return say_usage(self, "%s", e.sentence);
 	if (r < 0)
 		return interrupt_or_failed(&e);
 	if (!s->json && !s->quiet)

@@ -114,6 +114,7 @@ refuses 2 "is not table or json" ls -o yaml
 refuses 2 "image needs one of" image
 refuses 2 "image cannot 'eat'" image eat
 refuses 2 "needs option --name" image import /x
+refuses 2 "'A b' cannot be an image's name" image import /etc/hosts --name "A b"
 refuses 2 "is for image import only" image ls --name x
 refuses 2 "audit takes no names" audit web
 refuses 2 "prune takes no names" prune web
