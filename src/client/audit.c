@@ -12,7 +12,7 @@ static struct drover_thing *copy_things(const struct thing_list *l)
 	for (size_t i = 0; all && i < l->n; i++) {
 		const struct thing *t = &l->all[i];
 
-		snprintf(all[i].kind, sizeof(all[i].kind), "%s", t->kind);
+		snprintf(all[i].kind, sizeof(all[i].kind), "%s", thing_kind_name(t->kind));
 		snprintf(all[i].what, sizeof(all[i].what), "%s", t->what);
 		snprintf(all[i].member, sizeof(all[i].member), "%s", t->member);
 		all[i].owner = (int)t->owner;

@@ -20,6 +20,17 @@ struct audit {
 	bool out_of_memory;
 };
 
+const char *thing_kind_name(enum thing_kind kind)
+{
+	static const char *const names[] = {
+#define X(id, name) name,
+		THING_MAP(X)
+#undef X
+	};
+
+	return names[kind];
+}
+
 void thing_list_done(struct thing_list *l)
 {
 	for (size_t i = 0; i < l->n; i++)
@@ -29,7 +40,7 @@ void thing_list_done(struct thing_list *l)
 }
 
 /* Takes @what (heap; NULL: out of memory). */
-static void add(struct audit *a, const char *kind, char *what, const char *member, pid_t owner)
+static void add(struct audit *a, enum thing_kind kind, char *what, const char *member, pid_t owner)
 {
 	struct thing *all = realloc(a->things.all, (a->things.n + 1) * sizeof(*all));
 	struct thing *t;
@@ -52,18 +63,18 @@ static bool is_over(const struct audit *a)
 	return giveup_check(a->giveup, NULL) < 0;
 }
 
-static bool is_told(const struct audit *a, const char *kind, const char *what)
+static bool is_told(const struct audit *a, enum thing_kind kind, const char *what)
 {
 	for (size_t i = 0; i < a->things.n; i++)
-		if (strcmp(a->things.all[i].kind, kind) == 0 &&
-		    strcmp(a->things.all[i].what, what) == 0)
+		if (a->things.all[i].kind == kind && strcmp(a->things.all[i].what, what) == 0)
 			return true;
 	return false;
 }
 
 /* --- Processes and what they hold ------------------------------------------------------------------------------ */
 
-static void tell_one(void *arg, const char *kind, const char *what, const char *member, pid_t owner)
+static void tell_one(void *arg, enum thing_kind kind, const char *what, const char *member,
+		     pid_t owner)
 {
 	add(arg, kind, what ? strdup(what) : NULL, member, owner);
 }
@@ -85,7 +96,7 @@ static void tell_interfaces(struct audit *a, const struct process *p)
 		if (!colon || str_starts(line, "lo:"))
 			continue;
 		*colon = '\0';
-		add(a, "interface", strdup(line), p->member, p->owner);
+		add(a, THING_INTERFACE, strdup(line), p->member, p->owner);
 	}
 }
 
@@ -114,9 +125,9 @@ static void tell_namespaces(struct audit *a, const struct process *p)
 
 		if (!read_namespace(pid, kind, its, sizeof(its)) ||
 		    !read_namespace("self", kind, ours, sizeof(ours)) || strcmp(its, ours) == 0 ||
-		    is_told(a, "namespace", its))
+		    is_told(a, THING_NAMESPACE, its))
 			continue;
-		add(a, "namespace", strdup(its), p->member, p->owner);
+		add(a, THING_NAMESPACE, strdup(its), p->member, p->owner);
 		if (strcmp(kind, "net") == 0)
 			tell_interfaces(a, p);
 		if (strcmp(kind, "mnt") == 0)
@@ -129,8 +140,8 @@ static void tell_processes(struct audit *a)
 	for (size_t i = 0; i < a->processes.n; i++) {
 		const struct process *p = &a->processes.all[i];
 
-		add(a, "process", str_format("%s, pid %d", p->program, (int)p->id.pid), p->member,
-		    p->owner);
+		add(a, THING_PROCESS, str_format("%s, pid %d", p->program, (int)p->id.pid),
+		    p->member, p->owner);
 	}
 	for (size_t i = 0; i < a->processes.n && !is_over(a); i++)
 		tell_namespaces(a, &a->processes.all[i]);
@@ -213,9 +224,9 @@ static void tell_files(struct audit *a, const char *name, const char *path, pid_
 		const char *file = entry->d_name;
 
 		if (strcmp(file, MEMBER_PID) == 0 || strcmp(file, MEMBER_OWNER) == 0)
-			add(a, "pidfile", str_format("%s/%s", path, file), name, owner);
+			add(a, THING_PIDFILE, str_format("%s/%s", path, file), name, owner);
 		else if (is_draft(file))
-			add(a, "file", str_format("%s/%s", path, file), name, owner);
+			add(a, THING_FILE, str_format("%s/%s", path, file), name, owner);
 	}
 }
 
@@ -248,10 +259,10 @@ static void tell_member(struct audit *a, const char *name)
 		is_held = owner || is_held_now(lock);
 	}
 	if (is_held) /* any process of a cluster may have taken it: its owner answers for it */
-		add(a, "lock", strdup(lock), name, owner ? owner : holder);
+		add(a, THING_LOCK, strdup(lock), name, owner ? owner : holder);
 	owner = owner ? owner : holder;
 	if (!store_member_exists(a->store, name))
-		add(a, "directory", strdup(path), name, owner);
+		add(a, THING_DIRECTORY, strdup(path), name, owner);
 	tell_files(a, name, path, owner);
 }
 
@@ -263,7 +274,7 @@ static void tell_cluster(struct audit *a, const char *cluster)
 	bool empty = true;
 
 	if (!dir && errno != ENOENT && errno != ENOTDIR)
-		add(a, "unreadable", str_format("%s: %s", path, strerror(errno)), "", 0);
+		add(a, THING_UNREADABLE, str_format("%s: %s", path, strerror(errno)), "", 0);
 	while (dir && !is_over(a) && (entry = readdir(dir))) {
 		char derived[NAME_SIZE];
 
@@ -279,7 +290,7 @@ static void tell_cluster(struct audit *a, const char *cluster)
 		tell_member(a, entry->d_name);
 	}
 	if (dir && empty)
-		add(a, "directory", strdup(path), "", 0);
+		add(a, THING_DIRECTORY, strdup(path), "", 0);
 }
 
 static int tell_clusters(struct audit *a, struct err *e)
@@ -308,7 +319,7 @@ static void tell_captures(struct audit *a)
 		scoped(mem) char *lock = path ? str_format("%s/.lock", path) : NULL;
 
 		if (entry->d_name[0] != '.' && lock)
-			add(a, "directory", strdup(path), "", held_list_find(&a->held, lock));
+			add(a, THING_DIRECTORY, strdup(path), "", held_list_find(&a->held, lock));
 	}
 }
 
@@ -364,9 +375,9 @@ static int tell_run(struct audit *a, struct err *e)
 		if (strcmp(file, ".") == 0 || strcmp(file, "..") == 0)
 			continue;
 		add(a,
-		    entry->d_type == DT_DIR   ? "directory"
-		    : entry->d_type == DT_REG ? "file"
-					      : "socket",
+		    entry->d_type == DT_DIR   ? THING_DIRECTORY
+		    : entry->d_type == DT_REG ? THING_FILE
+					      : THING_SOCKET,
 		    str_format("%s/%s", a->store->run, file), name ? name : "",
 		    run_owner(a, file, name));
 	}
@@ -374,7 +385,7 @@ static int tell_run(struct audit *a, struct err *e)
 }
 
 /* What is mounted there is whoever's runs there. */
-static void tell_mount(void *arg, const char *kind, const char *what, const char *member,
+static void tell_mount(void *arg, enum thing_kind kind, const char *what, const char *member,
 		       pid_t owner)
 {
 	tell_one(arg, kind, what, member, *member ? find_owner(arg, member) : owner);
@@ -435,12 +446,8 @@ int store_audit(const struct store *s, const struct giveup *g, struct thing_list
 
 static bool is_removable(const struct thing *t)
 {
-	static const char *const kinds[] = {"pidfile", "socket", "directory", "file"};
-
-	for (size_t i = 0; t->owner == 0 && i < sizeof(kinds) / sizeof(kinds[0]); i++)
-		if (strcmp(t->kind, kinds[i]) == 0)
-			return true;
-	return false;
+	return t->owner == 0 && (t->kind == THING_PIDFILE || t->kind == THING_SOCKET ||
+				 t->kind == THING_DIRECTORY || t->kind == THING_FILE);
 }
 
 static int remove_path(const char *path, struct err *e)
@@ -496,7 +503,7 @@ static int prune_nameless(const struct audit *a, const struct giveup *g, struct 
 			return first < 0 ? first : r;
 		if (!is_removable(t) || (*t->member && !is_net && is_at_home(a, t->member)))
 			continue;
-		if (strcmp(t->kind, "directory") == 0 && !is_net)
+		if (t->kind == THING_DIRECTORY && !is_net)
 			rmdir(t->what);
 		else
 			r = remove_path(t->what, first < 0 ? NULL : e);

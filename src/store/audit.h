@@ -45,12 +45,31 @@ static inline void scoped_processes(struct process_list *l)
  */
 int store_end_orphans(const struct process_list *l, const struct giveup *g, struct err *e);
 
+#define THING_MAP(X) /* id, name in what is printed */ \
+	X(PROCESS, "process")                          \
+	X(NAMESPACE, "namespace")                      \
+	X(INTERFACE, "interface")                      \
+	X(LOCK, "lock")                                \
+	X(MOUNT, "mount")                              \
+	X(PIDFILE, "pidfile")                          \
+	X(SOCKET, "socket")                            \
+	X(DIRECTORY, "directory")                      \
+	X(FILE, "file")                                \
+	X(UNREADABLE, "unreadable")                    \
+	X(RECORD, "record")                            \
+	X(BRIDGE, "bridge")                            \
+	X(TAP, "tap")                                  \
+	X(TABLE, "table")
+
+enum thing_kind {
+#define X(id, name) THING_##id,
+	THING_MAP(X)
+#undef X
+};
+const char *thing_kind_name(enum thing_kind kind); /* static */
+
 struct thing {
-	/*
-	 * Static: process, namespace, interface, lock, mount, pidfile, socket, directory, file, unreadable; record, bridge, tap,
-	 * table.
-	 */
-	const char *kind;
+	enum thing_kind kind;
 	char *what;             /* owned */
 	char member[NAME_SIZE]; /* "" when nobody knows */
 	pid_t owner;            /* the live process that it belongs to; 0: none */
@@ -82,7 +101,7 @@ static inline void scoped_things(struct thing_list *l)
 int store_prune(const struct store *s, const struct giveup *g, struct err *e);
 
 /* One thing that was found: the fields of struct thing; all borrowed. */
-typedef void audit_tell(void *arg, const char *kind, const char *what, const char *member,
+typedef void audit_tell(void *arg, enum thing_kind kind, const char *what, const char *member,
 			pid_t owner);
 
 /* audit_host.c: what there is in the host's own network. */

@@ -58,7 +58,7 @@ static void tell_table(const struct host_audit *a, const struct host_record *r, 
 	host_table_name(r->key, table);
 	if (!a->tables_known || r->net_ns != host_namespace("net") ||
 	    name_list_has(&a->tables, table))
-		a->tell(a->arg, "table", table, r->member, owner);
+		a->tell(a->arg, THING_TABLE, table, r->member, owner);
 }
 
 /* The links with @r's key. */
@@ -71,8 +71,8 @@ static void tell_links(const struct host_audit *a, const struct host_record *r, 
 		return;
 	for (size_t i = 0; a->links && a->links[i].if_index; i++)
 		if (host_name_parse(a->links[i].if_name, key, &is_tap) && strcmp(key, r->key) == 0)
-			a->tell(a->arg, is_tap ? "tap" : "bridge", a->links[i].if_name, r->member,
-				owner);
+			a->tell(a->arg, is_tap ? THING_TAP : THING_BRIDGE, a->links[i].if_name,
+				r->member, owner);
 }
 
 static void tell_record(const struct host_audit *a, const struct host_record *r)
@@ -83,12 +83,12 @@ static void tell_record(const struct host_audit *a, const struct host_record *r)
 	if (r->problem) {
 		what = str_format("%s: %s", r->path, r->problem);
 		if (geteuid() == 0)
-			a->tell(a->arg, "unreadable", what, "", 0);
+			a->tell(a->arg, THING_UNREADABLE, what, "", 0);
 		return;
 	}
 	if (!is_told(a->store, r, &owner))
 		return;
-	a->tell(a->arg, "record", r->path, r->member, owner);
+	a->tell(a->arg, THING_RECORD, r->path, r->member, owner);
 	tell_table(a, r, owner);
 	tell_links(a, r, owner);
 }
@@ -121,9 +121,9 @@ static void tell_lock(const struct host_audit *a)
 
 	free(held.all);
 	if (owner || (holder && geteuid() == 0 && !is_helper(holder)))
-		a->tell(a->arg, "lock", HOST_LOCK_FILE, "", owner ? owner : holder);
+		a->tell(a->arg, THING_LOCK, HOST_LOCK_FILE, "", owner ? owner : holder);
 	else if (!holder && geteuid() == 0 && a->records.n == 0 && files_exist(HOST_LOCK_FILE))
-		a->tell(a->arg, "lock", HOST_LOCK_FILE, "", 0);
+		a->tell(a->arg, THING_LOCK, HOST_LOCK_FILE, "", 0);
 }
 
 /* What has a name of ours and no record: for root, who could remove it. */
@@ -136,11 +136,12 @@ static void tell_strays(const struct host_audit *a)
 		if (host_name_parse(a->links[i].if_name, key, &is_tap) &&
 		    !host_records_find(&a->records, key) &&
 		    if_nametoindex(a->links[i].if_name) != 0)
-			a->tell(a->arg, is_tap ? "tap" : "bridge", a->links[i].if_name, "", 0);
+			a->tell(a->arg, is_tap ? THING_TAP : THING_BRIDGE, a->links[i].if_name, "",
+				0);
 	for (size_t i = 0; i < a->tables.n; i++)
 		if (host_table_parse(a->tables.names[i], key) &&
 		    !host_records_find(&a->records, key))
-			a->tell(a->arg, "table", a->tables.names[i], "", 0);
+			a->tell(a->arg, THING_TABLE, a->tables.names[i], "", 0);
 }
 
 int audit_host(const struct store *s, const struct process_list *processes, const struct giveup *g,

@@ -61,7 +61,7 @@ void audit_mounts_of(const struct process *p, audit_tell *tell, void *arg)
 		if (!parse(line, &key, &place) || strstr(ours, key))
 			continue;
 		what = str_format("%.*s, seen by pid %s", (int)strlen(place) - 1, place, pid);
-		tell(arg, "mount", what, p->member, p->owner);
+		tell(arg, THING_MOUNT, what, p->member, p->owner);
 	}
 }
 
@@ -97,6 +97,6 @@ void audit_mounts_here(const struct store *s, audit_tell *tell, void *arg)
 			find_member(what + strlen(clusters), member);
 		else if (!what || !str_starts(what, run))
 			continue;
-		tell(arg, "mount", what, member, 0);
+		tell(arg, THING_MOUNT, what, member, 0);
 	}
 }

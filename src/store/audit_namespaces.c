@@ -95,7 +95,7 @@ static void tell_holder(const struct kept_list *l, struct kept *k, pid_t pid)
 		return;
 	str_make_printable(name);
 	what = str_format("%s, held open by %s, pid %d", k->link, name, (int)pid);
-	l->tell(l->arg, "namespace", what, k->record->member, 0);
+	l->tell(l->arg, THING_NAMESPACE, what, k->record->member, 0);
 }
 
 static void look_at_descriptors(const struct kept_list *l, pid_t pid)
@@ -134,7 +134,7 @@ static void look_at_mount(const struct kept_list *l, pid_t pid, const char *line
 	if (!path || k->has_process || !is_as_old(path, k->record))
 		return;
 	what = str_format("%s, mounted on %s, seen by pid %d", link, place, (int)pid);
-	l->tell(l->arg, "namespace", what, k->record->member, 0);
+	l->tell(l->arg, THING_NAMESPACE, what, k->record->member, 0);
 }
 
 /* Those of a namespace of mounts once. */
