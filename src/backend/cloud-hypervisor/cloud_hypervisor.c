@@ -2,7 +2,6 @@
 #include "backend/cloud-hypervisor/cloud_hypervisor.h"
 
 #include "backend/cloud-hypervisor/vm.h"
-#include "base/curl.h"
 #include "base/host.h"
 #include "base/kvm.h"
 #include "base/scoped.h"
@@ -64,25 +63,6 @@ static int choose_accel(struct ch *ch, struct err *e)
 	return ch->local.kvm.state == KVM_ANSWERED ? ch_check_kvm(ch, e) : 0;
 }
 
-static void load_curl(uv_work_t *w)
-{
-	curl_load(CURL_GLOBAL_NOTHING, NULL); /* why not is told where it is wanted */
-}
-
-static void on_curl_loaded(uv_work_t *w, int status)
-{
-	free(w);
-}
-
-/* With its libraries it takes a tenth of the time to a guest's first instruction: it is loaded beside the network's start. */
-static void begin_load_curl(uv_loop_t *loop)
-{
-	uv_work_t *w = calloc(1, sizeof(*w));
-
-	if (w && uv_queue_work(loop, w, load_curl, on_curl_loaded) < 0)
-		free(w);
-}
-
 struct backend *cloud_hypervisor_backend_new(uv_loop_t *loop, const struct sandbox *sandbox,
 					     const char *dir, struct err *e)
 {
@@ -106,6 +86,5 @@ struct backend *cloud_hypervisor_backend_new(uv_loop_t *loop, const struct sandb
 	}
 	ch->program = take_ptr(&program);
 	ch->landlock = has_landlock();
-	begin_load_curl(loop); /* after the probe, which forks */
 	return &ch->local.base;
 }

@@ -288,7 +288,7 @@ static int make_line_dir(const struct ch_vm *vm, struct err *e)
 	return r < 0 ? err_errno(e, r, "make %s", vm->line_dir) : 0;
 }
 
-/* Takes @events, and makes the first call. */
+/* Takes @events, and makes the first call. libcurl is loaded while the program, which runs by now, begins to listen. */
 static int open_lines(struct ch_vm *vm, int events, const char *action, rest_reply_cb *on_reply,
 		      struct err *e)
 {
