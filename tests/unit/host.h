@@ -47,11 +47,8 @@ static inline void on_a_host(body_fn *body)
 	int status;
 	pid_t pid;
 
-	if (geteuid() != 0 || !sh("unshare -n true 2>/dev/null")) {
-		print_message("skipped: needs root\n");
-		skip();
-		return;
-	}
+	if (geteuid() != 0 || !sh("unshare -n true 2>/dev/null"))
+		skip_for("needs root and network namespaces");
 	fflush(stdout);
 	pid = fork();
 	if (pid == 0)

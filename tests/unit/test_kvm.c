@@ -50,7 +50,7 @@ static void asking_does_not_wait_for_the_answer(void **state)
 	struct kvm_probe p = {0};
 
 	if (access("/dev/kvm", R_OK | W_OK) < 0)
-		skip();
+		skip_for("there is no /dev/kvm that may be used");
 	kvm_probe_begin(&p);
 	assert_int_equal(p.state, KVM_ASKED);
 	kvm_probe_done(&p);

@@ -65,14 +65,14 @@ static void its_pages_are_huge_whatever_those_of_memfds_are(void **state)
 	pid_t pid;
 
 	if (!host_has_huge_pages())
-		skip();
+		skip_for("this kernel has no huge pages for a tmpfs");
 	pid = fork();
 	if (pid == 0)
 		tell_page_size();
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(WIFEXITED(status));
 	if (WEXITSTATUS(status) == SKIPPED)
-		skip();
+		skip_for("a mount namespace cannot be made here");
 	assert_int_equal(WEXITSTATUS(status), 0);
 }
 

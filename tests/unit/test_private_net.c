@@ -27,15 +27,12 @@ struct trial {
 	bool closed;
 };
 
-static bool skip_without_sandbox(void)
+static void needs_a_sandbox(void)
 {
 	struct err e = ERR_INIT;
 
-	if (sandbox_check(&e) == 0)
-		return false;
-	print_message("skipped: %s\n", e.msg);
-	skip();
-	return true;
+	if (sandbox_check(&e) < 0)
+		skip_for(e.msg);
 }
 
 static void on_open(void *arg, int r, struct private_net *net, const struct err *e)
@@ -292,8 +289,7 @@ static void nothing_outlives_the_supervisor(void **state)
 	scoped(fd) int fd = -1;
 	pid_t pid;
 
-	if (skip_without_sandbox())
-		return;
+	needs_a_sandbox();
 	pid = stay(&fd);
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
@@ -306,8 +302,7 @@ static void nothing_outlives_pid_1(void **state)
 	int status;
 	pid_t pid;
 
-	if (skip_without_sandbox())
-		return;
+	needs_a_sandbox();
 	pid = stay(&fd);
 	kill(only_child_of(pid), SIGKILL);
 	waitpid(pid, &status, 0);
@@ -317,43 +312,37 @@ static void nothing_outlives_pid_1(void **state)
 
 static void the_supervisor_leaves_with_the_code_of_pid_1(void **state)
 {
-	if (skip_without_sandbox())
-		return;
+	needs_a_sandbox();
 	assert_int_equal(in_sandbox(body_leave_seven), 7);
 }
 
 static void addresses_taps_and_dhcp_without_a_way_out(void **state)
 {
-	if (skip_without_sandbox())
-		return;
+	needs_a_sandbox();
 	assert_int_equal(in_sandbox(body_inside), 0);
 }
 
 static void a_subnet_of_another_form_is_refused_and_leaves_no_files(void **state)
 {
-	if (skip_without_sandbox())
-		return;
+	needs_a_sandbox();
 	assert_int_equal(in_sandbox(body_refused), 0);
 }
 
 static void the_way_out_stands_and_goes(void **state)
 {
-	if (skip_without_sandbox())
-		return;
+	needs_a_sandbox();
 	assert_int_equal(in_sandbox(body_with_egress), 0);
 }
 
 static void the_way_out_stands_again_when_its_launcher_was_killed(void **state)
 {
-	if (skip_without_sandbox())
-		return;
+	needs_a_sandbox();
 	assert_int_equal(in_sandbox(body_launcher_dies), 0);
 }
 
 static void the_254th_member_gets_no_address(void **state)
 {
-	if (skip_without_sandbox())
-		return;
+	needs_a_sandbox();
 	assert_int_equal(in_sandbox(body_fill), 0);
 }
 
