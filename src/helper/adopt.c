@@ -23,8 +23,11 @@
 #define RESERVED_PREFIX "reserved/"
 #define MEMBER_PREFIX   "member/"
 
-/* How long clients wait for the slowest hypervisor to say what its guest does. */
-enum { LISTEN_MS = 5000 };
+/*
+ * How long clients wait for the slowest hypervisor to say what its guest does: one that writes a point says nothing before that is
+ * written, and who is heard earlier is told that the member is starting.
+ */
+enum { LISTEN_MS = 30000 };
 
 /* Of a member's descriptors. */
 enum { KEPT_LISTENER, KEPT_LOCK, N_KEPT };
