@@ -114,6 +114,9 @@ somebody_uses_it() {
 }
 # Landlock: a file that is not of its member is denied to a hypervisor that may read all as root. It asks for version 3 of it.
 has_landlock() { [ "$(printf '%s\n' 6.2 "$(uname -r)" | sort -V | head -n 1)" = 6.2 ]; }
+where_landlock_is() {
+	if has_landlock; then ok "$@"; else skip "$1" "Linux $(uname -r) is older than 6.2"; fi
+}
 is_confined() {
 	local order='{"path":"/var/tmp/other.raw","image_type":"Raw"}' said
 	truncate -s 1M /var/tmp/other.raw || return 1
@@ -276,11 +279,7 @@ case_ch_cluster() {
 	ok "one has its address again after a stop" same_address_again
 	ok "one is paused and goes on" eval 'drover pause a && drover resume a && drover exec a -- true'
 	ok "they go on under the next helper when theirs is killed" go_on_under_the_next_helper
-	if has_landlock; then
-		ok "Landlock keeps one from other files" is_confined
-	else
-		skip "Landlock keeps one from other files" "Linux $(uname -r) is older than 6.2"
-	fi
+	where_landlock_is "Landlock keeps one from other files" is_confined
 	ok "they stop" drover down a b
 }
 case_ch_vmlinux() { ok "cloud-hypervisor boots a vmlinux" boots_vmlinux cloud-hypervisor; }
@@ -295,6 +294,7 @@ case_ch_ends() {
 case_ch_reset() {
 	ok "a member boots" up_by_ch r
 	ok "it resets itself, and is there again" resets_itself
+	where_landlock_is "and Landlock keeps it from other files still" is_confined
 	ok "its counters are told" eval 'drover stats r && drover stats --json r | grep -q cpu'
 	ok "its kernel panics later, which ls tells" panics_later
 }
