@@ -463,11 +463,11 @@ DROVER_API void drover_result_done(struct drover_result *r);
 /*
  * Copies a file or a tree over SSH, by the guest's tar, to exactly the path given: a new name is a rename, and a folder
  * that is there already gets the new entries beside its own. Modes and times are kept, owners are not. Symbolic links are
- * copied, never followed; devices, sockets and pipes are left out. The guest's path is absolute; folders above it are
- * made in the guest, and must be there on the host. Of what a guest sends nothing lands outside of @host_path: absolute
- * links, links out of the tree and entries behind links end the copy with permission_denied or io_error. not_found: there
- * is nothing at the path to copy from. A copy that failed may have left a part. Blocks as long as it takes, unless @o (may
- * be NULL) has a deadline.
+ * copied, never followed; devices, sockets and pipes are left out, and an error when it is they that are to be copied
+ * (invalid_argument, from the guest not_found). The guest's path is absolute; folders above it are made in the guest, and
+ * must be there on the host. Of what a guest sends nothing lands outside of @host_path: absolute links, links out of the
+ * tree and entries behind links end the copy with permission_denied or io_error. not_found: there is nothing at the path to
+ * copy from. A copy that failed may have left a part. Blocks as long as it takes, unless @o (may be NULL) has a deadline.
  */
 DROVER_API int drover_vm_copy_to(struct drover_vm *vm, const char *host_path,
 				 const char *guest_path, const struct drover_call *o,

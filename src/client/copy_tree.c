@@ -105,12 +105,17 @@ static int pack_all(struct archive *from, struct archive *to, const char *path, 
 		    struct err *e)
 {
 	scoped(entry) struct archive_entry *entry = archive_entry_new2(from);
+	bool some = false;
 	int r;
 
 	if (!entry)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	for (;;) {
 		r = archive_read_next_header2(from, entry);
+		if (r == ARCHIVE_EOF && !some)
+			return err_set(e, ERR_INVALID,
+				       "%s is no file, folder or link: nothing else is copied",
+				       path);
 		if (r == ARCHIVE_EOF)
 			return archive_write_close(to) == ARCHIVE_OK ? 0
 								     : archive_failed(to, path, e);
@@ -119,6 +124,7 @@ static int pack_all(struct archive *from, struct archive *to, const char *path, 
 		archive_read_disk_descend(from);
 		if (!is_kept(entry))
 			continue;
+		some = true;
 		if (rename_entry(entry, strlen(path), name) < 0)
 			return err_set(e, ERR_NO_MEMORY, "out of memory");
 		if (archive_write_header(to, entry) != ARCHIVE_OK)
@@ -261,7 +267,10 @@ static int unpack_all(struct archive *from, struct archive *to, const char *path
 	if (r != ARCHIVE_EOF)
 		return archive_failed(from, path, e);
 	if (!some)
-		return err_set(e, ERR_NOT_FOUND, "the guest sent no '%s'", name);
+		return err_set(
+			e, ERR_NOT_FOUND,
+			"the guest's '%s' is no file, folder or link: nothing else is copied",
+			name);
 	/* modes of directories are set now, the deepest first */
 	return archive_write_close(to) == ARCHIVE_OK ? 0 : archive_failed(to, path, e);
 }

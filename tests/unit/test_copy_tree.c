@@ -7,6 +7,7 @@
 
 #include <archive.h>
 #include <archive_entry.h>
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -107,6 +108,19 @@ static void pack_ends_when_nobody_reads(void **state)
 	assert_true(copy_tree_pack(fds[0], at("a"), "a", &e) < 0);
 	assert_int_equal(e.code, ERR_STOPPED);
 	close(fds[0]);
+}
+
+static void a_pipe_is_not_packed_without_a_word(void **state)
+{
+	struct err e = ERR_INIT;
+	int fds[2];
+
+	assert_int_equal(mkfifo(at("pipe"), 0600), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	assert_int_equal(copy_tree_pack(fds[0], at("pipe"), "a", &e), -EINVAL);
+	assert_int_equal(e.code, ERR_INVALID);
+	close(fds[0]);
+	close(fds[1]);
 }
 
 /* One entry of an archive: a link when @link, else a file with the text "x". */
@@ -234,6 +248,7 @@ static void an_archive_of_nothing_is_told(void **state)
 
 	assert_true(unpack(NULL, 0, &e) < 0);
 	assert_int_equal(e.code, ERR_NOT_FOUND);
+	assert_non_null(strstr(e.msg, "is no file, folder or link: nothing else is copied"));
 }
 
 int main(void)
@@ -241,6 +256,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		HOME_TEST(tree_comes_back_under_another_name),
 		HOME_TEST(pack_ends_when_nobody_reads),
+		HOME_TEST(a_pipe_is_not_packed_without_a_word),
 		HOME_TEST(names_and_links_out_of_the_tree_are_refused),
 		HOME_TEST(nothing_is_written_through_a_link),
 		HOME_TEST(a_link_in_the_place_of_a_file_is_replaced),
