@@ -19,8 +19,8 @@
  *   true, and drover_vm_state says what did.
  * - Functions return >= 0 for success and < 0 for failure; then *e says why, and what they return by pointer is left as it
  *   was. @e may be NULL. Codes that any call may have: io_error, no_space, out_of_memory, permission_denied, unreachable.
- * - @home, where the state is kept, may be NULL or "": $DROVER_HOME, else ~/.local/state/drover. So may each structure of options.
- *   Other pointers may not, unless the comment says so.
+ * - @home, where the state is kept, may be NULL or "": $DROVER_HOME, else $XDG_STATE_HOME/drover, else
+ *   ~/.local/state/drover. Structures of options may be NULL, other pointers may not, unless the comment says so.
  * - The library has no global state, prints nothing, installs no signal handler and never exits. Different clusters may
  *   be used from different threads at once; one cluster and its VMs, and one capture, from one thread at a time. Functions
  *   that take no handle may be called from any thread. In a program that has closed descriptor 0, 1 or 2, /dev/null takes
@@ -111,7 +111,7 @@ struct drover_share {
 /* Zero or NULL everywhere means the default. Initialise with DROVER_OPTIONS_INIT. */
 struct drover_options {
 	size_t size;       /* sizeof(struct drover_options), for later versions */
-	const char *home;  /* state directory; default: $DROVER_HOME, else ~/.local/state/drover */
+	const char *home;  /* state directory; default: as above */
 	const char *image; /* catalogue name, path or URL; default: debian-12 */
 	/*
 	 * Of members that exist those that are named here become the sizes too, at the boot of this call; a disk only grows, and
