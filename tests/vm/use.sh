@@ -117,6 +117,9 @@ fails "exec ends at its deadline, which is said" 1 "^drover: u-1: not done withi
 fails "and how to have more" 1 "^hint: that is the limit of --timeout: give it more, or leave it out$" "$DROVER" exec -t 1 u-1 -- sleep 600
 fails "a command that is not there is 127, as of a shell" 127 "frobnicate" "$DROVER" exec u-1 -- frobnicate
 fails "a command that a signal ended is 128 and the signal" 137 "" "$DROVER" exec u-1 -- sh -c 'kill -9 $$'
+mkfifo "$home/pipe"
+fails "cp of a pipe of the host" 1 "/pipe is no file, folder or link: nothing else is copied$" "$DROVER" cp "$home/pipe" u-1:/tmp/pipe
+fails "cp of a device of the guest" 1 "the guest's 'zero' is no file, folder or link" "$DROVER" cp u-1:/dev/zero "$home/none"
 fails "cp of what is not there" 1 "drover: there is no /tmp/no-such in u-1$" "$DROVER" cp u-1:/tmp/no-such "$home/none"
 ok "the guest's tar gets another language" speaks_german
 fails "cp of what is not there, in a guest of another language" 1 "drover: there is no /tmp/no-such in u-1$" \
