@@ -25,7 +25,7 @@
 
 /*
  * How long clients wait for the slowest hypervisor to say what its guest does: one that writes a point says nothing before that is
- * written, and who is heard earlier is told that the member is starting.
+ * written. Until it has said so its VM is starting for the backend, which then saves and resets nothing.
  */
 enum { LISTEN_MS = 30000 };
 
