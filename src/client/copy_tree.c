@@ -89,42 +89,40 @@ static int rename_entry(struct archive_entry *entry, size_t skip, const char *na
 	return 0;
 }
 
-static bool is_kept(const struct archive_entry *entry)
+static bool is_kept(mode_t type)
 {
-	switch (archive_entry_filetype((struct archive_entry *)entry)) {
-	case AE_IFREG:
-	case AE_IFDIR:
-	case AE_IFLNK:
-		return true;
-	default:
-		return false;
-	}
+	return S_ISREG(type) || S_ISDIR(type) || S_ISLNK(type);
+}
+
+/* Before an archive is begun: libarchive loses some memory of one that is given up. What is not there it says itself. */
+static int check_kept(const char *path, struct err *e)
+{
+	struct stat st;
+
+	if (lstat(path, &st) < 0 || is_kept(st.st_mode))
+		return 0;
+	return err_set(e, ERR_INVALID, "%s is no file, folder or link: nothing else is copied",
+		       path);
 }
 
 static int pack_all(struct archive *from, struct archive *to, const char *path, const char *name,
 		    struct err *e)
 {
 	scoped(entry) struct archive_entry *entry = archive_entry_new2(from);
-	bool some = false;
 	int r;
 
 	if (!entry)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	for (;;) {
 		r = archive_read_next_header2(from, entry);
-		if (r == ARCHIVE_EOF && !some)
-			return err_set(e, ERR_INVALID,
-				       "%s is no file, folder or link: nothing else is copied",
-				       path);
 		if (r == ARCHIVE_EOF)
 			return archive_write_close(to) == ARCHIVE_OK ? 0
 								     : archive_failed(to, path, e);
 		if (r != ARCHIVE_OK)
 			return archive_failed(from, path, e);
 		archive_read_disk_descend(from);
-		if (!is_kept(entry))
+		if (!is_kept(archive_entry_filetype(entry)))
 			continue;
-		some = true;
 		if (rename_entry(entry, strlen(path), name) < 0)
 			return err_set(e, ERR_NO_MEMORY, "out of memory");
 		if (archive_write_header(to, entry) != ARCHIVE_OK)
@@ -144,6 +142,9 @@ int copy_tree_pack(int fd, const char *path, const char *name, struct err *e)
 
 	if (!from || !to)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
+	r = check_kept(path, e);
+	if (r < 0)
+		return r;
 	archive_read_disk_set_symlink_physical(from);
 	archive_read_disk_set_behavior(from, ARCHIVE_READDISK_NO_XATTR | ARCHIVE_READDISK_NO_ACL |
 						     ARCHIVE_READDISK_NO_FFLAGS);
@@ -255,7 +256,7 @@ static int unpack_all(struct archive *from, struct archive *to, const char *path
 
 	while ((r = archive_read_next_header(from, &entry)) == ARCHIVE_OK) {
 		/* hard links, devices and the like */
-		if (archive_entry_hardlink(entry) || !is_kept(entry))
+		if (archive_entry_hardlink(entry) || !is_kept(archive_entry_filetype(entry)))
 			continue;
 		some = true;
 		r = place_entry(entry, path, name, e);
