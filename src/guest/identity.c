@@ -74,7 +74,7 @@ const char identity_take[] =
 	"clock() {\n"
 	"	rtc now || now=$1\n"
 	"	date -u -s @$now\n"
-	"	for i in 1 2 3; do rtc next && [ $next != $now ] || break; now=$next; date -u -s @$now; done\n"
+	"	for i in 1 2 3 4 5 6 7 8 9; do rtc next && [ $next != $now ] || break; now=$next; date -u -s @$now; done\n"
 	"}\n"
 	"names() {\n"
 	"	printf %s $1 >/proc/sys/kernel/hostname\n"
