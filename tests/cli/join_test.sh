@@ -98,7 +98,7 @@ ok "so do three that make the first members of one name" again_and_again "rm -f"
 becomes() { # MEMBER STATE: waits until it is told to be
 	timeout $patience "$drover" events --json "$1" >"$home/events" 2>&1 &
 	local events=$!
-	timeout $patience tail -n +1 -f --pid=$events "$home/events" | grep -q -m 1 "\"$1\".*\"$2\""
+	timeout $patience tail -n +1 -F --pid=$events "$home/events" | grep -q -m 1 "\"$1\".*\"$2\""
 	kill "$events"
 }
 spares_others() {

@@ -60,7 +60,7 @@ booting() { # waits until that is told
 	: >"$scratch/events" # before somebody waits for what comes into it
 	"$drover" events >>"$scratch/events" 2>&1 &
 	local events=$!
-	timeout $patience tail -n +1 -f --pid=$events "$scratch/events" | grep -q -m 1 'far-2 .*starting'
+	timeout $patience tail -n +1 -F --pid=$events "$scratch/events" | grep -q -m 1 'far-2 .*starting'
 	kill "$events"
 }
 stepped() {

@@ -38,7 +38,7 @@ becomes() { # STATE: waits until the member slow is told to be in it
 	: >"$scratch/events" # before somebody waits for what comes into it
 	"$drover" events >>"$scratch/events" 2>&1 &
 	local events=$!
-	timeout $patience tail -n +1 -f --pid=$events "$scratch/events" | grep -q -m 1 "slow .*$1"
+	timeout $patience tail -n +1 -F --pid=$events "$scratch/events" | grep -q -m 1 "slow .*$1"
 	kill "$events"
 }
 booting() { # MS
@@ -64,7 +64,7 @@ after_another() {
 	: >"$scratch/2"
 	"$drover" up slow --backend fake >>"$scratch/2" 2>&1 &
 	local second=$!
-	timeout $patience tail -n +1 -f --pid=$second "$scratch/2" | grep -q -m 1 'being started by another' || return 1
+	timeout $patience tail -n +1 -F --pid=$second "$scratch/2" | grep -q -m 1 'being started by another' || return 1
 	kill -TERM "$first"
 	wait "$second"
 	local rc=$?
@@ -133,7 +133,7 @@ up_waits() {
 	: >"$scratch/2"
 	"$drover" up web --backend fake >>"$scratch/2" 2>&1 &
 	second=$!
-	timeout $patience tail -n +1 -f --pid=$second "$scratch/2" | grep -q -m 1 "the helper of web-1 (pid $pid) does not answer: waiting for it"
+	timeout $patience tail -n +1 -F --pid=$second "$scratch/2" | grep -q -m 1 "the helper of web-1 (pid $pid) does not answer: waiting for it"
 	rc=$?
 	kill -CONT "$pid"
 	wait "$second" && [ "$rc" -eq 0 ] && grep -q 'web-1 .*running already' "$scratch/2"

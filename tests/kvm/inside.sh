@@ -177,7 +177,7 @@ resets_again_and_again() {
 }
 
 # follows FILE PATTERN: a line comes
-follows() { timeout 60 grep -Eq -m 1 "$2" < <(exec tail -n +1 -f "$1") || { cat "$1"; return 1; }; }
+follows() { timeout 60 grep -Eq -m 1 "$2" < <(exec tail -n +1 -F "$1") || { cat "$1"; return 1; }; }
 # Two at once, of which each shows what is typed into the other; then one is killed.
 consoles_share_the_line() {
 	local pids=()

@@ -28,6 +28,7 @@ printf '#!/bin/sh\n[ "$DROVER_MEMBER_COUNT" -gt 0 ]\n' >my-test
 echo 'drover exec web-1 -- touch /run/one' >test-one
 echo 'drover exec web-1 -- test ! -e /run/one' >test-two
 chmod +x my-test
+ok "image tiny is there" "$DROVER" image build tiny
 cp "$DROVER_IMAGE_CACHE/tiny/vmlinuz" arch/x86/boot/bzImage
 
 serve() { for m in $("$DROVER" ls -q web); do "$DROVER" exec "$m" -- sh -c 'pidof httpd >/dev/null || httpd -h /' || return 1; done; }
@@ -77,7 +78,6 @@ examples() {
 	sed -n -e '/^# EXAMPLES/,/^# [^E]/{/^```/,/^```/{/^```/!p}}' -e 's/^\$ \(drover [^#]*[^# ]\)\( *#.*\)\?$/\1/p' "$1"
 }
 
-ok "image tiny is there" "$DROVER" image build tiny
 for page in README cp exec ls net timeline wait forward snapshot fork restart down image up run drover; do
 	file=$pages/drover-$page.1.scd
 	[ "$page" != drover ] || file=$pages/drover.1.scd

@@ -89,12 +89,12 @@ panicked='p-1: its kernel panicked: Kernel panic - not syncing: sysrq'
 events=$!
 timeout $patience "$DROVER" ssh p-1 'echo in; exec sleep 600' >"$home/ssh" 2>&1 </dev/null &
 ssh=$!
-ok "a session is open" eval 'timeout $patience grep -qm1 in <(tail -n +1 -f --pid="$ssh" "$home/ssh")'
+ok "a session is open" eval 'timeout $patience grep -qm1 in <(tail -n +1 -F --pid="$ssh" "$home/ssh")'
 fails "a command whose guest's kernel panics ends with the kernel's line" 1 "^drover: $panicked" \
 	timeout $patience "$DROVER" exec p-1 -- sh -c "$crash"
 wait "$ssh"
 ok "and so does an open session" grep -q "^drover: $panicked" "$home/ssh"
-ok "events tell so" eval 'timeout $patience grep -qm1 "p-1  *panic: Kernel panic - not syncing: sysrq" <(tail -n +1 -f --pid="$events" "$home/events")'
+ok "events tell so" eval 'timeout $patience grep -qm1 "p-1  *panic: Kernel panic - not syncing: sysrq" <(tail -n +1 -F --pid="$events" "$home/events")'
 kill "$events"
 fails "a command that comes later is told, too" 1 "^drover: $panicked" timeout $patience "$DROVER" exec p-1 true
 ok "ls tells so of the member that runs" \
@@ -105,14 +105,15 @@ timeout 300 "$DROVER" logs -f p-1 >"$home/followed" &
 followed=$!
 ok "a restart mends it" "$DROVER" restart p-1 --quiet
 ok "which who follows the log sees, too" \
-	eval '[ "$(timeout $patience grep -m2 -c "BusyBox v" <(tail -n +1 -f --pid="$followed" "$home/followed"))" = 2 ]'
+	eval '[ "$(timeout $patience grep -m2 -c "BusyBox v" <(tail -n +1 -F --pid="$followed" "$home/followed"))" = 2 ]'
 # Who listens in the guest answers nobody any more, and once a second connection is there the guest resets itself.
 # shellcheck disable=SC2016
 mute='kill -STOP $(awk "{print \$4}" /proc/$PPID/stat); echo muted
 until [ $(cat /proc/net/tcp /proc/net/tcp6 | grep -c ":0016 .* 01 ") -ge 2 ]; do :; done; echo b >/proc/sysrq-trigger'
 mutes() {
-	timeout $patience "$DROVER" exec p-1 -- sh -c "$mute" >"$home/mute" 2>&1 &
-	timeout $patience grep -qm1 muted <(tail -n +1 -f --pid=$! "$home/mute")
+	: >"$home/mute" # not what the one before has said
+	timeout $patience "$DROVER" exec p-1 -- sh -c "$mute" >>"$home/mute" 2>&1 &
+	timeout $patience grep -qm1 muted <(tail -n +1 -F --pid=$! "$home/mute")
 }
 ok "a member takes connections and answers none of them" mutes
 fails "a login that waits for an answer ends when the guest resets itself" 1 "^drover: p-1 has reset itself" \
@@ -121,19 +122,25 @@ ok "wait -c goes on until the guest is there again" "$DROVER" wait -t "$patience
 ok "once more it answers none" mutes
 ok "wait -c goes on also after a login that the reset has cut" "$DROVER" wait -t "$patience" p-1 -c true
 # Who reads from a connection that is forwarded would wait for ever: a guest that is reset sends no end of it.
-forwarded() {
-	local there line port
-	exec {said}< <(exec "$DROVER" forward p-1 0:22)
-	there=$!
-	read -r -t "$patience" line <&"$said" && port=${line#*:} && port=${port%% *} && exec {peer}<>"/dev/tcp/127.0.0.1/$port" || return 1
-	read -r -t "$patience" line <&"$peer" && [[ $line == SSH-* ]] || return 1
+carried() {
+	local line port status=0
+	read -r -t "$patience" line <&"$said" && port=${line#*:} && port=${port%% *} && exec {peer}<>"/dev/tcp/127.0.0.1/$port" ||
+		{ echo "forward said '$line'"; return 1; }
+	read -r -t "$patience" line <&"$peer" && [[ $line == SSH-* ]] || { echo "the guest said '$line'"; return 1; }
 	timeout "$patience" "$DROVER" exec p-1 -- sh -c 'echo b >/proc/sysrq-trigger' 2>/dev/null
-	timeout "$patience" cat <&"$peer" >/dev/null
-	line=$?
+	timeout "$patience" cat <&"$peer" >/dev/null || status=$?
 	exec {peer}>&-
+	return "$status"
+}
+forwarded() {
+	local there status=0
+	exec {said}< <(exec "$DROVER" forward p-1 0:22 2>"$home/forward")
+	there=$!
+	carried || status=$?
 	kill "$there"
 	exec {said}<&-
-	return "$line"
+	[ "$status" = 0 ] || cat "$home/forward"
+	return "$status"
 }
 ok "a connection that forward carries ends when the guest resets itself" forwarded
 ok "and it is there again" "$DROVER" wait -t "$patience" p-1 -c true
