@@ -50,6 +50,8 @@ int limits_read(const struct drover_call *o, struct limits *ret, struct err *e);
 struct giveup limits_giveup(const struct limits *l);
 /* Without a deadline; @cancel may be NULL. */
 struct giveup cancel_giveup(const struct drover_cancel *cancel);
+/* Fails with "canceled" when it was canceled by now; @cancel may be NULL. */
+int cancel_check(const struct drover_cancel *cancel, struct err *e);
 
 /* What a call's options amount to: every default filled in. Texts are borrowed from the caller's options. */
 struct settings {

@@ -368,11 +368,10 @@ int drover_cluster_destroy(struct drover_cluster *c, const struct drover_call *o
 	struct err e = ERR_INIT;
 	struct err late = ERR_INIT;
 	int r = limits_read(o, &l, &e);
-	const struct giveup canceled = cancel_giveup(l.cancel);
 	int removed = 0;
 
 	if (r == 0)
-		r = giveup_check(&canceled, &e);
+		r = cancel_check(l.cancel, &e);
 	if (r == 0)
 		r = cluster_stop_vms(c, c->vms, c->n_vms, &l, &e);
 	if (r < 0 && gave_up(&l, &e)) {

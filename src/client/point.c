@@ -43,14 +43,13 @@ static void on_answer(void *arg, int r, const struct reply *p, int fd, const str
 static int ask_all(struct drover_cluster *c, const struct request *q, const struct limits *l,
 		   struct answer *ret, struct err *e)
 {
-	const struct giveup canceled = cancel_giveup(l->cancel);
 	struct name_list doors = {0};
 	struct rpc *rpc = NULL;
 	int r = q->point ? name_check(q->point, e) : 0;
 
 	*ret = (struct answer){.pending = 1};
 	if (r == 0)
-		r = giveup_check(&canceled, e);
+		r = cancel_check(l->cancel, e);
 	if (r == 0)
 		r = cluster_doors(c, &doors, e);
 	if (r == 0 && doors.n == 0)

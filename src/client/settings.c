@@ -53,11 +53,9 @@ int limits_read(const struct drover_call *o, struct limits *ret, struct err *e)
 
 int limits_from(const struct drover_call *o, struct limits *ret, struct err *e)
 {
-	struct giveup canceled;
 	int r = limits_read(o, ret, e);
 
-	canceled = cancel_giveup(ret->cancel);
-	return r < 0 ? r : giveup_check(&canceled, e);
+	return r < 0 ? r : cancel_check(ret->cancel, e);
 }
 
 struct giveup limits_giveup(const struct limits *l)
@@ -72,6 +70,13 @@ struct giveup limits_giveup(const struct limits *l)
 struct giveup cancel_giveup(const struct drover_cancel *cancel)
 {
 	return (struct giveup){.cancel_fd = cancel ? cancel->event_fd : -1};
+}
+
+int cancel_check(const struct drover_cancel *cancel, struct err *e)
+{
+	const struct giveup g = cancel_giveup(cancel);
+
+	return giveup_check(&g, e);
 }
 
 static const char *const backends[] = {"qemu", "cloud-hypervisor", "fake"};

@@ -503,7 +503,6 @@ static int exec_once(struct exec *x, int *ret_status, bool *ret_started, struct 
 
 static int init_exec(struct exec *x, const struct drover_exec *from, struct err *e)
 {
-	struct giveup canceled;
 	int r = options_take(&x->x, sizeof(x->x), from, "DROVER_EXEC_INIT", e);
 
 	if (r < 0)
@@ -519,8 +518,7 @@ static int init_exec(struct exec *x, const struct drover_exec *from, struct err 
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	if (x->x.timeout_ms)
 		x->end_ms = clock_ms() + x->x.timeout_ms;
-	canceled = cancel_giveup(x->x.cancel);
-	return giveup_check(&canceled, e);
+	return cancel_check(x->x.cancel, e);
 }
 
 /* A guest that is asked to power off closes its connections before the member ends: that is what there is to say. */
