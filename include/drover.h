@@ -679,6 +679,12 @@ DROVER_API int drover_boot_times(const char *home, const char *name, struct drov
 				 struct drover_error *e);
 
 /*
+ * Whether the guest went on from memory in it (of a template, a fork, a file, a point): 1, or 0 when its kernel began. Of what the
+ * guest itself remembers of a boot, nothing happened then. Fails as drover_boot_times.
+ */
+DROVER_API int drover_boot_resumed(const char *home, const char *name, struct drover_error *e);
+
+/*
  * Paths of a member's things, there or not, for programs like ssh and tail. Heap, the caller frees. NULL: @name is no good
  * name (DROVER_PATH_KEY needs none), or out of memory.
  */

@@ -3,7 +3,7 @@
  * drover timeline: where the time of a boot went. The host's half is the library's note of the last boot; the guest's
  * half is asked of the guest: its kernel tells when it began and when it called init, /proc when the SSH server was
  * started, systemd when cloud-init ran. Guests count from the start of their kernel, which /proc/uptime puts on the host's
- * clock.
+ * clock. A guest that went on from memory is not asked: what it remembers is another guest's boot.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -90,20 +90,16 @@ static void read_line(const char *line, struct guest_times *g)
 		g->uptime = ms;
 }
 
-/* Asks the running member @name. *@ret_zero: Unix time of the start of its kernel. */
-static int ask_guest(const char *name, struct guest_times *ret, int64_t *ret_zero,
+/* *@ret_zero: Unix time of the start of its kernel. */
+static int ask_guest(struct drover_vm *vm, struct guest_times *ret, int64_t *ret_zero,
 		     struct drover_error *e)
 {
 	struct drover_exec x = DROVER_EXEC_INIT;
 	struct drover_result result = {0};
-	struct drover_cluster *c = NULL;
-	struct drover_vm *vm = member_open(name, &c, e);
 	char *save = NULL;
-	int r = -1;
+	int r;
 
 	*ret = (struct guest_times){-1, -1, -1, -1, -1};
-	if (!vm)
-		return -1;
 	x.command = guest_script;
 	x.timeout_ms = ASK_TIMEOUT_MS;
 	x.cancel = interrupt_catch();
@@ -115,7 +111,6 @@ static int ask_guest(const char *name, struct guest_times *ret, int64_t *ret_zer
 			read_line(l, ret);
 	*ret_zero -= ret->uptime;
 	drover_result_done(&result);
-	drover_cluster_close(c);
 	return r < 0 ? r : 0;
 }
 
@@ -125,9 +120,16 @@ static int refuse(struct drover_error *e, const char *what)
 	return -1;
 }
 
+static void set(struct timeline *t, enum timeline_stage s, int64_t begin, int64_t end)
+{
+	t->begin[s] = begin;
+	t->end[s] = end;
+}
+
 /*
  * Puts the guest's times between the host's. The end of an exec is a little later than the guest's answer, so that its
- * kernel may seem to begin late; it cannot have called init after its SSH server answered.
+ * kernel may seem to begin late; it cannot have called init after its SSH server answered, nor have begun before there was
+ * a hypervisor.
  */
 static int join(const struct drover_boot *b, const struct guest_times *g, int64_t zero,
 		struct timeline *t, struct drover_error *e)
@@ -135,47 +137,70 @@ static int join(const struct drover_boot *b, const struct guest_times *g, int64_
 	int64_t start = b->start_ms - b->called_ms;
 	int64_t address = b->address_ms - b->called_ms;
 	int64_t kernel = zero - b->called_ms;
-	int64_t edges[TIMELINE_CLOUD_INIT + 1];
+	int64_t latest = address - g->sshd;
+	int64_t sshd;
 
 	if (g->init < 0 || g->sshd < 0 || g->uptime < 0)
 		return refuse(
 			e,
 			"the guest does not tell when it called init and started its SSH server");
-	if (kernel + g->sshd > address + SLACK_MS)
-		return refuse(
-			e, "the guest was rebooted or paused since drover booted it, and its clock "
-			   "no longer tells when that was");
-	if (kernel + g->sshd > address)
-		kernel = address - g->sshd;
+	if (latest < start - SLACK_MS || kernel < start - SLACK_MS || kernel > latest + SLACK_MS)
+		return refuse(e, "the guest was rebooted, paused or put back to a point since "
+				 "drover booted it, and its clock no longer tells when that was");
+	if (kernel > latest)
+		kernel = latest;
 	if (kernel < start)
 		kernel = start;
-	edges[TIMELINE_IMAGE] = 0;
-	edges[TIMELINE_PREPARE] = b->prepare_ms - b->called_ms;
-	edges[TIMELINE_VMM] = start;
-	edges[TIMELINE_KERNEL] = kernel;
-	edges[TIMELINE_INIT] = kernel + g->init;
-	edges[TIMELINE_SSHD] = kernel + g->sshd;
-	edges[TIMELINE_LOGIN] = address;
-	edges[TIMELINE_CLOUD_INIT] = b->ready_ms - b->called_ms;
-	for (int s = 0; s < TIMELINE_CLOUD_INIT; s++) {
-		t->begin[s] = edges[s];
-		t->end[s] = edges[s + 1];
-	}
-	t->begin[TIMELINE_CLOUD_INIT] = g->cloud_begin < 0 ? -1 : kernel + g->cloud_begin;
-	t->end[TIMELINE_CLOUD_INIT] = g->cloud_end < 0 ? -1 : kernel + g->cloud_end;
+	sshd = kernel + g->sshd < address ? kernel + g->sshd : address;
+	set(t, TIMELINE_VMM, start, kernel);
+	set(t, TIMELINE_KERNEL, kernel, kernel + g->init);
+	set(t, TIMELINE_INIT, kernel + g->init, sshd);
+	set(t, TIMELINE_SSHD, sshd, address);
+	if (g->cloud_begin >= 0)
+		set(t, TIMELINE_CLOUD_INIT, kernel + g->cloud_begin,
+		    g->cloud_end < 0 ? -1 : kernel + g->cloud_end);
+	return 0;
+}
+
+/* What the host knows of any start. */
+static void set_host_times(const struct drover_boot *b, struct timeline *t)
+{
+	int64_t prepare = b->prepare_ms - b->called_ms;
+
+	for (int s = 0; s < TIMELINE_STAGES; s++)
+		set(t, s, -1, -1);
+	set(t, TIMELINE_IMAGE, 0, prepare);
+	set(t, TIMELINE_PREPARE, prepare, b->start_ms - b->called_ms);
+	set(t, TIMELINE_LOGIN, b->address_ms - b->called_ms, b->ready_ms - b->called_ms);
+}
+
+static int vm_timeline(struct drover_vm *vm, struct timeline *ret, struct drover_error *e)
+{
+	struct drover_boot boot;
+	struct guest_times guest;
+	int64_t zero;
+	int resumed = drover_boot_resumed(NULL, ret->member, e);
+
+	if (resumed < 0 || drover_boot_times(NULL, ret->member, &boot, e) < 0)
+		return -1;
+	set_host_times(&boot, ret);
+	if (!resumed)
+		return ask_guest(vm, &guest, &zero, e) < 0 ? -1 : join(&boot, &guest, zero, ret, e);
+	set(ret, TIMELINE_RESUME, ret->end[TIMELINE_PREPARE], ret->begin[TIMELINE_LOGIN]);
 	return 0;
 }
 
 static int member_timeline(const char *name, struct timeline *ret)
 {
 	struct drover_error e = {0};
-	struct drover_boot boot;
-	struct guest_times guest;
-	int64_t zero;
+	struct drover_cluster *c = NULL;
+	struct drover_vm *vm = member_open(name, &c, &e);
+	int r;
 
 	snprintf(ret->member, sizeof(ret->member), "%s", name);
-	if (ask_guest(name, &guest, &zero, &e) < 0 ||
-	    drover_boot_times(NULL, name, &boot, &e) < 0 || join(&boot, &guest, zero, ret, &e) < 0)
+	r = vm ? vm_timeline(vm, ret, &e) : -1;
+	drover_cluster_close(c);
+	if (r < 0)
 		return interrupt_signal() ? interrupt_or_failed(&e) : say_failed(name, &e);
 	return CLI_OK;
 }

@@ -16,6 +16,7 @@ enum timeline_stage {
 	TIMELINE_KERNEL,
 	TIMELINE_INIT, /* from the kernel's call of init to the start of the SSH server */
 	TIMELINE_SSHD, /* until it answers on the member's address */
+	TIMELINE_RESUME, /* instead of those from VMM on, where the guest went on from memory: until that answer */
 	TIMELINE_LOGIN,
 	TIMELINE_CLOUD_INIT, /* beside the others, where the guest has it */
 	TIMELINE_STAGES,
@@ -23,7 +24,7 @@ enum timeline_stage {
 
 struct timeline {
 	char member[NAME_SIZE];
-	/* Milliseconds since the call that booted it; each stage begins where the one before ends. -1: there is none. */
+	/* Milliseconds since the call that booted it; each stage begins where the one before ends. -1: it has not been. */
 	int64_t begin[TIMELINE_STAGES];
 	int64_t end[TIMELINE_STAGES];
 };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The picture: a row of bars a member over one axis of seconds, the long names in a legend above. */
+/* The picture: a row of bars a member over one axis of seconds, their long names in a legend above. */
 #include <errno.h>
 #include <stdlib.h>
 
@@ -13,7 +13,7 @@ enum {
 	ROW = 46,
 	BAR = 22,
 	THIN_BAR = 8, /* cloud-init, below the bar */
-	LEGEND_STEP = 100,
+	LEGEND_STEP = 95,
 	TICKS = 10, /* at most */
 };
 
@@ -21,10 +21,15 @@ static const struct look {
 	const char *name;
 	const char *colour;
 } looks[TIMELINE_STAGES] = {
-	[TIMELINE_IMAGE] = {"image", "#9aa5b1"}, [TIMELINE_PREPARE] = {"prepare", "#4c78a8"},
-	[TIMELINE_VMM] = {"VMM", "#b279a2"},     [TIMELINE_KERNEL] = {"kernel", "#e45756"},
-	[TIMELINE_INIT] = {"init", "#f2a541"},   [TIMELINE_SSHD] = {"sshd", "#54a24b"},
-	[TIMELINE_LOGIN] = {"login", "#72b7b2"}, [TIMELINE_CLOUD_INIT] = {"cloud-init", "#6b4c9a"},
+	[TIMELINE_IMAGE] = {"image", "#9aa5b1"},
+	[TIMELINE_PREPARE] = {"prepare", "#4c78a8"},
+	[TIMELINE_VMM] = {"VMM", "#b279a2"},
+	[TIMELINE_KERNEL] = {"kernel", "#e45756"},
+	[TIMELINE_INIT] = {"init", "#f2a541"},
+	[TIMELINE_SSHD] = {"sshd", "#54a24b"},
+	[TIMELINE_RESUME] = {"resume", "#d67195"},
+	[TIMELINE_LOGIN] = {"login", "#72b7b2"},
+	[TIMELINE_CLOUD_INIT] = {"cloud-init", "#6b4c9a"},
 };
 
 const char *timeline_stage_name(enum timeline_stage s)
@@ -58,16 +63,30 @@ static double x_of(int64_t ms, int64_t total)
 	return LEFT + (double)(RIGHT - LEFT) * (double)ms / (double)total;
 }
 
-static int add_legend(struct buf *b)
+static bool is_drawn(const struct timeline *t, int s)
 {
+	return t->begin[s] >= 0 && t->end[s] > t->begin[s];
+}
+
+/* Of what is in the picture only. */
+static int add_legend(struct buf *b, const struct timeline *t, size_t n)
+{
+	int x = LEFT;
 	int r = 0;
 
-	for (int s = 0; s < TIMELINE_STAGES && r == 0; s++)
+	for (int s = 0; s < TIMELINE_STAGES && r == 0; s++) {
+		size_t i = 0;
+
+		while (i < n && !is_drawn(&t[i], s))
+			i++;
+		if (i == n)
+			continue;
 		r = buf_addf(b,
 			     "<rect x=\"%d\" y=\"14\" width=\"12\" height=\"12\" fill=\"%s\"/>"
 			     "<text x=\"%d\" y=\"24\">%s</text>\n",
-			     LEFT + s * LEGEND_STEP, looks[s].colour, LEFT + s * LEGEND_STEP + 17,
-			     looks[s].name);
+			     x, looks[s].colour, x + 17, looks[s].name);
+		x += LEGEND_STEP;
+	}
 	return r;
 }
 
@@ -95,7 +114,7 @@ static int add_row(struct buf *b, const struct timeline *t, int64_t total, int y
 	for (int s = 0; s < TIMELINE_STAGES && r == 0; s++) {
 		bool beside = s == TIMELINE_CLOUD_INIT;
 
-		if (t->begin[s] < 0 || t->end[s] <= t->begin[s])
+		if (!is_drawn(t, s))
 			continue;
 		r = buf_addf(b,
 			     "<rect x=\"%.2f\" y=\"%d\" width=\"%.2f\" height=\"%d\" fill=\"%s\">"
@@ -128,7 +147,7 @@ int timeline_svg(const struct timeline *t, size_t n, struct buf *ret)
 		     "<rect width=\"100%%\" height=\"100%%\" fill=\"#ffffff\"/>\n",
 		     WIDTH, bottom + 10, WIDTH, bottom + 10);
 	if (r == 0)
-		r = add_legend(ret);
+		r = add_legend(ret, t, n);
 	if (r == 0)
 		r = add_axis(ret, total, bottom);
 	for (size_t i = 0; i < n && r == 0; i++)

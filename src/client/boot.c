@@ -37,6 +37,7 @@ struct boot {
 	struct prepare prepare;
 	struct reservation reservation;
 	struct drover_boot times;
+	bool resumes;           /* from memory */
 	const char *stage;      /* NULL: none yet */
 	const char *stage_text; /* borrowed from what this boot owns */
 	uv_work_t work;
@@ -118,7 +119,7 @@ static void boot_end(struct boot *b, const struct err *e)
 		run->pending--;
 	if (!e) {
 		tell_stage(b, "ready", 100, b->vm->ip);
-		boot_times_save(&run->cluster->store, b->vm->name, &b->times);
+		boot_times_save(&run->cluster->store, b->vm->name, &b->times, b->resumes);
 		return;
 	}
 	settings_progress(run->settings, b->vm->name, "error", -1, "%s", e->msg);
@@ -305,6 +306,7 @@ static void begin_boot(struct boot *b)
 		r = backend_create(c->backend, c->network, &spec, &b->reservation, &b->handle, &e);
 	if (r == 0) {
 		note_old_log(b);
+		b->resumes = spec.memory_path || spec.point_path;
 		b->vm->handle = b->handle;
 		tell_stage(b, "start", -1, b->reservation.ip);
 		r = backend_start(b->handle, on_started, b, &e);

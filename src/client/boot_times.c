@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* boot.json: when the stages of a member's last boot began. Written once it has taken a login. */
+/* boot.json: when the stages of a member's last boot began, and what it began with. Written once it has taken a login. */
 #include "base/clock.h"
 #include "base/files.h"
 #include "base/scoped.h"
@@ -9,6 +9,7 @@
 #include <string.h>
 
 enum { BOOT_MAX = 4096 };
+#define RESUMED "resumed" /* absent: by a version that did not know it */
 
 static const struct stage {
 	const char *name; /* of the progress event that begins it */
@@ -37,7 +38,8 @@ void boot_times_note(struct drover_boot *t, const struct settings *s, const char
 			*field(t, &stages[i]) = clock_unix_ms();
 }
 
-void boot_times_save(const struct store *store, const char *name, struct drover_boot *t)
+void boot_times_save(const struct store *store, const char *name, struct drover_boot *t,
+		     bool resumed)
 {
 	scoped(mem) char *path = store_member_path(store, name, "boot.json");
 	scoped(buf) struct buf b = BUF_INIT;
@@ -46,13 +48,16 @@ void boot_times_save(const struct store *store, const char *name, struct drover_
 	json_out_begin(&o, &b);
 	for (size_t i = 0; i < N_STAGES; i++)
 		json_out_int(&o, stages[i].key, *field(t, &stages[i]));
+	json_out_bool(&o, RESUMED, resumed);
 	if (json_out_end(&o) == 0 && path)
 		files_publish(path, b.data, b.len, 0600);
 }
 
-static int read_times(const char *path, const char *name, struct drover_boot *ret, struct err *e)
+static int read_times(const char *path, const char *name, struct drover_boot *ret,
+		      bool *ret_resumed, struct err *e)
 {
 	struct drover_boot t = {0};
+	bool resumed = false;
 	scoped(mem) char *text = NULL;
 	size_t len = 0;
 	json_t *o;
@@ -67,15 +72,18 @@ static int read_times(const char *path, const char *name, struct drover_boot *re
 		return err_code_number(e->code);
 	for (size_t i = 0; i < N_STAGES && r >= 0; i++)
 		r = wire_json_int(o, stages[i].key, field(&t, &stages[i]), e);
+	if (r >= 0)
+		r = wire_json_bool(o, RESUMED, &resumed, e);
 	json_decref(o);
 	if (r < 0)
 		return r;
 	*ret = t;
+	*ret_resumed = resumed;
 	return 0;
 }
 
-int drover_boot_times(const char *home, const char *name, struct drover_boot *ret,
-		      struct drover_error *pe)
+static int read_boot(const char *home, const char *name, struct drover_boot *ret, bool *ret_resumed,
+		     struct drover_error *pe)
 {
 	scoped(store) struct store store = {0};
 	scoped(mem) char *path = NULL;
@@ -88,8 +96,25 @@ int drover_boot_times(const char *home, const char *name, struct drover_boot *re
 		r = err_set(&e, ERR_NOT_FOUND, "there is no member '%s'", name);
 	if (r == 0) {
 		path = store_member_path(&store, name, "boot.json");
-		r = path ? read_times(path, name, ret, &e)
+		r = path ? read_times(path, name, ret, ret_resumed, &e)
 			 : err_set(&e, ERR_NO_MEMORY, "out of memory");
 	}
 	return r < 0 ? public_error(pe, &e, r) : 0;
+}
+
+int drover_boot_times(const char *home, const char *name, struct drover_boot *ret,
+		      struct drover_error *pe)
+{
+	bool resumed;
+
+	return read_boot(home, name, ret, &resumed, pe);
+}
+
+int drover_boot_resumed(const char *home, const char *name, struct drover_error *pe)
+{
+	struct drover_boot times;
+	bool resumed = false;
+	int r = read_boot(home, name, &times, &resumed, pe);
+
+	return r < 0 ? r : resumed;
 }

@@ -281,8 +281,11 @@ int shares_mount(const struct member_config *c, struct ssh_session *ssh, uint64_
 
 /* Notes that @stage, a word of struct drover_progress, begins now; again is harmless. @s: of the call that boots. */
 void boot_times_note(struct drover_boot *t, const struct settings *s, const char *stage);
-/* Keeps them with the member. Best effort: a boot does not fail for that. */
-void boot_times_save(const struct store *store, const char *name, struct drover_boot *t);
+/*
+ * Keeps them with the member. @resumed: its guest went on from memory. Best effort: a boot does not fail for that.
+ */
+void boot_times_save(const struct store *store, const char *name, struct drover_boot *t,
+		     bool resumed);
 
 /* --- cluster.c, vm.c ------------------------------------------------------------------------------------------- */
 
