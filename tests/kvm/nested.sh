@@ -6,7 +6,7 @@
 #
 # usage: [CASES=PATTERN] nested.sh     the claims; only those of the cases whose names match: see cases in inside.sh
 #        DROVER_TEST_NESTED_KERNEL=DIR of a package with another kernel for the member, unpacked by dpkg -x
-#        nested.sh bench [ROUNDS]      bench/boot in the member instead (tools/bench kvm)
+#        nested.sh bench [ROUNDS [HYPERVISOR]]   bench/boot in the member instead (tools/bench kvm)
 #        nested.sh warm [ROUNDS]       bench/warm_start and bench/warm there (tools/bench kvm-warm)
 cd "$(dirname "$0")/../vm" && . ./lib.sh
 set -o pipefail
