@@ -212,7 +212,7 @@ events_tell_its_life() {
 	pid=$!
 	follows /var/tmp/events 'u .*running' && drover pause u && follows /var/tmp/events 'u .*paused' && drover resume u || return 1
 	drover exec u -- reboot -f </dev/null >/dev/null 2>&1 &
-	follows /var/tmp/events 'u .*reset' && drover wait u && drover exec u -- true || return 1
+	follows /var/tmp/events 'u .*reset' && drover wait -c true u || return 1
 	kill "$pid"
 }
 console_is_followed() {
