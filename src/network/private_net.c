@@ -70,6 +70,11 @@ struct private_net {
 	void *close_arg;
 };
 
+const char *private_net_bridge(const struct private_net *n)
+{
+	return n->bridge;
+}
+
 const char *private_net_subnet(const struct private_net *n)
 {
 	return n->subnet;

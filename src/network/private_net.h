@@ -36,7 +36,9 @@ typedef void private_net_open_cb(void *arg, int r, struct private_net *net, cons
 int private_net_open(uv_loop_t *loop, const struct private_net_options *o,
 		     private_net_open_cb *done, void *arg, struct err *e);
 
-const char *private_net_subnet(const struct private_net *n); /* "a.b.c.0/24", as long as @n */
+/* As long as @n: */
+const char *private_net_subnet(const struct private_net *n); /* "a.b.c.0/24" */
+const char *private_net_bridge(const struct private_net *n); /* its name */
 
 /*
  * The address of @name (MAC @mac): @ip_hint (may be NULL) when it fits and is free, else the lowest free from .2 on.

@@ -6,8 +6,10 @@
 #include "base/scoped.h"
 #include "base/str.h"
 #include "loop/timer.h"
+#include "network/neighbours.h"
 
 #include <arpa/inet.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
@@ -139,17 +141,28 @@ struct peek {
 	struct banner *banner;
 };
 
+/* Waits for the guest's first frame. */
+struct ears {
+	uv_poll_t poll;
+	struct banner *banner;
+	char bridge[IF_NAMESIZE];
+	char mac[MAC_SIZE];
+	int fd;
+};
+
 /*
  * Nothing inside the guest tells when its SSH server listens, so this asks again and again: a SYN that meets no guest is
  * lost, and the kernel's own next one comes after 1 s, then 2, then 4; fresh attempts find the guest sooner. They become
  * slower, so that a guest that goes on from memory is found within a part of the time that it took, and one that boots for
- * long, or answers slowly, is not asked for more than it can answer.
+ * long, or answers slowly, is not asked for more than it can answer. When the bridge hears the guest's first frame, which
+ * comes with its address or not long before, it is asked at once, and often again.
  */
 struct banner {
 	uv_loop_t *loop;
 	char ip[IP_SIZE];
 	struct dialer *dialer; /* one of the three is set */
 	struct peek *peek;
+	struct ears *ears;   /* until they have heard it, or NULL */
 	struct timer *timer; /* the pause, or the deadline of the greeting */
 	uint64_t try_ms;     /* how long the next attempt may take */
 	int fd;              /* with @peek: the connection; else -1 */
@@ -172,8 +185,60 @@ static void peek_end(struct banner *b)
 	b->peek = NULL;
 }
 
+static void on_ears_closed(uv_handle_t *h)
+{
+	struct ears *ears = h->data;
+
+	close_fd(&ears->fd);
+	free(ears);
+}
+
+static void ears_end(struct banner *b)
+{
+	if (b->ears)
+		uv_close((uv_handle_t *)&b->ears->poll, on_ears_closed);
+	b->ears = NULL;
+}
+
+static void on_news(uv_poll_t *h, int status, int events)
+{
+	struct ears *ears = h->data;
+	struct banner *b = ears->banner;
+
+	if (!neighbours_have_heard(ears->fd, ears->bridge, ears->mac))
+		return;
+	ears_end(b);
+	b->try_ms = BANNER_TRY_MS;
+	if (!b->dialer)
+		return; /* it has answered already */
+	dialer_cancel(b->dialer);
+	b->dialer = NULL;
+	banner_try(b);
+}
+
+/* Best effort: without them it is found a little later. */
+static void ears_begin(struct banner *b, const struct whereabouts *at)
+{
+	struct ears *ears = calloc(1, sizeof(*ears));
+	int fd = ears ? neighbours_listen() : -1;
+
+	if (fd < 0 || uv_poll_init(b->loop, &ears->poll, fd) < 0) {
+		close_fd(&fd);
+		free(ears);
+		return;
+	}
+	ears->fd = fd;
+	ears->poll.data = ears;
+	ears->banner = b;
+	snprintf(ears->bridge, sizeof(ears->bridge), "%s", at->bridge);
+	snprintf(ears->mac, sizeof(ears->mac), "%s", at->mac);
+	b->ears = ears;
+	uv_poll_start(&ears->poll, UV_READABLE, on_news);
+}
+
 static void banner_free(struct banner *b)
 {
+	ears_end(b);
 	dialer_cancel(b->dialer);
 	peek_end(b);
 	close_fd(&b->fd);
@@ -257,7 +322,7 @@ static void banner_try(void *arg)
 		banner_again(b);
 }
 
-struct banner *banner_wait(uv_loop_t *loop, const char *ip, banner_cb *cb, void *arg)
+struct banner *banner_wait(uv_loop_t *loop, const struct whereabouts *at, banner_cb *cb, void *arg)
 {
 	struct banner *b = calloc(1, sizeof(*b));
 
@@ -268,7 +333,9 @@ struct banner *banner_wait(uv_loop_t *loop, const char *ip, banner_cb *cb, void 
 	b->try_ms = BANNER_TRY_MS;
 	b->cb = cb;
 	b->arg = arg;
-	snprintf(b->ip, sizeof(b->ip), "%s", ip);
+	snprintf(b->ip, sizeof(b->ip), "%s", at->ip);
+	neighbours_tell(at->bridge, at->ip, at->mac);
+	ears_begin(b, at);
 	banner_try(b);
 	return b;
 }

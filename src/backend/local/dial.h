@@ -18,12 +18,19 @@ int dialer_start(uv_loop_t *loop, const char *ip, uint16_t port, uint64_t timeou
 		 void *arg, struct dialer **ret, struct err *e);
 void dialer_cancel(struct dialer *d); /* NULL is harmless; the callback will not run */
 
+/* Where a guest will be; borrowed for a call. */
+struct whereabouts {
+	const char *bridge;
+	const char *ip;
+	const char *mac;
+};
+
 /*
- * Waits, however long, until an SSH server greets on port 22 of @ip; then calls back once (and is freed). @fd is that
+ * Waits, however long, until an SSH server greets on port 22 of it; then calls back once (and is freed). @fd is that
  * connection, the callee's, of which nothing has been read.
  */
 typedef void banner_cb(void *arg, int fd);
-struct banner *banner_wait(uv_loop_t *loop, const char *ip, banner_cb *cb, void *arg);
+struct banner *banner_wait(uv_loop_t *loop, const struct whereabouts *at, banner_cb *cb, void *arg);
 void banner_cancel(struct banner *b); /* NULL is harmless */
 
 #endif

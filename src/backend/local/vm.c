@@ -5,6 +5,7 @@
 #include "backend/local/tail.h"
 #include "base/scoped.h"
 #include "base/wait_status.h"
+#include "network/private_net.h"
 
 #include <signal.h>
 #include <string.h>
@@ -230,6 +231,8 @@ static void on_start_deadline(void *arg)
 
 void vm_running(struct local_vm *vm)
 {
+	struct whereabouts at;
+
 	if (vm->state != VM_STARTING)
 		return;
 	timer_stop(&vm->deadline);
@@ -238,7 +241,8 @@ void vm_running(struct local_vm *vm)
 	waiters_end(&vm->starts, NULL, NULL);
 	if (vm->ready)
 		return; /* adopted: it has answered before */
-	vm->banner = banner_wait(vm->base.backend->loop, vm->res.ip, on_banner, vm);
+	at = (struct whereabouts){private_net_bridge(vm->net->net), vm->res.ip, vm->res.mac};
+	vm->banner = banner_wait(vm->base.backend->loop, &at, on_banner, vm);
 	if (!vm->banner)
 		vm_end_with(vm, ERR_NO_MEMORY, "out of memory");
 }
