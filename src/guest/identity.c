@@ -31,7 +31,8 @@ enum { RANDOM_BYTES = 64, MACHINE_ID_BYTES = 16, TTY_MIN = 255 };
  * resuming from hibernation, makes it do so; where there is none, perl can ask for it (RNDRESEEDCRNG).
  *
  * The time is that of the machine's own clock, when it is read: the lines may be taken late, on a busy host; and once more
- * when its second is over before the program has set it.
+ * when its second is over before the program has set it. QEMU begins that clock with a whole second of the host's, and it is
+ * read in whole seconds: it is late by up to two. With one more the guest's is wrong by less than one.
  *
  * The line is read when there is much to read, and not for each few bytes: what is typed ends with TTY_MIN more than is
  * wanted (identity_give).
@@ -64,7 +65,8 @@ const char identity_take[] =
 	"hosts=/dev/null; ! grep -q \" $name\\$\" /etc/hosts || hosts=/etc/hosts\n"
 	"sed -i \"/ $name\\$/d\" /etc/hosts\n"
 	"sed -i /^nameserver/d /etc/resolv.conf\n"
-	"dropbear=$(command -v dropbear)\n"
+	"dropbear=; ! command -v dropbear || dropbear=/run/host_key\n"
+	"[ ! -d /etc/dropbear ] || dropbear=/etc/dropbear/dropbear_ed25519_host_key\n"
 	"random() {\n"
 	"	printf %s $1 >/dev/urandom\n"
 	"	{ [ -c /dev/snapshot ] && true >/dev/snapshot; } ||\n"
@@ -73,8 +75,10 @@ const char identity_take[] =
 	"rtc() { read -r $1 </sys/class/rtc/rtc0/since_epoch; } 2>/dev/null\n"
 	"clock() {\n"
 	"	rtc now || now=$1\n"
-	"	date -u -s @$now\n"
-	"	for i in 1 2 3 4 5 6 7 8 9; do rtc next && [ $next != $now ] || break; now=$next; date -u -s @$now; done\n"
+	"	date -u -s @$((now + 1))\n"
+	"	for i in 1 2 3 4 5 6 7 8 9; do\n"
+	"		rtc next && [ $next != $now ] || break; now=$next; date -u -s @$((now + 1))\n"
+	"	done\n"
 	"}\n"
 	"names() {\n"
 	"	printf %s $1 >/proc/sys/kernel/hostname\n"
@@ -84,7 +88,7 @@ const char identity_take[] =
 	"key() { echo \"$1\" >>$2/.ssh/authorized_keys; }\n"
 	"host_key() {\n"
 	"	if [ \"$dropbear\" ]; then\n"
-	"		printf \"\\\\0\\\\0\\\\0\\\\13ssh-ed25519\\\\0\\\\0\\\\0\\\\100$1\" >/run/host_key\n"
+	"		printf \"\\\\0\\\\0\\\\0\\\\13ssh-ed25519\\\\0\\\\0\\\\0\\\\100$1\" >$dropbear\n"
 	"	else\n"
 	"		echo \"$2\" >/etc/ssh/ssh_host_ed25519_key\n"
 	"		umask 022\n"

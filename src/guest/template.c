@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 /* Changes whenever the guest's devices or what is done to it do. */
-enum { FORMAT = 6, JSON_MAX = 1 << 16, CPUINFO_MAX = 1 << 22 };
+enum { FORMAT = 7, JSON_MAX = 1 << 16, CPUINFO_MAX = 1 << 22 };
 #define TEMPLATE_JSON "template.json"
 #define TEMPLATE_LATE "late" /* is there when the last start from it was not done in time */
 

@@ -35,7 +35,7 @@ joined() {
 	finds w-4 w-5 || return 1
 	for m in w-1 w-2 w-3; do guest $m "ping -c 1 -W 20 w-4 && ping -c 1 -W 20 w-5" || return 1; done
 }
-key() { guest "$1" 'md5sum </run/host_key'; }
+key() { guest "$1" 'md5sum </etc/dropbear/dropbear_ed25519_host_key'; }
 cold_again() {
 	local before
 	before=$(key w-1) && "$DROVER" down w-1 && "$DROVER" up -q w-1 && [ "$(key w-1)" = "$before" ] &&
@@ -64,7 +64,7 @@ ok "two more join them" senders w-1 joined
 ok "of which no frame came from the template's MAC address" only_own_send w-1 w-2 w-3 w-4 w-5
 ok "each has its own host name" differ hostname w-1 w-2 w-3 x y
 ok "each has its own id of the boot, for which nobody asked the template" differ 'cat /proc/sys/kernel/random/boot_id' w-1 w-2 w-3 x y
-ok "each has its own SSH host key" differ 'md5sum </run/host_key' w-1 w-2 w-3 x y
+ok "each has its own SSH host key" differ 'md5sum </etc/dropbear/dropbear_ed25519_host_key' w-1 w-2 w-3 x y
 ok "each has random numbers of its own" differ 'head -c 16 /dev/urandom | od -An -tx1' w-1 w-2 w-3 x y
 ok "each lets in one key" lets_in_one w-1 w-2 w-3 x y
 ok "each knows what time it is" on_time w-1 w-2 w-3 x y
