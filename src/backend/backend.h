@@ -186,7 +186,8 @@ struct backend_ops {
 	 * init (loop/keeper.h). @spec and @res are what it was made with. < 0: ERR_NOT_FOUND: it left none; ERR_INTERNAL: too
 	 * little, and the VM is ended; anything else: the VM runs on for the next helper, and this one is to end at once,
 	 * since what it had opened by then is not closed. @done when the VM's state is known: then it is running or
-	 * paused, or the error says how it ended (ERR_NOT_RUNNING: it powered itself off); release either way.
+	 * paused, or the error says how it ended (ERR_NOT_RUNNING: it powered itself off); release either way. Until then,
+	 * which may take minutes when the VM is being saved, it can be stopped, killed and released; who asks for more waits.
 	 */
 	int (*adopt)(struct backend *b, struct backend_network *net, const struct vm_spec *spec,
 		     const struct reservation *res, struct backend_vm **ret, backend_done *done,

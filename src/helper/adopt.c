@@ -8,7 +8,8 @@
  *
  * A helper that follows a crash first takes the network, then asks for each name's address again, which gives the old
  * one, then takes the members: a VM that was left is gone on with; a boot that had not come to a VM begins again; a stop
- * is ordered again. Clients are heard only after that; until then they wait in the queues of the listening sockets.
+ * is ordered again. Clients are heard only after that; until then they wait in the queues of the listening sockets. A VM
+ * that takes long to be known has only those wait who need to know it.
  */
 #include "helper/helper.h"
 
@@ -24,10 +25,11 @@
 #define MEMBER_PREFIX   "member/"
 
 /*
- * How long clients wait for the slowest hypervisor to say what its guest does: one that writes a point says nothing before that is
- * written. Until it has said so its VM is starting for the backend, which then saves and resets nothing.
+ * How long all clients wait for the slowest hypervisor to say what its guest does, so that they are told what is so: less
+ * than a client waits for a status. One that writes a point says nothing before that is written; requests that need to
+ * know what its guest does wait on (deferred.c).
  */
-enum { LISTEN_MS = 30000 };
+enum { LISTEN_MS = 2000 };
 
 /* Of a member's descriptors. */
 enum { KEPT_LISTENER, KEPT_LOCK, N_KEPT };
@@ -201,7 +203,11 @@ static void one_less(struct adoption *a)
 
 static void on_adopted(void *arg)
 {
-	one_less(arg);
+	struct adoption *a = arg;
+	struct helper *h = a->h;
+
+	one_less(a);
+	deferred_look(h);
 }
 
 static enum member_state state_of(const char *word)

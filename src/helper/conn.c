@@ -193,6 +193,11 @@ static void slow_down(struct conn *c)
 		stream_hold(c->stream, true);
 }
 
+void call_handle(struct call *call, const struct request *q)
+{
+	handlers[q->verb](call, q);
+}
+
 static struct call *call_new(struct conn *c, struct request *q)
 {
 	struct call *call = malloc(sizeof(*call));
@@ -234,7 +239,8 @@ static bool handle_request(struct conn *c, const char *text, size_t len)
 		conn_drop(c);
 		return false;
 	}
-	handlers[q.verb](call, &q);
+	if (!call_defer(call, &q))
+		call_handle(call, &q);
 	request_done(&q);
 	return true;
 }

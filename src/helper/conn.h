@@ -32,6 +32,9 @@ static inline bool conn_is_current(const struct helper *h, const struct conn *c)
 	return h->current == c;
 }
 
+/* Does what @q asks for; its handler takes the call. */
+void call_handle(struct call *call, const struct request *q);
+
 /* Frees an answered call; its connection may end with it. */
 void call_end(struct call *call);
 

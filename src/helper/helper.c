@@ -83,6 +83,7 @@ static void close_handles(struct helper *h)
 	if (h->watching_client)
 		uv_close((uv_handle_t *)&h->client_poll, NULL);
 	ctl_close(h);
+	deferred_end(h);
 	conns_close_all(h);
 	alarm_close(h->idle);
 	alarm_close(h->overdue);
@@ -301,6 +302,7 @@ int helper_run(const struct helper_options *o, struct err *e)
 	list_init(&h.ctl_conns);
 	list_init(&h.network_calls);
 	list_init(&h.calls);
+	list_init(&h.deferred);
 	r = begin(&h, e);
 	if (r < 0 && keeper_restarts(o->keeper) > 0)
 		helper_give_in("the cluster", e);

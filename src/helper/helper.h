@@ -125,6 +125,8 @@ struct helper {
 	bool closing;  /* handles are being closed */
 	int exit_code;
 	struct point_round *round; /* of save, load, points or drop; at most one */
+	struct list deferred;      /* requests that wait for VMs that are being taken over */
+	struct timer *deferred_turn;
 };
 
 /* Exit code of a helper in a sandbox whose client is gone: pid 1 ends with it at once, and the kernel ends the rest. */
@@ -154,7 +156,6 @@ const char *member_state_word(const struct member *m);
 const char *member_state_name(enum member_state s);
 /* Changes it, and tells init and the watchers. */
 void member_set_state(struct member *m, enum member_state s);
-void member_status(const struct member *m, struct member_status *ret);
 /* Boots; @call is taken and answered when the member runs or failed. */
 void member_boot(struct helper *h, struct call *call, const struct vm_spec *spec);
 /* Begins to stop; @call (may be NULL) is taken and answered at the end. */
@@ -207,6 +208,14 @@ bool conn_accept(struct helper *h, struct member *m, int fd, uid_t peer);
 void conns_forget_member(struct helper *h, const struct member *m); /* calls too */
 void conns_end_overdue(struct helper *h);
 void conns_close_all(struct helper *h); /* sends what is queued, within a bound */
+
+/* deferred.c */
+/* True: @c waits until it is known what the VMs do that it is about, and *@q is taken. False: nothing is to be waited for. */
+bool call_defer(struct call *c, struct request *q);
+/* It has become known of one: what waited for it goes on, with the next turn. */
+void deferred_look(struct helper *h);
+/* The helper ends: all are refused. */
+void deferred_end(struct helper *h);
 
 /* Each answers and frees the call. */
 void call_empty(struct call *c);

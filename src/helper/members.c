@@ -42,20 +42,6 @@ struct member *member_find(struct helper *h, const char *name)
 	return NULL;
 }
 
-void member_status(const struct member *m, struct member_status *ret)
-{
-	const char *panic = backend_panic(m->vm);
-
-	str_copy(ret->name, sizeof(ret->name), m->name);
-	ret->pid = m->helper->o->identity.pid;
-	ret->running = m->state == MEMBER_STARTING || m->state == MEMBER_RUNNING ||
-		       m->state == MEMBER_PAUSED;
-	str_copy(ret->ip, sizeof(ret->ip), m->ip);
-	str_copy(ret->state, sizeof(ret->state), member_state_word(m));
-	str_copy(ret->error, sizeof(ret->error), m->state == MEMBER_ERROR ? m->error.msg : "");
-	str_copy(ret->panic, sizeof(ret->panic), panic ? panic : "");
-}
-
 static bool on_connection(void *arg, int fd, uid_t peer)
 {
 	struct member *m = arg;
@@ -480,50 +466,54 @@ int member_listen(struct member *m, struct err *e)
 			      &m->listener, e);
 }
 
+/* What it does is known, and is what its state says. */
+static void tell_adopted(struct member *m)
+{
+	member_adopted_cb *cb = m->on_adopted;
+
+	m->on_adopted = NULL;
+	if (cb)
+		cb(m->adopted_arg);
+}
+
 static void on_let_go(void *arg, int r, const struct err *e)
 {
-	const struct member *m = arg;
+	struct member *m = arg;
 
 	if (r < 0 && e->code != ERR_CANCELED)
 		helper_log("%s cannot go on: %s", m->name, e->msg);
-}
-
-/* The helper that held it, to save it, to put it back or to copy it, was killed. */
-static void let_go(struct member *m)
-{
-	struct err e = ERR_INIT;
-
-	if (backend_resume(m->vm, on_let_go, m, &e) < 0)
-		on_let_go(m, -1, &e);
 	m->held = false;
 	member_keep(m);
+	tell_adopted(m);
 }
 
 /* It may have been ordered to pause, or to go on, by a request that was not answered. */
 static void on_adopted_state(void *arg, enum vm_state state)
 {
 	struct member *m = arg;
+	struct err e = ERR_INIT;
 
-	if (m->held)
-		let_go(m);
-	else if (m->state == MEMBER_RUNNING && state == VM_PAUSED)
+	if (m->held && m->vm) { /* the helper that saved, loaded or copied it was killed */
+		if (backend_resume(m->vm, on_let_go, m, &e) < 0)
+			on_let_go(m, -1, &e);
+		return;
+	}
+	if (m->state == MEMBER_RUNNING && state == VM_PAUSED)
 		member_set_state(m, MEMBER_PAUSED);
 	else if (m->state == MEMBER_PAUSED && state == VM_RUNNING)
 		member_set_state(m, MEMBER_RUNNING);
+	tell_adopted(m);
 }
 
-static void go_on(struct member *m)
+/* It has booted, and nobody stops it: tell_adopted comes later. */
+static void ask_state(struct member *m)
 {
 	struct err e = ERR_INIT;
 
-	member_watch_guest(m);
-	if (m->state == MEMBER_STOPPING) {
-		begin_stop(m);
-	} else if (m->booting) {
-		on_vm_started(m, 0, NULL);
-	} else if (backend_state(m->vm, on_adopted_state, m, &e) < 0 ||
-		   backend_wait(m->vm, 0, on_vm_ended, m, &e) < 0) {
+	if (backend_state(m->vm, on_adopted_state, m, &e) < 0 ||
+	    backend_wait(m->vm, 0, on_vm_ended, m, &e) < 0) {
 		helper_log("%s: cannot watch the VM: %s", m->name, e.msg);
+		tell_adopted(m);
 	}
 }
 
@@ -548,12 +538,20 @@ static void on_vm_adopted(void *arg, int r, const struct err *e)
 	member_adopted_cb *cb = m->on_adopted;
 	void *cb_arg = m->adopted_arg;
 
-	m->on_adopted = NULL;
 	if (r == 0)
-		go_on(m);
+		member_watch_guest(m);
+	if (r == 0 && m->state != MEMBER_STOPPING && !m->booting) {
+		ask_state(m);
+		return;
+	}
+	m->on_adopted = NULL;
+	if (r == 0 && m->state == MEMBER_STOPPING)
+		begin_stop(m);
+	else if (r == 0)
+		on_vm_started(m, 0, NULL);
 	else if (!is_canceled(e) && e->code != ERR_STOPPED)
 		end_adopted(m, e);
-	if (cb)
+	if (cb) /* @m may be gone */
 		cb(cb_arg);
 }
 
@@ -593,6 +591,7 @@ bool member_go_on(struct member *m, member_adopted_cb *cb, void *arg)
 		return true;
 	if (e.code != ERR_NOT_FOUND && e.code != ERR_INTERNAL)
 		helper_give_in(m->name, &e); /* it runs, and something else is lacking */
+	m->on_adopted = NULL;
 	go_on_without(m, v, &e);
 	return false;
 }

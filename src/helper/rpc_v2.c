@@ -14,6 +14,20 @@ static struct member *own_member(struct call *c)
 	return c->member;
 }
 
+static void member_status(const struct member *m, struct member_status *ret)
+{
+	const char *panic = backend_panic(m->vm);
+
+	str_copy(ret->name, sizeof(ret->name), m->name);
+	ret->pid = m->helper->o->identity.pid;
+	ret->running = m->state == MEMBER_STARTING || m->state == MEMBER_RUNNING ||
+		       m->state == MEMBER_PAUSED;
+	str_copy(ret->ip, sizeof(ret->ip), m->ip);
+	str_copy(ret->state, sizeof(ret->state), member_state_word(m));
+	str_copy(ret->error, sizeof(ret->error), m->state == MEMBER_ERROR ? m->error.msg : "");
+	str_copy(ret->panic, sizeof(ret->panic), panic ? panic : "");
+}
+
 void rpc_status(struct call *c, const struct request *q)
 {
 	struct member *m = own_member(c);

@@ -11,6 +11,7 @@ import os
 import re
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -126,6 +127,42 @@ def a_takeover_that_lacks_a_descriptor_loses_nothing_and_the_next_one_works():
             break
         print(f"# {call}", flush=True)
     expect("the takeover came to its end", True, 3 < call < MOST - 1)
+
+
+@test
+def what_is_asked_about_a_vm_that_is_taken_over_and_silent_waits_for_it_and_no_longer_than_its_client():
+    if not has_sandbox():
+        raise Skip("this host makes no namespaces")
+    with Cluster(harness.new_home()) as c:
+        qemu = c.others()["qemu-system-x86"]
+        os.kill(qemu, signal.SIGSTOP)
+        c.crash(0)
+        given_up, stats = (c.connect().request({"cmd": "stats", "id": 1}) for _ in range(2))
+        with c.connect() as kept:
+            pause = kept.request({"cmd": "pause", "id": 1})
+            status = kept.request({"cmd": "status", "id": 2}).reply()
+            expect("it is heard meanwhile", (2, "starting"), (status["id"], status["status"]["state"]))
+            given_up.close()
+            os.kill(qemu, signal.SIGCONT)
+            expect("figures that are of it", ["a"], [row["name"] for row in stats.reply()["stats"]["members"]])
+            expect("a pause is refused when it is known that the boot goes on", "member a is starting", pause.reply()["error"])
+        stats.close()
+        c.boot_conn.close()
+
+
+@test
+def a_vm_that_is_silent_when_it_is_taken_over_is_stopped_like_any_other():
+    if not has_sandbox():
+        raise Skip("this host makes no namespaces")
+    with Cluster(harness.new_home()) as c:
+        os.kill(c.others()["qemu-system-x86"], signal.SIGSTOP)
+        c.crash(0)
+        stats = c.connect().request({"cmd": "stats"})
+        with c.connect() as stop:
+            expect("the stop", {}, stop.request({"cmd": "kill"}).reply())
+        expect("who waits is told", [], stats.reply()["stats"]["members"])
+        stats.close()
+        c.boot_conn.close()
 
 
 def said(log, wanted):

@@ -40,7 +40,34 @@ crash_at() { # the share of the writes, in percent, after which QEMU dies
 }
 helper_crash() {
 	save_writing $((writes / 2 + 1)) "$(helper)" >/dev/null
-	"$DROVER" wait s-1 --state running --timeout "$patience" && guest true && "$DROVER" snapshot save s-1 clean && "$DROVER" reset s-1 clean
+	"$DROVER" wait s-1 --port 22 --timeout "$patience" && guest true && "$DROVER" snapshot save s-1 clean && "$DROVER" reset s-1 clean
+}
+# ask_frozen: QEMU stands still, as if it were still saving, while the helper is killed and the next one is asked for what it
+# cannot know yet. One of those who ask hangs up before QEMU goes on.
+ask_frozen() {
+	python3 - "$home/run/$(printf %s s-1 | sha256sum | cut -c1-16).sock" "$patience" "$(qemu)" "$(helper)" <<'EOF'
+import json, os, signal, socket, sys
+path, patience, qemu, helper = sys.argv[1], *map(int, sys.argv[2:])
+def ask(**request):
+    s = socket.socket(socket.AF_UNIX)
+    s.settimeout(patience)
+    s.connect(path)
+    s.sendall(json.dumps(request).encode() + b"\n")
+    return s
+def told(s):
+    return json.loads(s.makefile().readline())
+os.kill(qemu, signal.SIGSTOP)
+os.kill(helper, signal.SIGKILL)
+gone = ask(cmd="save", point="gone")
+save, stats, dial = ask(cmd="save", point="late"), ask(cmd="stats"), ask(cmd="dial", port=22)
+state = told(ask(cmd="status"))["status"]["state"]  # heard after all of these
+gone.close()
+os.kill(qemu, signal.SIGCONT)
+replies = [told(s) for s in (save, stats, dial)]
+print(state, replies)
+assert state == "running" and "held_ms" in replies[0] and not any("error" in r for r in replies), "one was refused"
+assert [row["name"] for row in replies[1]["stats"]["members"]] == ["s-1"], "its figures are not there"
+EOF
 }
 is_whole() {
 	local is
@@ -63,6 +90,9 @@ for share in 10 90; do
 	ok "a point is there, and it is the older one or the new one" is_whole $share
 done
 ok "the helper is killed in the next save, and the guest that it held runs on" helper_crash
+ok "the helper is killed while QEMU is silent: a save, stats and a connection asked then wait for it" ask_frozen
+ok "the save of who hung up was not made" out_is "clean late" eval '"$DROVER" snapshot ls -q s-1 | sort | xargs'
+ok "the guest runs" guest true
 ok "rm" "$DROVER" rm -f s-1
 ok "nothing is left" nothing_left
 done_testing

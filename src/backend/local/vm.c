@@ -15,7 +15,8 @@
 enum {
 	START_MS =
 		30000, /* from exec to a running guest: the hypervisor's own work, and the disk's first blocks */
-	GRACE_MS = 15000, /* from the power button to the guest's own end */
+	HANGS_MS = 600000, /* an adopted one is silent while it writes a point, to a slow disk */
+	GRACE_MS = 15000,  /* from the power button to the guest's own end */
 	GREETED_MS =
 		5000, /* how long a connection on which the guest has greeted waits for who dials */
 	SAID_MAX = 4096
@@ -226,7 +227,11 @@ static void on_banner(void *arg, int fd)
 
 static void on_start_deadline(void *arg)
 {
-	vm_end_with(arg, ERR_TIMEOUT, "the guest did not begin to run in time");
+	struct local_vm *vm = arg;
+
+	vm_end_with(vm, ERR_TIMEOUT,
+		    vm->ready ? "its program has not said for long what the guest does"
+			      : "the guest did not begin to run in time");
 }
 
 void vm_running(struct local_vm *vm)
@@ -293,7 +298,8 @@ int vm_await_state(struct local_vm *vm, backend_done *done, void *arg, struct er
 		return r;
 	vm->state = VM_STARTING;
 	vm->adopting = true;
-	timer_start(vm->base.backend->loop, START_MS, on_start_deadline, vm, &vm->deadline);
+	timer_start(vm->base.backend->loop, vm->ready ? HANGS_MS : START_MS, on_start_deadline, vm,
+		    &vm->deadline);
 	return 0;
 }
 
