@@ -630,7 +630,7 @@ struct drover_member {
 	char ip[46]; /* "" while not running; the last one that is known when the state is unknown */
 	char image[256];
 	char user[64];
-	char created_at[40]; /* RFC 3339 */
+	char created_at[40]; /* RFC 3339; of a copy when it was made */
 	unsigned cpus;
 	unsigned memory_mb;
 	unsigned disk_mb; /* 0: it has no disk */

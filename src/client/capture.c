@@ -364,5 +364,6 @@ int capture_deal(const struct drover_capture *k, size_t i, const char *name, con
 		return r;
 	memcpy(c.name, name, strlen(name) + 1);
 	snprintf(c.cluster_id, sizeof(c.cluster_id), "%s", cluster_id);
+	prepare_date(&c);
 	return store_config_save(&k->store, &c, e);
 }

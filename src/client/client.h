@@ -186,6 +186,8 @@ void prepare_base(struct prepare *p, const struct prepare *image);
 int prepare_image(const struct store *store, const struct settings *s, struct prepare *template,
 		  struct err *e);
 
+/* The member that @c is of is made now. */
+void prepare_date(struct member_config *c);
 /* A new member's configuration: the image's part from @image, the sizes from the settings. @c is filled in failure too. */
 int prepare_config(struct member_config *c, const struct prepare *image, const char *name,
 		   const struct settings *s, struct err *e);

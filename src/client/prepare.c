@@ -22,13 +22,13 @@ void prepare_done(struct prepare *p)
 	p->n_credentials = 0;
 }
 
-static void utc_now(char *ret, size_t size)
+void prepare_date(struct member_config *c)
 {
 	time_t now = time(NULL);
 	struct tm tm;
 
 	gmtime_r(&now, &tm);
-	strftime(ret, size, "%Y-%m-%dT%H:%M:%SZ", &tm);
+	strftime(c->created_at, sizeof(c->created_at), "%Y-%m-%dT%H:%M:%SZ", &tm);
 }
 
 void prepare_base(struct prepare *p, const struct prepare *image)
@@ -60,7 +60,7 @@ int prepare_config(struct member_config *c, const struct prepare *image, const c
 	snprintf(c->name, sizeof(c->name), "%s", name);
 	snprintf(c->backend, sizeof(c->backend), "%s", s->backend);
 	snprintf(c->firmware, sizeof(c->firmware), "%s", s->firmware ?: "");
-	utc_now(c->created_at, sizeof(c->created_at));
+	prepare_date(c);
 	r = kernel_configure(c, s, e);
 	return r < 0 ? r : shares_configure(c, s->shares, s->n_shares, e);
 }

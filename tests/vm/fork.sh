@@ -13,6 +13,11 @@ sends() {
 		listens s-2 5002 &&
 		guest s-1 'mkfifo /tmp/last; setsid sh -c "(seq 1 1000000; cat /tmp/last) | nc s-2 5002" >/dev/null 2>&1 </dev/null &'
 }
+made_since() { # TIME, MEMBER
+	local made
+	made=$("$DROVER" ls "$2" --json | python3 -c 'import json, sys; print(json.load(sys.stdin)[0]["created_at"])')
+	[[ $made == ????-??-??T* && ! $made < $1 ]] || { echo "$2 was made $made, before $1"; return 1; }
+}
 all_came() { [ "$(guest "$1-1" 'echo last >/tmp/last' && guest "$1-2" "timeout $patience cat /tmp/sum")" = "$({ seq 1 1000000; echo last; } | md5sum)" ]; }
 asked() { same_inside s 1 && same_inside s 2; }
 forks() {
@@ -60,7 +65,9 @@ ok "a connection between them" connect
 ok "they have a state" state s-1 before
 ok "they are asked for the id of their boot, which the kernel makes then" asked
 ok "one sends much to the other" sends
+asked_at=$(date -u +%FT%TZ)
 ok "two copies are made meanwhile" forks f -n 2
+ok "they are as old as they are" made_since "$asked_at" f-2-1
 ok "their memory has no name any more" no_memory_file
 ok "it is its owner's alone" private_memory f-1-1 f-2-2
 ok "the first copy's state is the original's" is_state f-1-1 before
