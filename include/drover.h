@@ -603,7 +603,7 @@ DROVER_API int drover_await_start(const char *home, const char *name, const stru
 struct drover_stats {
 	char member[64];
 	int64_t cpu_ms;       /* of the host's CPUs, by its hypervisor */
-	int64_t memory_bytes; /* of the host's, resident */
+	int64_t memory_bytes; /* of the host's, resident; what it shares with other VMs too */
 	int64_t disk_read_bytes;
 	int64_t disk_written_bytes;
 	int64_t net_received_bytes; /* by the guest */
