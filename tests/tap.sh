@@ -59,6 +59,19 @@ for pid in sys.argv[2:]:
 }
 ended() { ended_in "$patience" "$@"; }
 
+# line_comes FILE PATTERN PID [N]: waits until FILE, which need not be there yet, has N lines (1) like PATTERN, an extended regular
+# expression: by what inotify tells of it, at most $patience, and no longer than PID runs, which writes it. When they do not come,
+# it says what the file has.
+line_comes() {
+	local count
+	: >>"$1" # for a file that is not there tail would look once a second
+	count=$(timeout "$patience" tail -n +1 -f --pid="$3" -- "$1" 2>/dev/null | grep -E -c -m "${4:-1}" -e "$2")
+	[ "$count" -eq "${4:-1}" ] && return
+	echo "$1 has $count of ${4:-1} lines like /$2/; it has:"
+	cat -- "$1"
+	return 1
+}
+
 done_testing() {
 	echo "1..$n"
 	[ "$failures" -eq 0 ]

@@ -98,8 +98,10 @@ ok "so do three that make the first members of one name" again_and_again "rm -f"
 becomes() { # MEMBER STATE: waits until it is told to be
 	timeout $patience "$drover" events --json "$1" >"$home/events" 2>&1 &
 	local events=$!
-	timeout $patience tail -n +1 -F --pid=$events "$home/events" | grep -q -m 1 "\"$1\".*\"$2\""
+	line_comes "$home/events" "\"$1\".*\"$2\"" "$events"
+	local status=$?
 	kill "$events"
+	return "$status"
 }
 spares_others() {
 	local first rc

@@ -60,8 +60,10 @@ booting() { # waits until that is told
 	: >"$scratch/events" # before somebody waits for what comes into it
 	"$drover" events >>"$scratch/events" 2>&1 &
 	local events=$!
-	timeout $patience tail -n +1 -F --pid=$events "$scratch/events" | grep -q -m 1 'far-2 .*starting'
+	line_comes "$scratch/events" 'far-2 .*starting' "$events"
+	local status=$?
 	kill "$events"
+	return "$status"
 }
 stepped() {
 	local up then
@@ -69,7 +71,7 @@ stepped() {
 	then=$(date -u -d "+$((1 << 30)) seconds" +%Y)
 	DROVER_FAKE_BOOT_MS=2000 under up far -n 2 --backend fake --quiet >"$scratch/up" 2>&1 &
 	up=$!
-	booting
+	booting || return 1
 	off 2G
 	wait "$up" || { cat "$scratch/up"; return 1; }
 	grep "\"created_at\": \"$then-" "$DROVER_HOME/clusters/far/far-1/config.json" || return 1

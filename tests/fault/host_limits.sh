@@ -24,10 +24,9 @@ refused() {
 without_user_namespaces() {
 	local holder rc helper=$scratch/drover-helper
 	install -m 755 "$DROVER_HELPER" "$helper" && chmod 755 "$scratch" # wherever the tree is, that user reaches it
-	: >"$scratch/ns" # before somebody waits for what comes into it
 	unshare -U sh -c 'echo; exec tail -f /dev/null' >"$scratch/ns" &
 	holder=$!
-	timeout $patience tail -f --pid=$holder "$scratch/ns" | head -n 1 >/dev/null
+	line_comes "$scratch/ns" '^$' "$holder" || return 1
 	echo 0 0 65536 >"/proc/$holder/uid_map" && echo 0 0 65536 >"/proc/$holder/gid_map" &&
 		refused 'user namespaces are off .* hint as root: sysctl -w user.max_user_namespaces=' \
 			nsenter -t "$holder" -U -S 0 -G 0 sh -c 'echo 0 >/proc/sys/user/max_user_namespaces &&

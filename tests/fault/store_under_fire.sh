@@ -38,8 +38,10 @@ becomes() { # STATE: waits until the member slow is told to be in it
 	: >"$scratch/events" # before somebody waits for what comes into it
 	"$drover" events >>"$scratch/events" 2>&1 &
 	local events=$!
-	timeout $patience tail -n +1 -F --pid=$events "$scratch/events" | grep -q -m 1 "slow .*$1"
+	line_comes "$scratch/events" "slow .*$1" "$events"
+	local status=$?
 	kill "$events"
+	return "$status"
 }
 booting() { # MS
 	DROVER_FAKE_BOOT_MS=$1 "$drover" up slow --backend fake --quiet 2>"$scratch/1" &
@@ -48,7 +50,7 @@ booting() { # MS
 }
 beside() {
 	local owner
-	booting 3000
+	booting 3000 || return 1
 	owner=$(helper_of slow slow)
 	"$drover" up slow --backend fake >"$scratch/2" 2>&1
 	local rc=$?
@@ -60,11 +62,11 @@ beside() {
 ok "up beside an up that boots the member waits for it, and answers that it runs already" beside
 ok "rm" "$drover" rm -f slow
 after_another() {
-	booting 3600000
-	: >"$scratch/2"
+	booting 3600000 || return 1
+	: >"$scratch/2" # what the one before has said
 	"$drover" up slow --backend fake >>"$scratch/2" 2>&1 &
 	local second=$!
-	timeout $patience tail -n +1 -F --pid=$second "$scratch/2" | grep -q -m 1 'being started by another' || return 1
+	line_comes "$scratch/2" 'being started by another' "$second" || return 1
 	kill -TERM "$first"
 	wait "$second"
 	local rc=$?
@@ -76,7 +78,7 @@ ok "rm of it" "$drover" rm -f slow
 while_stopping() {
 	DROVER_FAKE_STOP_MS=2000 "$drover" up slow --backend fake --quiet || return 1
 	"$drover" down slow >"$scratch/1" 2>&1 &
-	becomes stopping
+	becomes stopping || return 1
 	"$drover" up slow --backend fake >"$scratch/2" 2>&1
 	local rc=$?
 	cat "$scratch/2"
@@ -133,7 +135,7 @@ up_waits() {
 	: >"$scratch/2"
 	"$drover" up web --backend fake >>"$scratch/2" 2>&1 &
 	second=$!
-	timeout $patience tail -n +1 -F --pid=$second "$scratch/2" | grep -q -m 1 "the helper of web-1 (pid $pid) does not answer: waiting for it"
+	line_comes "$scratch/2" "the helper of web-1 \(pid $pid\) does not answer: waiting for it" "$second"
 	rc=$?
 	kill -CONT "$pid"
 	wait "$second" && [ "$rc" -eq 0 ] && grep -q 'web-1 .*running already' "$scratch/2"

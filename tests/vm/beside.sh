@@ -14,7 +14,7 @@ begins() {
 	local events=$!
 	"$DROVER" up "$1" --image tiny >"$home/first" 2>&1 &
 	first=$!
-	timeout $patience tail -n +1 -F --pid=$events "$home/events" | grep -q -m 1 " $1 .*starting"
+	line_comes "$home/events" " $1 .*starting" "$events"
 	local began=$?
 	kill "$events"
 	return "$began"
@@ -65,7 +65,7 @@ stopped() {
 	: >"$home/events"
 	"$DROVER" events >>"$home/events" 2>&1 7>&- 8<&- &
 	local events=$!
-	timeout $patience tail -n +1 -F --pid=$events "$home/events" | grep -q -m 1 't-1 .*running' || return 1
+	line_comes "$home/events" 't-1 .*running' "$events" || return 1
 	kill -STOP "$helper"
 	"$DROVER" exec t-1 -- echo late >"$home/late" 2>&1 7>&- 8<&- &
 	late=$!

@@ -89,12 +89,12 @@ panicked='p-1: its kernel panicked: Kernel panic - not syncing: sysrq'
 events=$!
 timeout $patience "$DROVER" ssh p-1 'echo in; exec sleep 600' >"$home/ssh" 2>&1 </dev/null &
 ssh=$!
-ok "a session is open" eval 'timeout $patience grep -qm1 in <(tail -n +1 -F --pid="$ssh" "$home/ssh")'
+ok "a session is open" line_comes "$home/ssh" in "$ssh"
 fails "a command whose guest's kernel panics ends with the kernel's line" 1 "^drover: $panicked" \
 	timeout $patience "$DROVER" exec p-1 -- sh -c "$crash"
 wait "$ssh"
 ok "and so does an open session" grep -q "^drover: $panicked" "$home/ssh"
-ok "events tell so" eval 'timeout $patience grep -qm1 "p-1  *panic: Kernel panic - not syncing: sysrq" <(tail -n +1 -F --pid="$events" "$home/events")'
+ok "events tell so" line_comes "$home/events" 'p-1  *panic: Kernel panic - not syncing: sysrq' "$events"
 kill "$events"
 fails "a command that comes later is told, too" 1 "^drover: $panicked" timeout $patience "$DROVER" exec p-1 true
 ok "ls tells so of the member that runs" \
@@ -104,8 +104,7 @@ ok "and in JSON" \
 timeout 300 "$DROVER" logs -f p-1 >"$home/followed" &
 followed=$!
 ok "a restart mends it" "$DROVER" restart p-1 --quiet
-ok "which who follows the log sees, too" \
-	eval '[ "$(timeout $patience grep -m2 -c "BusyBox v" <(tail -n +1 -F --pid="$followed" "$home/followed"))" = 2 ]'
+ok "which who follows the log sees, too" line_comes "$home/followed" "BusyBox v" "$followed" 2
 # Who listens in the guest answers nobody any more, and once a second connection is there the guest resets itself.
 # shellcheck disable=SC2016
 mute='kill -STOP $(awk "{print \$4}" /proc/$PPID/stat); echo muted
@@ -113,7 +112,7 @@ until [ $(cat /proc/net/tcp /proc/net/tcp6 | grep -c ":0016 .* 01 ") -ge 2 ]; do
 mutes() {
 	: >"$home/mute" # not what the one before has said
 	timeout $patience "$DROVER" exec p-1 -- sh -c "$mute" >>"$home/mute" 2>&1 &
-	timeout $patience grep -qm1 muted <(tail -n +1 -F --pid=$! "$home/mute")
+	line_comes "$home/mute" muted $!
 }
 ok "a member takes connections and answers none of them" mutes
 fails "a login that waits for an answer ends when the guest resets itself" 1 "^drover: p-1 has reset itself" \

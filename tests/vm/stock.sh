@@ -8,7 +8,6 @@ export DROVER_IMAGE_CACHE=$home/images # a cache of this test's own
 http=
 
 serve() { # the port of a server on loopback for $home/www, in the file $home/port
-	: >"$home/port" # before the server's shell gets to it
 	python3 -c '
 import functools, http.server, sys
 handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=sys.argv[1])
@@ -16,7 +15,7 @@ server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
 print(server.server_address[1], flush=True)
 server.serve_forever()' "$home/www" >"$home/port" 2>/dev/null &
 	http=$!
-	tail -n +1 -F --pid="$http" "$home/port" | head -n 1 >/dev/null
+	line_comes "$home/port" . "$http"
 }
 is_without_way_out() { ! "$DROVER" exec s-1 -- curl -sS -m 5 http://192.0.2.1 2>&1 | grep -v 'unreachable\|timed out\|Connection timeout'; }
 end_server() { kill "$http"; wait "$http" 2>/dev/null; true; }

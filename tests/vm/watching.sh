@@ -77,7 +77,7 @@ outlives_a_helper() { # a session over ssh, when the helper is killed and anothe
 begins_in_network() { # a program of the host that has started another, which need not be `sleep` yet: all that have its number
 	"$DROVER" net exec w -- sh -c 'sleep "$0" & echo up; wait' "86$$" >"$home/inside" 2>&1 &
 	inside=$!
-	timeout $patience tail --pid="$inside" -n +1 -F "$home/inside" 2>/dev/null | grep -qm 1 up && sleepers=$(pgrep -f " 86$$\$")
+	line_comes "$home/inside" up "$inside" && sleepers=$(pgrep -f " 86$$\$")
 }
 ends_with_the_network() {
 	local status=0
@@ -90,7 +90,7 @@ ssh_ends_with_its_guest() { # for which the connection just falls silent
 	local status=0
 	"$DROVER" ssh w-1 -- 'echo up; sleep 600' >"$home/ssh" 2>"$home/said" &
 	local ssh=$!
-	timeout $patience tail --pid="$ssh" -n +1 -F "$home/ssh" 2>/dev/null | grep -qm 1 up || return 1
+	line_comes "$home/ssh" up "$ssh" || return 1
 	"$DROVER" kill w-1 || return 1
 	ended "$ssh" || { kill "$ssh"; return 1; }
 	wait "$ssh" || status=$?
