@@ -657,6 +657,14 @@ DROVER_API int drover_find_cluster(const char *home, const char *const names[], 
 				   struct drover_error *e);
 
 /*
+ * 0 when each of @names would be there still once all of them have stopped. invalid_argument: one would not, because its
+ * cluster is temporary and would end with it; a cluster is temporary when its `drover_options.temporary` says so, as for
+ * 'drover run'. Nothing is stopped. Blocks as drover_list. @home and @o may be NULL.
+ */
+DROVER_API int drover_check_stop(const char *home, const char *const names[], size_t n,
+				 const struct drover_call *o, struct drover_error *e);
+
+/*
  * Stops, or stops and removes, one member by name; as drover_vm_stop and drover_vm_destroy. not_running: it does not run,
  * so that there is nothing to stop; not_found: there is no such member. @home and @o may be NULL.
  */

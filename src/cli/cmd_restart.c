@@ -51,7 +51,18 @@ static int take_names(const struct targets *t, struct names *ret)
 	return ret->v ? CLI_OK : say_error("out of memory");
 }
 
-/* The members of a `drover run` go with the stop of their last one: nothing is there to boot, and up would make another. */
+/* The members of a `drover run` go with the stop of their last one: nothing would be there to boot. */
+static int check_stop(const struct names *names)
+{
+	const struct drover_call o = interrupt_call();
+	struct drover_error e = {0};
+
+	if (drover_check_stop(NULL, (const char *const *)names->v, names->count, &o, &e) == 0)
+		return CLI_OK;
+	return interrupt_or_failed(&e);
+}
+
+/* As check_stop, once they have stopped: another may have ended meanwhile, and up would make new ones. */
 static int check_kept(const struct names *names)
 {
 	scoped(targets) struct targets t = {0};
@@ -116,6 +127,8 @@ static int run_restart(const struct command *self, const void *settings, const s
 	r = check_sizes(&t, &s->m);
 	if (r == CLI_OK)
 		r = take_names(&t, &names);
+	if (r == CLI_OK)
+		r = check_stop(&names);
 	if (r == CLI_OK)
 		r = targets_each(&t, stop_one,
 				 &(struct target_words){.ignored_code = "not_running"});

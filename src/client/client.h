@@ -371,6 +371,10 @@ int names_check_idle(const struct store *store, const char *const names[], size_
 int members_list(const struct store *store, const struct name_list *names, const struct limits *l,
 		 struct drover_member *members, struct err *e);
 
+/* What the helpers of @names say of them; of one that has none, or got no answer within 3 s, @ret has no name. */
+int members_ask(const struct store *store, const struct name_list *names, const struct limits *l,
+		struct member_status *ret, struct err *e);
+
 /* After who has just taken the lock has told whose the member is, or has let go. Blocks for that, shortly. */
 void member_await_owner(const struct store *store, const char *name);
 /* Several of them, held until lock_list_release. Zero-initialised. */

@@ -140,22 +140,41 @@ static void fill_live(enum answer answer, const struct member_status *s, struct 
 	}
 }
 
+/* ask_all with a loop of its own. */
+static int ask_alone(const struct store *store, const struct name_list *names,
+		     const struct limits *l, struct member_status *ret, enum answer *ret_answers,
+		     struct err *e)
+{
+	uv_loop_t loop;
+	int r = loop_init(&loop, e);
+
+	if (r < 0)
+		return r;
+	r = ask_all(&loop, store, names, l, ret, ret_answers, e);
+	uv_run(&loop, UV_RUN_DEFAULT);
+	uv_loop_close(&loop);
+	return r;
+}
+
+int members_ask(const struct store *store, const struct name_list *names, const struct limits *l,
+		struct member_status *ret, struct err *e)
+{
+	scoped(mem) enum answer *answers = calloc(names->n + 1, sizeof(*answers));
+
+	return answers ? ask_alone(store, names, l, ret, answers, e)
+		       : err_set(e, ERR_NO_MEMORY, "out of memory");
+}
+
 int members_list(const struct store *store, const struct name_list *names, const struct limits *l,
 		 struct drover_member *members, struct err *e)
 {
 	scoped(mem) struct member_status *status = calloc(names->n + 1, sizeof(*status));
 	scoped(mem) enum answer *answers = calloc(names->n + 1, sizeof(*answers));
-	uv_loop_t loop;
 	int r;
 
 	if (!status || !answers)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
-	r = loop_init(&loop, e);
-	if (r < 0)
-		return r;
-	r = ask_all(&loop, store, names, l, status, answers, e);
-	uv_run(&loop, UV_RUN_DEFAULT);
-	uv_loop_close(&loop);
+	r = ask_alone(store, names, l, status, answers, e);
 	for (size_t i = 0; i < names->n && r == 0; i++) {
 		pid_t pid = store_owner_alive(store, names->names[i]);
 

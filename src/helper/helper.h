@@ -86,7 +86,8 @@ struct helper_options {
 	bool no_egress;            /* whoever asks */
 	struct procid identity;    /* the process that pidfiles name */
 	bool bound;
-	int client_pidfd;    /* readable when the client is dead; taken, -1 when not to be had */
+	bool temporary;   /* members are removed when the cluster ends: by who runs this helper */
+	int client_pidfd; /* readable when the client is dead; taken, -1 when not to be had */
 	const char *warning; /* borrowed: for who waits on ready_fd; NULL: none */
 	int ready_fd; /* "ready\n" is written to it once every socket listens; taken, -1: nobody asks */
 	bool namespaced; /* peers of unmapped uids are judged by the socket's file mode alone */

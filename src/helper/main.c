@@ -429,6 +429,7 @@ static int serve(const struct arguments *a, struct err *e)
 		.subnet = a->subnet,
 		.no_egress = a->no_egress,
 		.bound = a->bound != 0,
+		.temporary = a->remove,
 		.client_pidfd = -1,
 		.ready_fd = a->ready_fd,
 	};

@@ -26,6 +26,7 @@ static void member_status(const struct member *m, struct member_status *ret)
 	str_copy(ret->state, sizeof(ret->state), member_state_word(m));
 	str_copy(ret->error, sizeof(ret->error), m->state == MEMBER_ERROR ? m->error.msg : "");
 	str_copy(ret->panic, sizeof(ret->panic), panic ? panic : "");
+	ret->temporary = m->helper->o->temporary;
 }
 
 void rpc_status(struct call *c, const struct request *q)

@@ -211,6 +211,8 @@ int reply_status(struct buf *out, const char *id, const struct member_status *s)
 	json_out_string(&o, "state", s->state);
 	json_out_string_opt(&o, "error", s->error);
 	json_out_string_opt(&o, "panic", s->panic);
+	if (s->temporary)
+		json_out_bool(&o, "temporary", true);
 	json_out_close(&o, '}');
 	return end_with_id(&o, id);
 }
@@ -304,6 +306,8 @@ static int decode_status(json_t *object, struct member_status *s, struct err *e)
 		r = wire_json_string(object, "panic", &panic, e);
 	if (r == 0 && panic)
 		str_copy(s->panic, sizeof(s->panic), panic);
+	if (r == 0)
+		r = wire_json_bool(object, "temporary", &s->temporary, e);
 	return r;
 }
 

@@ -43,6 +43,7 @@ struct member_status {
 	char state[16];
 	char error[ERR_MSG_SIZE];
 	char panic[256]; /* of a kernel that hangs in it while the member runs, its line; or "" */
+	bool temporary;  /* it is removed when its cluster ends */
 };
 
 struct reservation {

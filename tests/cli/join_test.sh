@@ -133,6 +133,17 @@ after_a_failure() { # who joins a start that fails starts by itself
 ok "who comes beside a start that fails runs all the same" after_a_failure
 run rm -f ann bob
 
+# --- a cluster that ends with its last member, and removes them
+of_a_run() {
+	# shellcheck disable=SC2016
+	run run once -n 2 --backend fake --quiet -- sh -c '"$0" restart once -q; echo "exit $?"; "$0" ls once; "$0" restart once-1 -q && "$0" ls once
+		"$0" down once-2 && "$0" restart once-1 -q; echo "exit $?"; "$0" ls once' "$drover" || { cat "$home/err"; return 1; }
+	cat "$home/out" "$home/err"
+	[ "$(grep -c '^once-[12] .*running' "$home/out")" -eq 5 ] && [ "$(grep -c '^exit 1$' "$home/out")" -eq 2 ] &&
+		[ "$(grep -c "^drover: once-1 would be removed when it stops: its cluster, like that of a 'drover run', ends" "$home/err")" -eq 2 ]
+}
+ok "restart of the last members of a drover run is refused while they run, and that of one beside another is not" of_a_run
+
 # --- copies: they are called inside what their originals are called, and each copy has an id
 # copy MEMBER NAME ID: what a fork leaves of it in the store once the copy has stopped; fake itself copies nothing
 copy() {

@@ -115,6 +115,21 @@ static void a_kernel_that_has_panicked_is_told_beside_the_reference(void **state
 			  "\"state\":\"running\",\"panic\":\"Kernel panic: x\"}}\n");
 }
 
+static void a_member_that_goes_with_its_cluster_is_told_beside_the_reference(void **state)
+{
+	struct member_status s = {.name = "solo", .state = "running", .temporary = true};
+	struct reply p;
+	struct err e = ERR_INIT;
+	struct buf out = BUF_INIT;
+
+	reply_status(&out, NULL, &s);
+	assert_int_equal(reply_decode(out.data, out.len, &p, &e), 0);
+	assert_true(p.status.temporary);
+	reply_done(&p);
+	expect_line(&out, "{\"status\":{\"name\":\"solo\",\"pid\":0,\"running\":false,\"ip\":\"\","
+			  "\"state\":\"running\",\"temporary\":true}}\n");
+}
+
 static void replies_are_the_references_bytes(void **state)
 {
 	struct member_status s = {.name = "solo", .pid = 7, .running = true, .state = "starting"};
@@ -183,6 +198,7 @@ int main(void)
 		TEST(an_error_reply_keeps_the_id),
 		TEST(an_error_reply_has_a_hint_only_where_there_is_one),
 		TEST(a_kernel_that_has_panicked_is_told_beside_the_reference),
+		TEST(a_member_that_goes_with_its_cluster_is_told_beside_the_reference),
 		TEST(replies_are_the_references_bytes),
 		TEST(a_reply_is_read_and_a_foreign_one_is_checked),
 		TEST(a_spec_is_copied_whole),
