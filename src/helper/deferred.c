@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Requests about VMs of which it is not known yet whether they run or are paused, because they are being taken over.
+ * Requests about VMs of which it is not known yet whether they run or are paused, because they are being taken over; and what
+ * comes during a round of rpc_point.c for whose answer nobody waits any more.
  *
  * How it works: such a request is kept until all VMs that it is about are known, and is then handled as if it had come
  * then. A hypervisor that writes a point says nothing for as long as that takes, minutes perhaps; how long a request
  * waits for it is for its client to say, who hangs up. A request whose client has hung up is not handled any more.
+ *
+ * As long as whoever asked for a round waits for it, others are told that the cluster is busy. When that client was killed,
+ * or has given up, nobody could tell when to ask again: what comes then waits for the end of the round.
  */
 #include "helper/conn.h"
 
@@ -28,6 +32,23 @@ static bool any_unknown(const struct helper *h)
 		if (is_unknown(list_entry(pos, struct member, link)))
 			return true;
 	return false;
+}
+
+/* Whether it is refused while a round is under way. */
+static bool needs_turn(enum verb verb)
+{
+	switch (verb) {
+	case VERB_SAVE:
+	case VERB_LOAD:
+	case VERB_POINTS:
+	case VERB_DROP:
+	case VERB_CAPTURE:
+	case VERB_PAUSE:
+	case VERB_RESUME:
+		return true;
+	default:
+		return false;
+	}
 }
 
 static bool must_wait(const struct call *c, const struct request *q)
@@ -56,8 +77,10 @@ static bool must_wait(const struct call *c, const struct request *q)
 bool call_defer(struct call *c, struct request *q)
 {
 	struct deferred *d;
+	const struct helper *h = c->helper;
+	bool waits = h->round && needs_turn(q->verb) && !round_is_wanted(h->round);
 
-	if (!c->helper->adoption || !must_wait(c, q))
+	if (!waits && (!h->adoption || !must_wait(c, q)))
 		return false;
 	d = malloc(sizeof(*d));
 	if (!d)
@@ -68,8 +91,7 @@ bool call_defer(struct call *c, struct request *q)
 	return true;
 }
 
-/* One that sends no more may still read; one that has closed its end does neither. */
-static bool is_wanted(const struct call *c)
+bool call_is_wanted(const struct call *c)
 {
 	struct pollfd p = {.fd = c->conn ? stream_fd(c->conn->stream) : -1};
 
@@ -84,7 +106,7 @@ static void handle(struct deferred *d)
 
 	list_remove(&d->link);
 	free(d);
-	if (is_wanted(c))
+	if (call_is_wanted(c))
 		call_handle(c, &q);
 	else
 		call_end(c);
@@ -106,8 +128,16 @@ static void on_turn(void *arg)
 		list_remove(&d->link);
 		list_append(&due, &d->link);
 	}
-	while (!list_is_empty(&due))
-		handle(list_entry(due.next, struct deferred, link));
+	while (!list_is_empty(&due)) {
+		struct deferred *d = list_entry(due.next, struct deferred, link);
+
+		if (!h->round || !needs_turn(d->q.verb)) {
+			handle(d);
+			continue;
+		}
+		list_remove(&d->link); /* one that was handled before it has begun another */
+		list_append(&h->deferred, &d->link);
+	}
 }
 
 void deferred_look(struct helper *h)

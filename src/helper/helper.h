@@ -126,7 +126,8 @@ struct helper {
 	bool closing;  /* handles are being closed */
 	int exit_code;
 	struct point_round *round; /* of save, load, points or drop; at most one */
-	struct list deferred;      /* requests that wait for VMs that are being taken over */
+	struct list
+		deferred; /* requests that wait for VMs that are being taken over, or for a round */
 	struct timer *deferred_turn;
 };
 
@@ -211,9 +212,14 @@ void conns_end_overdue(struct helper *h);
 void conns_close_all(struct helper *h); /* sends what is queued, within a bound */
 
 /* deferred.c */
-/* True: @c waits until it is known what the VMs do that it is about, and *@q is taken. False: nothing is to be waited for. */
+/*
+ * True: @c waits until it is known what the VMs do that it is about, or for the end of a round whose answer nobody waits for,
+ * and *@q is taken. False: nothing is to be waited for.
+ */
 bool call_defer(struct call *c, struct request *q);
-/* It has become known of one: what waited for it goes on, with the next turn. */
+/* Whether its client is there to hear the answer. One that sends no more may still read; one that has closed its end does neither. */
+bool call_is_wanted(const struct call *c);
+/* It has become known of one, or a round has ended: what waited for it goes on, with the next turn. */
 void deferred_look(struct helper *h);
 /* The helper ends: all are refused. */
 void deferred_end(struct helper *h);
@@ -246,6 +252,8 @@ rpc_handler rpc_hello, rpc_watch, rpc_dial, rpc_console, rpc_pause, rpc_resume, 
 
 /* rpc_point.c */
 rpc_handler rpc_point;
+/* Whether somebody still waits for its answer. */
+bool round_is_wanted(const struct point_round *round);
 
 /*
  * rpc_more.c: the member that "name" names, or else the one whose socket it is, when it has booted and is up. NULL: there is

@@ -13,6 +13,9 @@
  * members have the new number and some do not: load takes the highest number that all of them have. Since the members
  * of a point are held at the same time, what passes between them is never in one and not yet in the other.
  *
+ * A round whose client goes before members are held, or before they are saved or put back, ends there. One that goes on does
+ * so to its end, and who comes meanwhile waits (deferred.c).
+ *
  * A member that stops meanwhile ends its steps with an error and is left out of the next ones; those that were held run
  * on in any case.
  */
@@ -99,9 +102,11 @@ static void each(struct point_round *round, round_step *step,
 	round->waiting = 1;
 	for (size_t i = 0; i < round->n; i++) {
 		struct round_member *rm = &round->members[i];
-		struct member *m = member_of(rm);
+		struct member *m;
 		struct err e = ERR_INIT;
 
+		rm->round = round; /* as it is: what the analyzer does not know of add_member */
+		m = member_of(rm);
 		if (!m || (wants && !wants(rm)))
 			continue;
 		round->waiting++;
@@ -125,10 +130,16 @@ static void round_free(struct point_round *round)
 	free(round);
 }
 
+bool round_is_wanted(const struct point_round *round)
+{
+	return call_is_wanted(round->call);
+}
+
 /* The answer to save, load and drop. */
 static void answer(struct point_round *round)
 {
 	struct call *c = round->call;
+	struct helper *h = round->helper;
 	struct err e = round->error;
 	int64_t held_ms = round->held_ms;
 	bool held = round->verb != VERB_DROP;
@@ -143,6 +154,7 @@ static void answer(struct point_round *round)
 		reply_held(&line, c->id, held_ms);
 		call_reply(c, &line);
 	}
+	deferred_look(h);
 }
 
 /* --- Tidying: what a save makes useless, and what is dropped ---------------------------------------------------- */
@@ -191,6 +203,8 @@ static int drop_one(struct round_member *rm, struct backend_vm *vm, struct err *
 	struct point *p = next_useless(rm);
 	char name[POINT_SIZE];
 
+	if (!p)
+		return err_set(e, ERR_NOT_FOUND, "there is no such point");
 	memcpy(name, p->name, sizeof(name));
 	p->name[0] = '\0'; /* asked for once */
 	return backend_drop(vm, name, on_dropped, rm, e);
@@ -294,8 +308,16 @@ static void mark_failed(struct point_round *round)
 		round->members[i].failed = true;
 }
 
+/* What is not begun yet is not done for nobody. */
+static void check_asker(struct point_round *round)
+{
+	if (round->error.code == ERR_NONE && !round_is_wanted(round))
+		err_set(&round->error, ERR_CANCELED, "canceled");
+}
+
 static void after_hold(struct point_round *round)
 {
+	check_asker(round);
 	if (round->error.code != ERR_NONE) {
 		mark_failed(round); /* none has saved anything */
 		let_go(round);
@@ -331,16 +353,18 @@ static bool is_running(const struct round_member *rm)
 
 static void hold(struct point_round *round)
 {
+	check_asker(round);
+	if (round->error.code != ERR_NONE) {
+		answer(round);
+		return;
+	}
 	round->held_since = clock_ms();
 	each(round, hold_one, is_running, after_hold);
 }
 
 static void after_ahead(struct point_round *round)
 {
-	if (round->error.code != ERR_NONE)
-		answer(round);
-	else
-		hold(round);
+	hold(round);
 }
 
 /* --- What there is, and what it means -------------------------------------------------------------------------- */
@@ -404,6 +428,7 @@ static void choose_dropped(struct point_round *round)
 static void tell(struct point_round *round)
 {
 	struct call *c = round->call;
+	struct helper *h = round->helper;
 	scoped(mem) struct point *points = calloc(round->lists[0].n + 1, sizeof(*points));
 	struct buf line = BUF_INIT;
 	size_t n = points ? points_whole(round->lists, round->n, points) : 0;
@@ -411,10 +436,11 @@ static void tell(struct point_round *round)
 	round_free(round);
 	if (!points) {
 		call_errorf(c, ERR_NO_MEMORY, "out of memory");
-		return;
+	} else {
+		reply_points(&line, c->id, points, n);
+		call_reply(c, &line);
 	}
-	reply_points(&line, c->id, points, n);
-	call_reply(c, &line);
+	deferred_look(h);
 }
 
 static void choose(struct point_round *round)

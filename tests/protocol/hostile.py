@@ -9,6 +9,7 @@ import json
 import os
 import resource
 import select
+import signal
 import socket
 import stat
 import subprocess
@@ -294,6 +295,41 @@ def a_handshake_without_its_ack_is_closed_and_ends_nothing():
     UNARMED.sock.settimeout(2 * harness.DEADLINE)
     expect("closed", True, UNARMED.closed())
     expect("the cluster is there", "starting", patient.status()["state"])
+
+
+@test
+def what_comes_during_a_save_whose_client_has_gone_waits_for_its_end():
+    with Helper("a", env={"DROVER_FAKE_POINT_MS": "5000"}) as h:
+        h.boot("a")
+        with h.connect() as save:
+            save.request({"cmd": "save", "point": "p"})
+            # other connections are read in any order: this one tells that the save is under way
+            while code(h.call({"cmd": "pause"})) != "busy":
+                expect("resume", {}, h.call({"cmd": "resume"}))
+            expect("points, while somebody waits for the save", "busy", code(h.call({"cmd": "points"})))
+        with h.connect() as points, h.connect() as pause:
+            given_up = h.connect().request({"cmd": "save", "point": "q"})
+            points.request({"cmd": "points"})
+            pause.request({"cmd": "pause"})
+            h.status()
+            given_up.close()
+            expect("points", ["p"], [p["point"] for p in points.reply()["points"]])
+            expect("pause", {}, pause.reply())
+        expect("state", "paused", h.status()["state"])
+        expect("points then", ["p"], [p["point"] for p in h.call({"cmd": "points"})["points"]])
+
+
+@test
+def a_save_whose_client_has_gone_before_anything_is_held_is_not_made():
+    with Helper("a") as h:
+        h.boot("a")
+        os.kill(h.pid, signal.SIGSTOP)
+        h.connect().request({"cmd": "save", "point": "p"}).close()
+        os.kill(h.pid, signal.SIGCONT)
+        expect("points", [], h.call({"cmd": "points"})["points"])
+        with h.connect() as half:  # who only sends no more still listens
+            half.request({"cmd": "save", "point": "q"}).sock.shutdown(socket.SHUT_WR)
+            expect("held for", True, half.reply()["held_ms"] >= 0)
 
 
 with Helper("patient", bound=os.getpid()) as patient:

@@ -538,6 +538,8 @@ static int read_environment(struct fake *f, struct err *e)
 	if (r == 0)
 		r = read_number("DROVER_FAKE_PANIC_MS", &f->panic_ms, e);
 	if (r == 0)
+		r = read_number("DROVER_FAKE_POINT_MS", &f->point_ms, e);
+	if (r == 0)
 		r = read_number("DROVER_FAKE_FAIL_COUNT", &f->fail_count, e);
 	if (r < 0)
 		return r;

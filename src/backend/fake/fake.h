@@ -11,6 +11,7 @@
  *   DROVER_FAKE_BOOT_MS=N            from start to the address (default 0)
  *   DROVER_FAKE_SLOW=MEMBER          of that member alone; the others boot at once
  *   DROVER_FAKE_STOP_MS=N            from stop to stopped, kill is at once (default 0)
+ *   DROVER_FAKE_POINT_MS=N           from the save of a point until it is whole (default 0)
  *   DROVER_FAKE_PANIC_MS=N           from the address until the guest's kernel panics (default: it never does)
  */
 #ifndef DROVER_BACKEND_FAKE_H

@@ -18,6 +18,7 @@ struct fake {
 	char *slow; /* whose boot alone takes boot_ms; NULL: everybody's */
 	int64_t stop_ms;
 	int64_t panic_ms; /* 0: never */
+	int64_t point_ms; /* of a save */
 	unsigned next_address;
 	struct list echoes;
 	struct waiters ops; /* end with the next turn */
@@ -43,8 +44,9 @@ struct fake_vm {
 	struct list questions;     /* struct question: too */
 	struct point *points;      /* owned */
 	size_t n_points;
-	struct waiters saves; /* save, load, drop: end with the next turn */
-	struct list asked;    /* struct points_question: too */
+	struct waiters saves; /* save, load, drop: end with the next turn, a save after point_ms */
+	struct timer *saving;
+	struct list asked; /* struct points_question: too */
 };
 
 static inline struct fake *fake_of(struct backend *b)

@@ -35,6 +35,7 @@ void fake_points_cancel(struct fake_vm *vm)
 		q->done(q->arg, err_code_number(ERR_CANCELED), NULL, 0, &canceled);
 		free(q);
 	}
+	timer_stop(&vm->saving);
 	/* ends what is due too: with the next turn nobody would be there */
 	waiters_cancel(&vm->saves);
 	free(vm->points);
@@ -61,6 +62,27 @@ static int check(const struct fake_vm *vm, const char *point, struct err *e)
 	return r;
 }
 
+static void on_saved(void *arg)
+{
+	struct fake_vm *vm = arg;
+
+	timer_stop(&vm->saving);
+	waiters_end(&vm->saves, NULL, NULL);
+}
+
+static int end_save(struct fake_vm *vm, backend_done *done, void *arg, struct err *e)
+{
+	struct fake *f = fake_of(vm->base.backend);
+	int r;
+
+	if (!f->point_ms)
+		return waiters_add_ended(&vm->saves, NULL, done, arg, e);
+	r = waiters_add(&vm->saves, done, arg, 0, "", e);
+	if (r == 0 && !timer_start(f->base.loop, (uint64_t)f->point_ms, on_saved, vm, &vm->saving))
+		waiters_end(&vm->saves, NULL, NULL);
+	return r;
+}
+
 int fake_save(struct backend_vm *base, const char *point, backend_done *done, void *arg,
 	      struct err *e)
 {
@@ -80,7 +102,7 @@ int fake_save(struct backend_vm *base, const char *point, backend_done *done, vo
 	snprintf(p->name, sizeof(p->name), "%s", point);
 	p->bytes = 1;
 	p->saved_at = (int64_t)time(NULL);
-	return waiters_add_ended(&vm->saves, NULL, done, arg, e);
+	return end_save(vm, done, arg, e);
 }
 
 /* 0, with the point in *@ret or, when there is none, how the operation is to end. */
