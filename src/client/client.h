@@ -423,7 +423,7 @@ int vm_dial_wait(struct drover_vm *vm, uint16_t port, uint64_t timeout_ms,
  * export.c: in members that came out of a file of an export, the store's own key takes the place of the one that came along,
  * with which the first login was made, and of the first store's. Other members stay as they are. Blocks.
  */
-int cluster_take_keys(struct drover_cluster *c, struct err *e);
+int cluster_take_keys(struct drover_cluster *c, struct drover_cancel *cancel, struct err *e);
 
 /*
  * vm_ssh.c: a fresh SSH session to a running member over the dialed @fd (taken): handshake, strict host key, key login. Blocks within

@@ -8,6 +8,7 @@
  * is to unpack all of it into a capture; what may be in there is a closed list, and nothing in it names a path. Once the
  * members run, the importing store's key takes the place of both that key and the first store's.
  */
+#include "base/clock.h"
 #include "base/files.h"
 #include "base/giveup.h"
 #include "base/kvm.h"
@@ -23,6 +24,9 @@
 #include <string.h>
 
 enum { FORMAT = 1, MAX_MEMBERS = 250, EXEC_MS = 60000, CPUINFO_MAX = 4 << 20 };
+
+/* What members may take in all to put the key out when nobody wants the file any more, since one may hang; and each. */
+enum { GIVEN_UP_MS = 3000, GIVEN_UP_LEAST_MS = 300 };
 
 /* What of a member is in the file; what it has not is left out. */
 static const char *const parts[] = {
@@ -133,8 +137,7 @@ static int check_host(const json_t *head, struct err *e)
 /* The line of a file's key names that of the first store behind this, so whoever imports the file can put both out. */
 #define FOR " for "
 
-static int run_in(struct drover_vm *vm, const char *command, struct drover_cancel *cancel,
-		  struct err *e)
+static int run_in(struct drover_vm *vm, const char *command, const struct limits *l, struct err *e)
 {
 	struct drover_exec x = DROVER_EXEC_INIT;
 	struct drover_result result;
@@ -144,8 +147,8 @@ static int run_in(struct drover_vm *vm, const char *command, struct drover_cance
 	if (!command)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");
 	x.command = command;
-	x.timeout_ms = EXEC_MS;
-	x.cancel = cancel;
+	x.timeout_ms = l->timeout_ms ? (unsigned)l->timeout_ms : EXEC_MS;
+	x.cancel = l->cancel;
 	if (drover_vm_exec(vm, &x, &result, &pe) < 0)
 		return private_error(e, &pe);
 	status = result.status;
@@ -159,7 +162,7 @@ static int run_in(struct drover_vm *vm, const char *command, struct drover_cance
 
 /* What the user's authorized_keys are after it: @line ("": none) is in, what has @out in it is not. */
 static int change_keys(struct drover_vm *vm, const char *line, const char *out,
-		       struct drover_cancel *cancel, struct err *e)
+		       const struct limits *l, struct err *e)
 {
 	scoped(mem) char *command = str_format(
 		"umask 077; f=~/.ssh/authorized_keys; mkdir -p ~/.ssh && touch $f && "
@@ -167,14 +170,15 @@ static int change_keys(struct drover_vm *vm, const char *line, const char *out,
 		"cat $f.new >$f && rm $f.new",
 		out, line, line);
 
-	return run_in(vm, command, cancel, e);
+	return run_in(vm, command, l, e);
 }
 
 /*
  * @own is in, and neither the key that @came with the file nor that of the first store is. Where the login is not root's,
  * root has the latter too: it is replaced there, if the login may.
  */
-static int take_over(struct drover_vm *vm, const char *own, const char *came, struct err *e)
+static int take_over(struct drover_vm *vm, const char *own, const char *came,
+		     struct drover_cancel *cancel, struct err *e)
 {
 	scoped(mem) char *command =
 		str_format("umask 077; f=~/.ssh/authorized_keys; first=$(grep -F '%s" FOR "' $f); "
@@ -185,10 +189,10 @@ static int take_over(struct drover_vm *vm, const char *own, const char *came, st
 			   "sudo -n sed -i \"s|$first|%s|\" /root/.ssh/authorized_keys || true",
 			   came, came, own, own);
 
-	return run_in(vm, command, NULL, e);
+	return run_in(vm, command, &(struct limits){.cancel = cancel}, e);
 }
 
-int cluster_take_keys(struct drover_cluster *c, struct err *e)
+int cluster_take_keys(struct drover_cluster *c, struct drover_cancel *cancel, struct err *e)
 {
 	int r = 0;
 
@@ -207,7 +211,7 @@ int cluster_take_keys(struct drover_cluster *c, struct err *e)
 		if (r == 0)
 			r = keys_ensure(&c->store, &own, e);
 		if (r == 0)
-			r = take_over(vm, own, came, e);
+			r = take_over(vm, own, came, cancel, e);
 		if (r == 0 && (unlink(public) < 0 || unlink(path) < 0))
 			r = err_errno(e, -errno, "remove %s", path);
 	}
@@ -238,18 +242,25 @@ static int let_in(struct drover_capture *k, struct drover_cluster *c, const stru
 		else
 			r = giveup_check(g, e);
 		if (r == 0)
-			r = change_keys(c->vms[i], line, *ret, cancel, e);
+			r = change_keys(c->vms[i], line, *ret, &(struct limits){.cancel = cancel},
+					e);
 	}
 	return r;
 }
 
-/* Best effort: a member that cannot be asked now keeps a key whose other half is in the file alone. */
-static void put_out(struct drover_cluster *c, const char *key)
+/* Best effort: a member that cannot be asked now keeps a key whose other half is in the file alone, or nowhere. */
+static void put_out(struct drover_cluster *c, const char *key, bool is_wanted)
 {
+	int64_t end_ms = clock_ms() + GIVEN_UP_MS;
 	struct err late = ERR_INIT;
 
-	for (size_t i = 0; i < c->n_vms; i++)
-		change_keys(c->vms[i], "", key, NULL, &late);
+	for (size_t i = 0; i < c->n_vms; i++) {
+		uint64_t left = clock_left_ms(end_ms);
+		uint64_t ms = left > GIVEN_UP_LEAST_MS ? left : GIVEN_UP_LEAST_MS;
+		const struct limits l = {.timeout_ms = is_wanted ? 0 : ms};
+
+		change_keys(c->vms[i], "", key, &l, &late);
+	}
 }
 
 /* --- Export ---------------------------------------------------------------------------------------------------- */
@@ -339,7 +350,7 @@ static int export_to(struct drover_capture *k, struct drover_cluster *c, int fd,
 	if (r == 0)
 		r = capture_take(k, c, l, ret_held, e);
 	if (key)
-		put_out(c, key);
+		put_out(c, key, r == 0);
 	return r < 0 ? r : write_all(k, head, fd, &g, e);
 }
 

@@ -231,7 +231,7 @@ static void *start_one(void *arg)
 		return NULL;
 	one->r = cluster_wake(one->cluster, time_to_wake(f), f->options.cancel, &e);
 	if (one->r == 0)
-		one->r = cluster_take_keys(one->cluster, &e);
+		one->r = cluster_take_keys(one->cluster, f->options.cancel, &e);
 	if (one->r < 0)
 		public_error(&one->error, &e, one->r);
 	return NULL;
