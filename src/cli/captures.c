@@ -64,6 +64,7 @@ int cluster_note_left_out(struct drover_cluster *c, const char *what)
 int capture_open_named(char *from, struct drover_capture **ret)
 {
 	struct drover_cluster *c = NULL;
+	struct drover_call o = DROVER_CALL_INIT;
 	struct drover_error e;
 	int r;
 
@@ -75,8 +76,9 @@ int capture_open_named(char *from, struct drover_capture **ret)
 	if (r != CLI_OK)
 		return r;
 	r = cluster_note_left_out(c, "copy");
-	if (r == CLI_OK && drover_cluster_capture(c, NULL, ret, &e) < 0)
-		r = say_failed(NULL, &e);
+	o.cancel = interrupt_catch();
+	if (r == CLI_OK && drover_cluster_capture(c, &o, ret, &e) < 0)
+		r = interrupt_or_failed(&e);
 	drover_cluster_close(c);
 	return r;
 }

@@ -59,6 +59,20 @@ sweep() {
 		interrupt_at "$(awk "BEGIN { print $takes * $i / ($moments + 1) }")" "$@" || { echo "moment $i of $moments"; return 1; }
 	done
 }
+# at_capture COMMAND...: SIGINT as soon as there is a directory for what is captured.
+at_capture() {
+	python3 - "$home/captures" "$@" <<'EOF' && is_clean && goes_on
+import ctypes, os, signal, subprocess, sys
+libc = ctypes.CDLL(None)
+fd = libc.inotify_init()
+libc.inotify_add_watch(fd, sys.argv[1].encode(), 0x40000100)  # IN_CREATE of a directory
+p = subprocess.Popen(sys.argv[2:], stdin=subprocess.DEVNULL, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+os.read(fd, 4096)
+p.send_signal(signal.SIGINT)
+status = p.wait()
+sys.exit(0 if status == 130 else f"ended with {status}")
+EOF
+}
 # An export ends soon although a guest, of which it asks something, has stopped answering.
 hung() {
 	local guest rc=0
@@ -96,6 +110,7 @@ ok "Ctrl-C in reset" sweep 3 "$DROVER" reset s p
 ok "Ctrl-C in fork" sweep 2 "$DROVER" fork -q s f
 ok "Ctrl-C in export" sweep 2 "$DROVER" snapshot export s "$home/out"
 ok "Ctrl-C in import" sweep 1 "$DROVER" snapshot import -q "$home/s.drover" f
+ok "Ctrl-C in run --from while it copies" at_capture "$DROVER" run --from s -q -- true
 ok "Ctrl-C in an export whose guest hangs" hung
 ok "rm" "$DROVER" rm -f s
 ok "nothing is left" nothing_left
