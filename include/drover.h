@@ -117,7 +117,7 @@ struct drover_options {
 	 * Of members that exist those that are named here become the sizes too, at the boot of this call; a disk only grows, and
 	 * nothing changes for a member that has points ("invalid_argument").
 	 */
-	unsigned cpus;      /* default: 2 */
+	unsigned cpus;      /* at most 255; default: 2 */
 	unsigned memory_mb; /* default: 1024 (256 for tiny) */
 	unsigned disk_mb;   /* sparse; default: 10240 */
 	const char *
@@ -177,7 +177,7 @@ struct drover_cluster;
 struct drover_vm;
 
 /*
- * Starts a cluster of @n members and waits until each accepts an SSH login. New members get a disk of the image;
+ * Starts a cluster of @n members, at most 253, and waits until each accepts an SSH login. New members get a disk of the image;
  * members that exist are booted with the disk that they have, and the sizes unless @o names others. All or nothing: on
  * failure members made by this call are removed, those that existed are stopped. The cluster is the caller's:
  * drover_cluster_close, or _destroy. Blocks up to @o's timeout_ms, and as long as it takes to build or download an image
@@ -343,8 +343,8 @@ DROVER_API int drover_cluster_reset(struct drover_cluster *c, const struct drove
 				    struct drover_error *e);
 
 /*
- * Copies a running cluster, as it is at one instant, @count times: memory, devices, disks; no boot. Each copy has a
- * private network of its own, in which its members have the names, addresses and MACs of the originals and the
+ * Copies a running cluster, as it is at one instant, @count times, 1 to 1000: memory, devices, disks; no boot. Each copy
+ * has a private network of its own, in which its members have the names, addresses and MACs of the originals and the
  * connections between them go on; outside they are called NEW-1 for NEW and web-1 (with @count > 1 NEW-1-1, NEW-2-1,
  * ...). The originals are held while they are copied; the return value says for how many ms. Copies start with the same
  * random numbers, keys and machine ids: they are one machine twice, for tests, not two.

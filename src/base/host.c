@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/host.h"
 
+#include "base/bounds.h"
 #include "base/err.h"
 #include "base/files.h"
 #include "base/kvm.h"

@@ -29,8 +29,6 @@ int host_find_uefi(const char **ret_code, const char **ret_variables, struct err
 /* MB of memory that the host can still give without swapping; -1: it does not say. */
 int64_t host_available_mb(void);
 
-enum { VM_MAX_CPUS = 255, VM_MIN_MEMORY_MB = 32 };
-
 /*
  * Whether this host can have a VM of this size; 0 for what is not asked for. More than it can ever have is ERR_INVALID, with
  * its figures; less is the caller's to judge, for guests share CPUs and take memory only as they use it.

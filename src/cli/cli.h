@@ -28,7 +28,9 @@ enum {
 enum option_kind {
 	OPTION_FLAG,    /* bool */
 	OPTION_TEXT,    /* const char *, borrowed from argv */
-	OPTION_COUNT,   /* unsigned, 1..1024 */
+	OPTION_CPUS,    /* unsigned, 1..VM_MAX_CPUS */
+	OPTION_MEMBERS, /* unsigned, 1..CLUSTER_MAX_MEMBERS */
+	OPTION_COPIES,  /* unsigned, 1..FORK_MAX_COPIES */
 	OPTION_SIZE_MB, /* unsigned: "512", "512M" or "2G" */
 	OPTION_PORT,    /* unsigned, 1..65535 */
 	OPTION_SECONDS, /* unsigned, 1..1000000 */
@@ -340,9 +342,9 @@ struct member_settings {
 	{"image",     'i',                                                                   \
 	 OPTION_TEXT, offsetof(settings, m.image),                                           \
 	 "IMAGE",     "catalogue name, file or URL (default debian-12)"},                    \
-		{"cpus",       0,                                                            \
-		 OPTION_COUNT, offsetof(settings, m.cpus),                                   \
-		 "N",          "CPUs of each (default 2)"},                                  \
+		{"cpus",      0,                                                             \
+		 OPTION_CPUS, offsetof(settings, m.cpus),                                    \
+		 "N",         "CPUs of each (default 2)"},                                   \
 		{"mem",          0,                                                          \
 		 OPTION_SIZE_MB, offsetof(settings, m.mem),                                  \
 		 "SIZE",         "memory of each, in MB or like 2G (default 1024)"},         \

@@ -14,7 +14,7 @@ struct fork_settings {
 };
 
 static const struct option_row fork_options[] = {
-	{"count", 'n', OPTION_COUNT, offsetof(struct fork_settings, count), "K",
+	{"count", 'n', OPTION_COPIES, offsetof(struct fork_settings, count), "K",
 	 "K copies, NEW-1 to NEW-K"},
 	{"quiet", 'q', OPTION_FLAG, offsetof(struct fork_settings, quiet), NULL,
 	 "no progress, only the names of the new members"},

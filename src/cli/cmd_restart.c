@@ -11,7 +11,7 @@ struct restart_settings {
 };
 
 static const struct option_row restart_options[] = {
-	{"cpus", 0, OPTION_COUNT, offsetof(struct restart_settings, m.cpus), "N",
+	{"cpus", 0, OPTION_CPUS, offsetof(struct restart_settings, m.cpus), "N",
 	 "boot each with N CPUs"},
 	{"mem", 0, OPTION_SIZE_MB, offsetof(struct restart_settings, m.mem), "SIZE",
 	 "boot each with this much memory"},

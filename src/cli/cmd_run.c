@@ -24,7 +24,7 @@ struct run_settings {
 };
 
 static const struct option_row run_options[] = {
-	{"count", 'n', OPTION_COUNT, offsetof(struct run_settings, m.count), "N",
+	{"count", 'n', OPTION_MEMBERS, offsetof(struct run_settings, m.count), "N",
 	 "how many members (default 1, when none is named)"},
 	{"from", 0, OPTION_TEXT, offsetof(struct run_settings, from), "CLUSTER[:POINT]",
 	 "on a copy of that running cluster, of that saved point, or of a file of snapshot export"},

@@ -23,7 +23,7 @@ struct snapshot_settings {
 };
 
 static const struct option_row snapshot_options[] = {
-	{"count", 'n', OPTION_COUNT, offsetof(struct snapshot_settings, count), "K",
+	{"count", 'n', OPTION_COPIES, offsetof(struct snapshot_settings, count), "K",
 	 "import: K clusters, NEW-1 to NEW-K"},
 	{"quiet", 'q', OPTION_FLAG, offsetof(struct snapshot_settings, quiet), NULL,
 	 "ls, import: names only"},

@@ -15,7 +15,7 @@ struct up_settings {
 };
 
 static const struct option_row up_options[] = {
-	{"count", 'n', OPTION_COUNT, offsetof(struct up_settings, m.count), "N",
+	{"count", 'n', OPTION_MEMBERS, offsetof(struct up_settings, m.count), "N",
 	 "make PREFIX-1 to PREFIX-N"},
 	MEMBER_OPTION_ROWS(struct up_settings),
 	{0},

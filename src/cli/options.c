@@ -5,10 +5,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/bounds.h"
 #include "base/str.h"
 #include "cli/cli.h"
 
-enum { COUNT_MAX = 1024, PORT_MAX = 65535, SECONDS_MAX = 1000000, SIZE_MB_MAX = 16 * 1024 * 1024 };
+enum { PORT_MAX = 65535, SECONDS_MAX = 1000000, SIZE_MB_MAX = 16 * 1024 * 1024 };
 enum { HELP_COLUMN = 22, HELP_WIDTH = 80 }; /* where what an option does begins, and ends */
 
 int options_size_mb(const char *text, unsigned *ret)
@@ -112,8 +113,12 @@ static int option_set(const struct command *c, const struct option_row *row, con
 		return CLI_OK;
 	case OPTION_TEXT:
 		return text_set(c, row, shown, value, (const char **)field);
-	case OPTION_COUNT:
-		return number_set(c, shown, value, COUNT_MAX, (unsigned *)field);
+	case OPTION_CPUS:
+		return number_set(c, shown, value, VM_MAX_CPUS, (unsigned *)field);
+	case OPTION_MEMBERS:
+		return number_set(c, shown, value, CLUSTER_MAX_MEMBERS, (unsigned *)field);
+	case OPTION_COPIES:
+		return number_set(c, shown, value, FORK_MAX_COPIES, (unsigned *)field);
 	case OPTION_PORT:
 		return number_set(c, shown, value, PORT_MAX, (unsigned *)field);
 	case OPTION_SECONDS:

@@ -9,6 +9,7 @@
  *
  *   check -> lay out (locks) -> capture, when that is not done yet -> deal out -> start, all copies side by side
  */
+#include "base/bounds.h"
 #include "base/clock.h"
 #include "base/files.h"
 #include "base/host.h"
@@ -19,7 +20,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MAX_FORKS = 1000, WAKE_MS = 60000, WAKE_MORE_MS = 2000, MIB = 1 << 20 };
+enum { WAKE_MS = 60000, WAKE_MORE_MS = 2000, MIB = 1 << 20 };
 
 struct forking;
 
@@ -279,9 +280,9 @@ static void set_options(struct forking *f, const struct drover_options *o)
 
 static int begin(struct forking *f, const struct drover_options *o, struct err *e)
 {
-	if (f->n < 1 || f->n > MAX_FORKS)
+	if (f->n < 1 || f->n > FORK_MAX_COPIES)
 		return err_set(e, ERR_INVALID, "%zu forks: 1 to %d are possible at once", f->n,
-			       MAX_FORKS);
+			       FORK_MAX_COPIES);
 	f->forks = calloc(f->n, sizeof(*f->forks));
 	if (!f->forks)
 		return err_set(e, ERR_NO_MEMORY, "out of memory");

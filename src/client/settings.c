@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* A call's options with every default filled in, and its progress. */
+#include "base/bounds.h"
 #include "base/clock.h"
 #include "base/host.h"
 #include "base/scoped.h"
@@ -12,7 +13,6 @@ enum {
 	DEFAULT_CPUS = 2,
 	DEFAULT_DISK_MB = 10240,
 	DEFAULT_TIMEOUT_MS = 600000,
-	ADDRESSES = 253,    /* of a /24 without the host's own */
 	OPTIONS_MAX = 4096, /* bytes: a larger structure is one that nobody initialised */
 };
 
@@ -160,10 +160,10 @@ int settings_find_backend(struct settings *s, const struct store *store,
 
 int settings_check_count(const struct settings *s, size_t n, struct err *e)
 {
-	if (n <= ADDRESSES || is_fake(s->backend))
+	if (n <= CLUSTER_MAX_MEMBERS || is_fake(s->backend))
 		return 0;
 	return err_set(e, ERR_NO_ADDRESS, "%zu members: a cluster's network has %d addresses", n,
-		       ADDRESSES);
+		       CLUSTER_MAX_MEMBERS);
 }
 
 /* One that has said so: what is just being started may not have written it yet. */

@@ -60,6 +60,27 @@ for command in with_page:
     page = man / f'drover-{command}.1.scd'
     if page.exists():
         check(f'drover {command} --help and its page have the same options', list(differences(command, page.read_text())))
+
+
+
+def most(command, name):
+    """What the command says, when it is given 0, of how many there can be; None of an option that is no number of things."""
+    done = subprocess.run([drover, command, f'--{name}=0'], capture_output=True, text=True, timeout=60, check=False)
+    found = re.search(rf"option --{name}: '0' is not a number from 1 to (\d+)$", done.stderr, re.M)
+    return found and found[1]
+
+
+def limits_not_told():
+    for command in with_page:
+        text = (man / f'drover-{command}.1.scd').read_text()
+        for _, name, value in sorted(helped(command)):
+            number = value in ('N', 'K') and most(command, name)
+            told = re.search(rf'^\*(?:-\w\*, \*)?--{name}\* .*\n((?:\t.*\n)+)', text, re.M)
+            if number and not (told and re.search(rf'\b{number}\b', told[1])):
+                yield f'drover {command} --{name}: at most {number}'
+
+
+check('the pages tell the most that a command takes of something', list(limits_not_told()))
 check('lines of an example stand under each other',
       [f'{name}: {line}' for name in pages for line in (man / name).read_text().split('\n') if re.match(r'\t.*\+\+$', line)])
 print(f'1..{count}')

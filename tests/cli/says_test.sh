@@ -119,12 +119,19 @@ for bad in '' .. ../x Web wéb 'a b' web- "$(printf 'a%.0s' {1..64})"; do
 	ok "the name '$bad' is refused for events" refused "invalid name '$bad': $name" events "$bad"
 done
 for bad in 0 -1 3x 1e3 '' 99999999999999999999; do
-	ok "'$bad' members are refused" refused "option -n: '$bad' is not a number from 1 to 1024" up web -n "$bad"
-	ok "'$bad' copies are refused" refused "option --count: '$bad' is not a number from 1 to 1024" fork web new --count "$bad"
+	ok "'$bad' members are refused" refused "option -n: '$bad' is not a number from 1 to 253" up web -n "$bad"
+	ok "'$bad' members are refused of a run" refused "option -n: '$bad' is not a number from 1 to 253" run -n "$bad" -- true
+	ok "'$bad' copies are refused" refused "option --count: '$bad' is not a number from 1 to 1000" fork web new --count "$bad"
+	ok "'$bad' copies are refused of a file" refused "option -n: '$bad' is not a number from 1 to 1000" snapshot import file new -n "$bad"
+	ok "'$bad' CPUs are refused" refused "option --cpus: '$bad' is not a number from 1 to 255" up web --cpus "$bad"
 	ok "the port '$bad' is refused" refused "option --port: '$bad' is not a number from 1 to 65535" wait web --port "$bad"
 	ok "'$bad' seconds are refused" refused "option --for: '$bad' is not a number from 1 to 1000000" events --for "$bad"
 	ok "the port '$bad' is refused for forward" refused "'1:$bad' is not [ADDRESS:]PORT:PORT" forward web-1 "1:$bad"
 done
+ok "one member more than a network has addresses is refused" refused "option -n: '254' is not a number from 1 to 253" up web -n 254
+ok "one copy more than can be is refused" refused "option -n: '1001' is not a number from 1 to 1000" fork web new -n 1001
+ok "one CPU more than can be is refused" refused "option --cpus: '256' is not a number from 1 to 255" run --cpus 256 -- true
+ok "and when it boots again" refused "option --cpus: '256' is not a number from 1 to 255" restart web --cpus 256
 for bad in 0 -5 2X 1.5G junk 99T ''; do
 	ok "a memory of '$bad' is refused" refused "option --mem: '$bad' is not a size: 1 to 16T, like 512 (MB) or 2G" up web --mem "$bad"
 done

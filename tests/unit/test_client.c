@@ -246,6 +246,37 @@ static void test_more_members_than_a_network_has_addresses_are_refused_at_once(v
 	free(members);
 }
 
+static void test_more_cpus_than_a_member_can_have_are_refused_at_once(void **state)
+{
+	const char *names[] = {"m"};
+	struct drover_options o = fake_options();
+	struct drover_cluster *c = NULL;
+	struct drover_error e;
+
+	o.backend = "qemu";
+	o.image = "/nowhere/at-all";
+	o.cpus = 256;
+	assert_int_equal(drover_cluster_start(names, 1, &o, &c, &e), -EINVAL);
+	assert_string_equal(e.sentence, "256 CPUs: a member has at most 255");
+	assert_non_null(strstr(e.hint, "this host has"));
+	o.cpus = 255;
+	assert_int_equal(drover_cluster_start(names, 1, &o, &c, &e), -ENOENT);
+}
+
+static void test_more_copies_than_there_can_be_are_refused_at_once(void **state)
+{
+	static struct drover_cluster *copies[1001];
+	struct drover_options o = fake_options();
+	struct drover_cluster *c = start_pair(&o);
+	struct drover_error e;
+
+	assert_int_equal(drover_cluster_fork(c, "copy", 1001, NULL, copies, &e), -EINVAL);
+	assert_string_equal(e.sentence, "1001 forks: 1 to 1000 are possible at once");
+	assert_int_equal(drover_cluster_fork(c, "copy", 0, NULL, copies, &e), -EINVAL);
+	assert_string_equal(e.sentence, "0 forks: 1 to 1000 are possible at once");
+	assert_int_equal(drover_cluster_destroy(c, NULL, &e), 0);
+}
+
 static void test_bad_arguments_are_named(void **state)
 {
 	struct drover_options o = fake_options();
@@ -279,6 +310,8 @@ int main(void)
 		HOME_TEST(test_a_canceled_start_leaves_nothing),
 		HOME_TEST(test_a_bound_cluster_dies_with_its_client),
 		HOME_TEST(test_more_members_than_a_network_has_addresses_are_refused_at_once),
+		HOME_TEST(test_more_cpus_than_a_member_can_have_are_refused_at_once),
+		HOME_TEST(test_more_copies_than_there_can_be_are_refused_at_once),
 		HOME_TEST(test_bad_arguments_are_named),
 	};
 

@@ -2,6 +2,7 @@
 /* What can be wrong with a spec, told before anything is started. */
 #include "backend/local/vm.h"
 
+#include "base/bounds.h"
 #include "base/host.h"
 #include "base/scoped.h"
 #include "base/str.h"
