@@ -203,7 +203,7 @@ DROVER_API int drover_cluster_open(const char *home, const char *member,
 /*
  * Adds members, made and booted side by side as by drover_cluster_start, or boots some of the handle's again that were
  * stopped; all of them or none. Blocks and fails as that, but that a helper which does not answer may cost
- * 25 s; then the others run on as before.
+ * 25 s; then the others run on as before. not_running: the cluster has ended, also meanwhile.
  */
 DROVER_API int drover_cluster_add(struct drover_cluster *c, const char *const names[], size_t n,
 				  const struct drover_options *o, struct drover_error *e);

@@ -7,6 +7,7 @@
  * (boot.h). A start from a template that does not work is tried once more.
  */
 #include "backend/remote/remote.h"
+#include "backend/remote/rpc.h"
 #include "base/scoped.h"
 #include "client/boot.h"
 
@@ -242,6 +243,25 @@ static int add_once(struct drover_cluster *c, const char *const names[], size_t 
 	return r < 0 ? r : add_members(c, &list, any_new, s, warm, e);
 }
 
+/* The sockets stay while a helper that crashed is followed by another: on those of a cluster that has ended nobody listens. */
+static bool has_ended(const struct drover_cluster *c)
+{
+	for (size_t i = 0; i < c->n_vms; i++) {
+		scoped(fd) int fd = -1;
+
+		if (c->vms[i]->handle)
+			fd = rpc_connect(&c->store, c->vms[i]->name);
+		if (fd >= 0 || fd == -EAGAIN) /* the second: it has much to do */
+			return false;
+	}
+	return true;
+}
+
+static int refuse_ended(struct err *e)
+{
+	return err_set(e, ERR_NOT_RUNNING, "the cluster is not running any more");
+}
+
 int drover_cluster_add(struct drover_cluster *c, const char *const names[], size_t n,
 		       const struct drover_options *o, struct drover_error *pe)
 {
@@ -250,10 +270,14 @@ int drover_cluster_add(struct drover_cluster *c, const char *const names[], size
 	struct err e = ERR_INIT;
 	int r = settings_from(o, &s, &e);
 
+	if (r == 0 && has_ended(c))
+		r = refuse_ended(&e);
 	if (r == 0)
 		r = add_once(c, names, n, s, &warm, &e);
 	if (warm_try_again(&warm, &s, r, &e))
 		r = add_once(c, names, n, s, &warm, &e);
+	if (r < 0 && e.code == ERR_UNREACHABLE && has_ended(c))
+		r = refuse_ended(&e);
 	if (r < 0)
 		await_owners(&s, names, n, &e);
 	return r < 0 ? public_error(pe, &e, r) : 0;

@@ -222,6 +222,64 @@ static void test_a_bound_cluster_dies_with_its_client(void **state)
 	close(pair_of_pipes[1]);
 }
 
+static void expect_ended(struct drover_cluster *c, drover_progress_fn *on_progress, void *arg)
+{
+	struct drover_options o = fake_options();
+	struct drover_error e = {.sentence = ""};
+
+	o.on_progress = on_progress;
+	o.progress_arg = arg;
+	assert_true(drover_cluster_add(c, (const char *const[]){"web-3"}, 1, &o, &e) < 0);
+	assert_string_equal(e.sentence, "the cluster is not running any more");
+	assert_string_equal(e.code, "not_running");
+}
+
+/* It is one process where the backend is fake. */
+static void kill_helper(void)
+{
+	struct pollfd life = helper_of("web-1");
+
+	assert_int_equal(syscall(SYS_pidfd_send_signal, life.fd, SIGKILL, NULL, 0), 0);
+	assert_int_equal(poll(&life, 1, 60000), 1);
+	close(life.fd);
+}
+
+static void kill_at_first_event(void *arg, const struct drover_progress *p)
+{
+	bool *killed = arg;
+
+	if (!*killed)
+		kill_helper();
+	*killed = true;
+}
+
+static void test_no_member_joins_a_cluster_that_has_ended(void **state)
+{
+	struct drover_options o = fake_options();
+	struct drover_cluster *c = start_pair(&o);
+	struct drover_cluster *opened = NULL;
+	struct drover_member *members = NULL;
+	struct drover_error e;
+	bool killed = false;
+
+	assert_int_equal(drover_cluster_open(home, "web-1", NULL, &opened, &e), 0);
+	assert_int_equal(drover_cluster_stop(c, NULL, &e), 0);
+	expect_ended(c, NULL, NULL);
+	expect_ended(opened, NULL, NULL);
+	drover_cluster_close(opened);
+	assert_int_equal(drover_cluster_destroy(c, NULL, &e), 0);
+	c = start_pair(&o);
+	assert_int_equal(drover_cluster_open(home, "web-1", NULL, &opened, &e), 0);
+	expect_ended(c, kill_at_first_event, &killed);
+	assert_true(killed);
+	expect_ended(c, NULL, NULL);
+	expect_ended(opened, NULL, NULL);
+	assert_int_equal(drover_list(home, NULL, &members, NULL), 2); /* none was made */
+	free(members);
+	drover_cluster_close(opened);
+	assert_int_equal(drover_cluster_destroy(c, NULL, &e), 0);
+}
+
 static void test_more_members_than_a_network_has_addresses_are_refused_at_once(void **state)
 {
 	static char texts[254][8];
@@ -309,6 +367,7 @@ int main(void)
 		HOME_TEST(test_a_failed_start_leaves_nothing),
 		HOME_TEST(test_a_canceled_start_leaves_nothing),
 		HOME_TEST(test_a_bound_cluster_dies_with_its_client),
+		HOME_TEST(test_no_member_joins_a_cluster_that_has_ended),
 		HOME_TEST(test_more_members_than_a_network_has_addresses_are_refused_at_once),
 		HOME_TEST(test_more_cpus_than_a_member_can_have_are_refused_at_once),
 		HOME_TEST(test_more_copies_than_there_can_be_are_refused_at_once),
