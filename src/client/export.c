@@ -8,6 +8,7 @@
  * is to unpack all of it into a capture; what may be in there is a closed list, and nothing in it names a path. Once the
  * members run, the importing store's key takes the place of both that key and the first store's.
  */
+#include "base/bounds.h"
 #include "base/clock.h"
 #include "base/files.h"
 #include "base/giveup.h"
@@ -23,7 +24,7 @@
 #include <fcntl.h>
 #include <string.h>
 
-enum { FORMAT = 1, MAX_MEMBERS = 250, EXEC_MS = 60000, CPUINFO_MAX = 4 << 20 };
+enum { FORMAT = 1, EXEC_MS = 60000, CPUINFO_MAX = 4 << 20 };
 
 /* What members may take in all to put the key out when nobody wants the file any more, since one may hang; and each. */
 enum { GIVEN_UP_MS = 3000, GIVEN_UP_LEAST_MS = 300 };
@@ -413,7 +414,7 @@ static int on_head(void *arg, const char *text, struct err *e)
 		return err_set(e, ERR_UNSUPPORTED,
 			       "the file has format %lld, and this drover reads format %d",
 			       (long long)format, FORMAT);
-	if (n == 0 || n > MAX_MEMBERS)
+	if (n == 0 || n > CLUSTER_MAX_MEMBERS)
 		return err_set(e, ERR_INVALID, "the file is damaged: it has %zu members", n);
 	r = check_host(head, e);
 	if (r < 0)
