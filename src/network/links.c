@@ -5,15 +5,14 @@
 #include "base/files.h"
 #include "base/scoped.h"
 #include "base/str.h"
+#include "network/netlink.h"
 
 #include <fcntl.h>
 #include <linux/if_tun.h>
 #include <linux/neighbour.h>
 #include <net/if.h>
-#include <netlink/addr.h>
 #include <netlink/attr.h>
 #include <netlink/msg.h>
-#include <netlink/netlink.h>
 #include <netlink/route/addr.h>
 #include <netlink/route/link.h>
 #include <netlink/route/link/bridge.h>
@@ -22,11 +21,6 @@
 #include <sys/ioctl.h>
 
 enum { ASK_MS = 100 };
-
-static inline void scoped_nl(struct nl_sock **s)
-{
-	nl_socket_free(*s);
-}
 
 static inline void scoped_msg(struct nl_msg **m)
 {
@@ -49,12 +43,6 @@ static inline void scoped_route(struct rtnl_route **r)
 {
 	if (*r)
 		rtnl_route_put(*r);
-}
-
-static inline void scoped_nladdr(struct nl_addr **a)
-{
-	if (*a)
-		nl_addr_put(*a);
 }
 
 /* libnl has its own error numbers. */

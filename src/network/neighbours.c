@@ -2,29 +2,17 @@
 #include "network/neighbours.h"
 
 #include "base/scoped.h"
+#include "network/netlink.h"
 
 #include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <netinet/ether.h>
-#include <netlink/addr.h>
 #include <netlink/attr.h>
 #include <netlink/msg.h>
-#include <netlink/netlink.h>
 #include <netlink/route/neighbour.h>
 #include <string.h>
 #include <sys/socket.h>
-
-static inline void scoped_nl(struct nl_sock **s)
-{
-	nl_socket_free(*s);
-}
-
-static inline void scoped_nladdr(struct nl_addr **a)
-{
-	if (*a)
-		nl_addr_put(*a);
-}
 
 static inline void scoped_neigh(struct rtnl_neigh **n)
 {
@@ -74,11 +62,10 @@ static bool tells_of(struct nlmsghdr *h, uint32_t bridge, const struct ether_add
 	       memcmp(nla_data(tb[NDA_LLADDR]), mac, sizeof(*mac)) == 0;
 }
 
-bool neighbours_have_heard(int fd, const char *bridge, const char *mac)
+bool neighbours_have_heard(int fd, unsigned bridge, const char *mac)
 {
 	char data[8192] __attribute__((aligned(NLMSG_ALIGNTO)));
 	const struct ether_addr *wanted = ether_aton(mac);
-	uint32_t index = if_nametoindex(bridge);
 	bool heard = false;
 	ssize_t n;
 
@@ -87,7 +74,7 @@ bool neighbours_have_heard(int fd, const char *bridge, const char *mac)
 
 		for (struct nlmsghdr *h = (struct nlmsghdr *)data; nlmsg_ok(h, left);
 		     h = nlmsg_next(h, &left))
-			heard |= tells_of(h, index, wanted);
+			heard |= tells_of(h, bridge, wanted);
 	}
 	return heard;
 }

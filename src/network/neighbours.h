@@ -14,7 +14,7 @@ void neighbours_tell(const char *bridge, const char *ip, const char *mac);
 /* Becomes readable when a bridge hears of somebody whom it did not know. The caller's, who does not block on it; or -1. */
 int neighbours_listen(void);
 
-/* Reads what has come of it: whether @bridge has heard @mac. */
-bool neighbours_have_heard(int fd, const char *bridge, const char *mac);
+/* Reads what has come of it: whether the bridge with this interface's index has heard @mac. */
+bool neighbours_have_heard(int fd, unsigned bridge, const char *mac);
 
 #endif

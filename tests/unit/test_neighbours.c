@@ -55,14 +55,14 @@ static int body_heard(void)
 
 	NEED(ears >= 0 && others >= 0 && elsewhere >= 0);
 	NEED(make(&tap) == 0);
-	NEED(!neighbours_have_heard(ears, "br7", GUEST_MAC));
+	NEED(!neighbours_have_heard(ears, if_nametoindex("br7"), GUEST_MAC));
 	NEED(send_frame(tap));
 	while (!heard && poll(&p, 1, PATIENCE_MS) > 0)
-		heard = neighbours_have_heard(ears, "br7", GUEST_MAC);
+		heard = neighbours_have_heard(ears, if_nametoindex("br7"), GUEST_MAC);
 	NEED(heard);
-	NEED(!neighbours_have_heard(others, "br7", "02:00:00:00:00:08"));
-	NEED(!neighbours_have_heard(elsewhere, "br8", GUEST_MAC));
-	NEED(!neighbours_have_heard(ears, "br7", GUEST_MAC)); /* once */
+	NEED(!neighbours_have_heard(others, if_nametoindex("br7"), "02:00:00:00:00:08"));
+	NEED(!neighbours_have_heard(elsewhere, if_nametoindex("br8"), GUEST_MAC));
+	NEED(!neighbours_have_heard(ears, if_nametoindex("br7"), GUEST_MAC)); /* once */
 	return 0;
 }
 

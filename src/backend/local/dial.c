@@ -145,7 +145,7 @@ struct peek {
 struct ears {
 	uv_poll_t poll;
 	struct banner *banner;
-	char bridge[IF_NAMESIZE];
+	unsigned bridge; /* its index */
 	char mac[MAC_SIZE];
 	int fd;
 };
@@ -230,7 +230,7 @@ static void ears_begin(struct banner *b, const struct whereabouts *at)
 	ears->fd = fd;
 	ears->poll.data = ears;
 	ears->banner = b;
-	snprintf(ears->bridge, sizeof(ears->bridge), "%s", at->bridge);
+	ears->bridge = if_nametoindex(at->bridge);
 	snprintf(ears->mac, sizeof(ears->mac), "%s", at->mac);
 	b->ears = ears;
 	uv_poll_start(&ears->poll, UV_READABLE, on_news);
